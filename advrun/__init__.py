@@ -1,0 +1,16 @@
+"""advrun: adversarial robustness of Keras classifiers, from a YAML file to an accuracy table you can trust."""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["attacks"],
+    submod_attrs={
+        "classifier": ["Classifier"],
+        "config": ["load"],
+        "geometry": ["L2", "Linf"],
+        "runner": ["run"],
+    },
+)

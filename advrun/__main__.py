@@ -1,0 +1,5 @@
+"""`python -m advrun`."""
+
+from advrun.cli import main
+
+main()

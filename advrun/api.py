@@ -1,0 +1,105 @@
+"""The Python form of the attacks: arrays in, arrays out, compiled and batched underneath."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advrun import registry
+from advrun.errors import ConfigError
+from advrun.geometry import Ball
+
+
+@dataclass(frozen=True)
+class PublicAttack:
+    """An attack of `advrun/attacks/`, callable with NumPy arrays."""
+
+    name: str
+
+    @property
+    def plugin(self) -> registry.Plugin:
+        return registry.get("attacks", self.name)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self.plugin.doc
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.__call__)
+
+    def __call__(
+        self,
+        model: Any,
+        x: np.ndarray,
+        y: np.ndarray,
+        geometry: Ball | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 256,
+        target: str | int | None = None,
+        only_correct: bool = False,
+        **settings: Any,
+    ) -> np.ndarray:
+        """Adversarial images for x, (n, h, w, c) float32 in [0, 1].
+
+        Args:
+            model: a Classifier, a Keras model, or the path of a model file.
+            x: (n, h, w, c), uint8 or float32 in [0, 1].
+            y: (n,) true classes.
+            geometry: the ball, Linf(8/255) for example; for minimal-norm attacks the norm to make small, if not their first.
+            seed: of everything random.
+            batch_size: images attacked at once.
+            target: the class to reach instead of leaving y: a class number, "random", "least_likely" or "second".
+            only_correct: leave images that are misclassified anyway as they are.
+            **settings: the attack's own settings, or `preset="paper"`.
+
+        Raises:
+            ConfigError: for settings, balls or targets that the attack does not have. DataError: for images or labels
+            that do not fit the model. ModelError: when the model gives no logits.
+        """
+        from advrun.evaluate import Attack, craft
+
+        attack = Attack(self.plugin, self._geometry(geometry), self.plugin.resolve(settings))
+        if target is not None and not self.plugin.can_target:
+            raise ConfigError(f"{self.name} has no targeted form")
+        crafted = craft(
+            as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct
+        )
+        return crafted.x_adv
+
+    def _geometry(self, geometry: Ball | None) -> Ball | None:
+        known = self.plugin.geometries
+        if geometry is None:
+            if self.plugin.needs_eps:
+                raise ConfigError(f"{self.name} needs a ball, for example {known[0].__name__}(8/255)")
+            return known[0]() if known else None
+        if type(geometry) not in known:
+            names = " or ".join(each.__name__ for each in known) or "no norm"
+            raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}")
+        if self.plugin.needs_eps and not np.isfinite(geometry.eps):
+            raise ConfigError(f"{self.name} needs an eps, for example {type(geometry).__name__}(8/255)")
+        return geometry
+
+
+def as_classifier(model: Any) -> Any:
+    """A Classifier from a Classifier, a Keras model, or the path of a model file."""
+    from advrun.classifier import Classifier
+
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, (str, Path)):
+        return Classifier.from_file(model)
+    return Classifier(model)
+
+
+def public_attacks() -> dict[str, PublicAttack]:
+    """One for each file of `advrun/attacks/`, imported first so that the names stay bound to these, not to the modules."""
+    names = registry.names("attacks")
+    for name in names:
+        registry.load("attacks", name)
+    return {name: PublicAttack(name) for name in names}

@@ -1,0 +1,26 @@
+"""The best adversarial image seen so far, kept for each image of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from advrun.engine import ops
+from advrun.geometry import per_image
+from advrun.types import Tensor
+
+
+class Best(NamedTuple):
+    """x: images (n, ...); score: (n,), larger is better."""
+
+    x: Tensor
+    score: Tensor
+
+    @classmethod
+    def nothing(cls, x: Tensor) -> Best:
+        """The clean images, which any candidate replaces."""
+        return cls(x, ops.full((x.shape[0],), -float("inf"), dtype="float32"))
+
+    def update(self, x: Tensor, score: Tensor) -> Best:
+        """Take over the candidates with a higher score."""
+        better = score > self.score
+        return Best(ops.where(per_image(better, x), x, self.x), ops.where(better, score, self.score))

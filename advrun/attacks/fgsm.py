@@ -1,0 +1,16 @@
+"""Fast gradient sign method (Goodfellow, Shlens and Szegedy, 2015, arXiv:1412.6572, section 4)."""
+
+from __future__ import annotations
+
+from advrun.classifier import Gradients
+from advrun.geometry import L2, Linf
+from advrun.losses import cross_entropy
+from advrun.types import Labels, Targets, Tensor
+
+
+def fgsm(model: Gradients, x: Tensor, y: Labels | Targets, ball: Linf | L2) -> Tensor:
+    """Fast gradient sign method: one step of length eps up the loss. x_adv = x + eps * sign(grad_x J(x, y)).
+
+    In L2 the step is eps * grad / |grad|_2 (the fast gradient method).
+    """
+    return ball.project(x + ball.steepest(model.gradient(cross_entropy, x, y)), x)

@@ -1,0 +1,43 @@
+"""Projected gradient descent (Madry, Makelov, Schmidt, Tsipras and Vladu, 2018, arXiv:1706.06083, equation 2)."""
+
+from __future__ import annotations
+
+from advrun.classifier import Gradients
+from advrun.engine import Rng, repeat
+from advrun.geometry import L2, Linf
+from advrun.attacks._best import Best
+from advrun.losses import cross_entropy
+from advrun.types import Count, Labels, Positive, Targets, Tensor
+
+
+def pgd(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    ball: Linf | L2,
+    rng: Rng,
+    *,
+    steps: Count = 40,
+    step_size: Positive = 0.1,
+    restarts: Count = 1,
+) -> Tensor:
+    """Projected gradient descent from a random start: x <- P(x + alpha * sgn(grad_x L(x, y))), P the projection onto the ball.
+
+    Returns each image's most adversarial iterate over all steps and restarts, not the last one.
+
+    Args:
+        steps: gradient steps of each restart.
+        step_size: alpha, as a share of eps.
+        restarts: random starts.
+    """
+
+    def ascend(_: Tensor, state: tuple[Tensor, Best]) -> tuple[Tensor, Best]:
+        x_adv, best = state
+        _, logits, gradient = model.value_and_gradient(cross_entropy, x_adv, y)
+        return ball.project(x_adv + step_size * ball.steepest(gradient), x), best.update(x_adv, model.lead(logits, y))
+
+    def restart(i: Tensor, best: Best) -> Best:
+        x_adv, best = repeat(ascend, steps, (ball.sample(x, rng.fold(i)), best))
+        return best.update(x_adv, model.lead(model.logits(x_adv), y))
+
+    return repeat(restart, restarts, Best.nothing(x)).x

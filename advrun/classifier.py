@@ -1,0 +1,277 @@
+"""What is under attack: images (n, height, width, channels) float32 in [0, 1] -> logits (n, classes) float32.
+
+A `Classifier` always runs in inference mode and always gives logits: `logits_model` cuts a softmax off, or says why it
+cannot. Normalisation, resizing and purifiers are layers of the Keras model, so gradients pass through the whole system.
+
+An attack's `model` parameter is annotated with what it needs to see: `Gradients` is the white box. All of it is counted.
+Attacks climb: they make a loss of (logits, y) large. A targeted attack descends it towards the target class. That switch
+is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from advrun import engine
+from advrun.engine import keras, ops
+from advrun.errors import DataError, ModelError
+from advrun.losses import margin
+from advrun.types import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
+
+
+class Gradients(Protocol):
+    """White-box view: an attack whose `model` is annotated so may ask for everything."""
+
+    classes: int
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(n, classes). Counts as one query."""
+
+    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient."""
+
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
+        """The last of `value_and_gradient`."""
+
+    def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
+        """The loss as the attacker sees it: to be made large."""
+
+    def lead(self, logits: Tensor, y: Tensor) -> Tensor:
+        """How far the attack is ahead, (n,): above 0 exactly when it has succeeded."""
+
+
+class Classifier:
+    """A Keras model under attack.
+
+    Args:
+        model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes).
+            A softmax at its end is cut off; the model itself is left as it is.
+        name: how tables call it; the model's own name by default.
+
+    Raises:
+        ModelError: when the input or output has another shape, or when there are no logits to be had.
+    """
+
+    def __init__(self, model: Any, *, name: str | None = None) -> None:
+        self.model = logits_model(model)
+        self.name = name or self.model.name
+        self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
+        self.classes: int = self.model.output_shape[-1]
+        self.sign = 1.0
+        self._runs: dict[Any, Any] = {}
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Classifier:
+        """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError."""
+        return cls(load_model(path), name=Path(path).stem)
+
+    def toward(self) -> Classifier:
+        """The targeted view of this classifier: y names the class to reach, and every loss is negated."""
+        view = copy(self)
+        view.sign = -self.sign
+        return view
+
+    # What attacks use: tensors in, tensors out -------------------------------------------------------------------
+
+    @cached_property
+    def counter(self) -> engine.Counter:
+        """Gradient evaluations and gradient-free forward passes since the start, one per batch."""
+        return engine.Counter("gradients", "queries")
+
+    def logits(self, x: Tensor) -> Tensor:
+        self.counter.add("queries")
+        return self.forward(x)
+
+    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def values(x: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.forward(x)
+            return self.value(loss, logits, y), logits
+
+        self.counter.add("gradients")
+        return engine.value_and_gradient(values, x)
+
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
+        return self.value_and_gradient(loss, x, y)[2]
+
+    def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
+        return self.sign * loss(logits, y)
+
+    def lead(self, logits: Tensor, y: Tensor) -> Tensor:
+        return self.value(margin, logits, y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, uncounted: what the runner itself uses."""
+        return ops.cast(self.model(x, training=False), "float32")
+
+    # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
+
+    def predict(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
+        return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
+
+    def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
+        """Share of the images classified right, 0 to 1."""
+        return float((self.predict(x, batch_size).argmax(-1) == np.asarray(y)).mean())
+
+    @property
+    def purifier(self) -> Any:
+        """The part of a defended system that cleans images before they are classified, or None."""
+        return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
+
+    def purify(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray | None:
+        """What the classifier behind the purifier is shown, float32 in [0, 1]; None without a purifier."""
+        purifier = self.purifier
+        if purifier is None:
+            return None
+        return self.over_batches("purify", lambda x: purifier(x, training=False), check_images(x, self.image_shape), batch_size)
+
+    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: np.ndarray, batch_size: int) -> np.ndarray:
+        """Apply a function of images, compiled once under `name`, in batches of one shape."""
+        run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
+        return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
+
+    def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], jit: bool | None = None) -> Callable[..., Any]:
+        """The compiled form of `build()`, made once for each key."""
+        key = (key, self.sign)
+        if key not in self._runs:
+            self._runs[key] = engine.compiled(build(), jit)
+        return self._runs[key]
+
+
+def batches(x: np.ndarray, batch_size: int) -> Any:
+    """(batch, count) pairs of one shape: the last batch is padded with copies of its first row, `count` rows are real."""
+    batch_size = min(batch_size, len(x))
+    for start in range(0, len(x), batch_size):
+        batch = x[start : start + batch_size]
+        yield pad(batch, batch_size), len(batch)
+
+
+def pad(array: np.ndarray, size: int) -> np.ndarray:
+    """Repeat the first row until there are `size` rows."""
+    missing = size - len(array)
+    return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
+
+
+def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
+    """The images as an array of the right shape, uint8 or float32 in [0, 1]. Raises DataError."""
+    x = np.asarray(x)
+    expected = ", ".join("any" if side is None else str(side) for side in image_shape)
+    if x.ndim != 4 or any(side not in (None, got) for side, got in zip(image_shape, x.shape[1:], strict=False)):
+        raise DataError(f"images have shape {x.shape}; the model takes (n, {expected})")
+    if len(x) == 0:
+        raise DataError("no images were given: the first axis of x is empty")
+    if x.dtype == np.uint8:
+        return x
+    x = x.astype(np.float32, copy=False)
+    low, high = x.min(), x.max()
+    if not np.isfinite([low, high]).all():
+        raise DataError(f"images hold NaN or infinite pixels, first in image {int(np.argmin(np.isfinite(x).all((1, 2, 3))))}")
+    if low < 0 or high > 1:
+        raise DataError(f"pixels run from {low:g} to {high:g}; advrun takes [0, 1] (divide by 255, and normalise inside the model)")
+    return x
+
+
+def check_labels(y: Any, n: int, classes: int) -> np.ndarray:
+    """The labels as int32 (n,), each in 0 .. classes - 1. Raises DataError."""
+    y = np.asarray(y)
+    if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"labels are {y.dtype} {y.shape}; expected whole numbers ({n},), one class number per image")
+    if y.min() < 0 or y.max() >= classes:
+        raise DataError(f"labels run from {y.min()} to {y.max()}; the model has the classes 0 to {classes - 1}")
+    return y.astype(np.int32)
+
+
+# Models that end in logits -------------------------------------------------------------------------------------------
+
+
+def load_model(path: str | Path) -> Any:
+    """A Keras model from a `.keras` or `.h5` file, in safe mode: code inside the file is refused, not run."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ModelError(f"{path}: expected a .keras or .h5 file saved by Keras, not {path.suffix or 'a file without ending'}")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for one cause: the file is not a model that can be read safely
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {reason})") from error
+
+
+def logits_model(model: Any) -> Any:
+    """The same network from images to logits: a softmax at the end is cut off, also where there are two.
+
+    Raises:
+        ModelError: when the model has several inputs or outputs, or still gives probabilities (another squashing
+            function, or a softmax inside a layer that cannot be opened).
+    """
+    try:
+        inputs, outputs = model.inputs, model.outputs
+    except (AttributeError, ValueError):
+        inputs = outputs = None
+    if not inputs or not outputs or len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(f"model {model.name!r} must be built, with one image input and one output")
+    if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2:
+        raise ModelError(
+            f"model {model.name!r} maps {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}; "
+            "expected images (n, height, width, channels) to (n, classes)"
+        )
+    output = _without_softmax(model, outputs[0])
+    if output is not outputs[0]:
+        model = keras.Model(inputs[0], output, name=model.name)
+    _check_logits(model)
+    return model
+
+
+def _without_softmax(model: Any, output: Any) -> Any:
+    """The symbolic tensor before every softmax at the end of `output`."""
+    while True:
+        layer, node_index, _ = output._keras_history
+        node = layer._inbound_nodes[node_index]
+        activation = getattr(getattr(layer, "activation", None), "__name__", "")
+        if isinstance(layer, keras.layers.Softmax):
+            output = node.input_tensors[0]
+        elif activation == "softmax" and isinstance(layer, keras.layers.Activation):
+            output = node.input_tensors[0]
+        elif activation == "softmax":
+            linear = layer.from_config({**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"})
+            linear.build(node.input_tensors[0].shape)
+            linear.set_weights(layer.get_weights())
+            return linear(node.input_tensors[0])
+        elif isinstance(layer, keras.Model) and len(layer.outputs) == 1:
+            inner = _without_softmax(layer, layer.outputs[0])
+            if inner is layer.outputs[0]:
+                return output
+            return keras.Model(layer.inputs[0], inner, name=layer.name)(node.input_tensors[0])
+        elif isinstance(layer, (keras.layers.Dropout, keras.layers.Identity)) or activation == "linear" and isinstance(layer, keras.layers.Activation):
+            before = _without_softmax(model, node.input_tensors[0])
+            return output if before is node.input_tensors[0] else before
+        else:
+            return output
+
+
+def _check_logits(model: Any) -> None:
+    """Refuse a model whose outputs look like probabilities (AutoAttack's check: in [0, 1] and rows that sum to 1)."""
+    side = [size or 32 for size in model.inputs[0].shape[1:]]
+    probe = np.random.default_rng(0).random((8, *side), np.float32)
+    outputs = np.asarray(model(probe, training=False), np.float32)
+    classes = outputs.shape[-1]
+    if not np.isfinite(outputs).all():
+        raise ModelError(f"model {model.name!r} gives NaN or infinite outputs on images in [0, 1]")
+    if classes < 2:
+        raise ModelError(f"model {model.name!r} has {classes} output; a classifier needs at least 2 classes")
+    inside = outputs.min() >= 0 and outputs.max() <= 1
+    if inside and np.abs(outputs.sum(-1) - 1).max() < 1e-4:
+        raise ModelError(f"model {model.name!r} gives probabilities, and its softmax cannot be cut off; save it so that it ends in logits")
+    last = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+    if inside and last in ("sigmoid", "hard_sigmoid"):
+        raise ModelError(f"model {model.name!r} ends in {last}: attacks need logits, the layer's input; save the model without it")

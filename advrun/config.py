@@ -1,0 +1,189 @@
+"""A YAML file as a typed, frozen `Experiment`; every problem in it is reported at once, before TensorFlow is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen, doc
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.json_schema import GenerateJsonSchema
+
+from advrun import yamlfile
+from advrun.entries import ATTACK, DATA, DEFENSE, MODEL, Attack, Data, Defense, Model, Name, Training
+from advrun.errors import ConfigError
+from advrun.forms import UNKNOWN, Form, problem, refuse
+from advrun.overrides import override
+from advrun.types import Count, Natural
+from advrun.yamlfile import Document, KeyPath, show
+
+__all__ = ["Attack", "Compute", "Data", "Defense", "Experiment", "Model", "Training", "load", "loads", "schema"]
+
+RESERVED = {"attacks": "clean", "defenses": "none"}
+"""Labels that the tables use themselves."""
+_DATA: Any = {"name": "signs"}  # as in a file; validation makes entries of them
+_MODELS: Any = ({"name": "lnet"},)
+
+
+class Compute(Form):
+    """How the work is done."""
+
+    noun = "compute"
+    batch_size: Count = Field(default=256, description="Images attacked and evaluated at once.")
+    deterministic: bool = Field(default=True, description="Only use operations whose results repeat to the last bit.")
+    mixed_precision: bool = Field(default=False, description="Train in float16 with float32 weights.")
+    jit: Literal["auto", "on", "off"] = Field(default="auto", description="Compile with XLA; auto means on a GPU only.")
+
+
+class Experiment(Form):
+    """One experiment: a data set, classifiers, the attacks against them and the defences built for them."""
+
+    noun = "the experiment"
+    name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
+    description: str = Field(default="", description="A sentence or two for the report.")
+    data: Annotated[Data, DATA] = Field(default=_DATA, description="The data set, with its settings.")
+    models: Annotated[tuple[Annotated[Model, MODEL], ...], MinLen(1)] = Field(
+        default=_MODELS, description="The classifiers, each with its settings."
+    )
+    train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
+    attacks: tuple[Annotated[Attack, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
+    defenses: tuple[Annotated[Defense, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
+    seeds: Annotated[tuple[Natural, ...], MinLen(1)] = Field(
+        default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
+    )
+    results: Annotated[str, MinLen(1), doc("the path of a folder")] = Field(
+        default="results", description="Folder that holds the results of all experiments."
+    )
+    compute: Compute = Field(default=Compute(), description="How the work is done.")
+
+    @field_validator("models", "attacks", "defenses")
+    @classmethod
+    def _labels_are_unique(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        kind = str(info.field_name)
+        first = {RESERVED.get(kind): "the tables themselves"}
+        problems = []
+        for index, entry in enumerate(entries):
+            if entry.label in first:
+                taken = f"{entry.label!r} is taken by {first[entry.label]}; give this entry another label"
+                problems.append(problem(taken, index, "label"))
+            first.setdefault(entry.label, f"{kind}[{index}]")
+        if problems:
+            refuse(*problems)
+        return entries
+
+    @field_validator("defenses")
+    @classmethod
+    def _training_is_complete(cls, defenses: tuple[Defense, ...], info: ValidationInfo) -> tuple[Defense, ...]:
+        """What a defence does not say about its training, the experiment says."""
+        if "train" not in info.data:
+            return defenses
+        common = info.data["train"]
+        return tuple(dataclasses.replace(defense, train=common.model_copy(update=_given(defense.train))) for defense in defenses)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        repeated = [index for index, seed in enumerate(seeds) if seed in seeds[:index]]
+        if repeated:
+            refuse(*[problem(f"{seeds[index]} is listed twice", index) for index in repeated])
+        return seeds
+
+    def to_yaml(self) -> str:
+        """The experiment with every setting written out; loading it gives an equal one."""
+        return yamlfile.dump({name: _plain(getattr(self, name)) for name in type(self).model_fields})
+
+
+def _given(form: BaseModel) -> dict[str, Any]:
+    return {name: getattr(form, name) for name in form.model_fields_set}
+
+
+def _plain(value: Any) -> Any:
+    """Forms and entries as mappings; an entry's optional fields are left out where they say nothing."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = vars(value).copy()
+    settings = {key: _plain(setting) for key, setting in fields.pop("settings").items()}
+    return {key: _plain(field) for key, field in fields.items() if field not in (None, ())} | settings
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment in a YAML file. `name` is the file's stem unless the file says otherwise.
+
+    Args:
+        path: the file.
+        overrides: `PATH=VALUE`, as after `--set`.
+
+    Raises:
+        ConfigError: one line for each problem: file, line, column, setting, value received, what was expected.
+    """
+    return loads(yamlfile.read(Path(path)), overrides, source=str(path), name=Path(path).stem)
+
+
+def loads(text: str, overrides: Sequence[str] = (), *, source: str = "<text>", name: str = "experiment") -> Experiment:
+    """The experiment in YAML text; `source` names the text in messages, `name` is used where the text gives none."""
+    document = yamlfile.parse(text, source)
+    if not isinstance(document.data, dict):
+        got = "nothing" if document.data is None else show(document.data)
+        raise ConfigError(f"{document.place(())}: got {got}; expected a mapping, such as {{attacks: [{{name: fgsm, eps: 8/255}}]}}")
+    document = dataclasses.replace(document, data={**_defaults(), "name": name, **document.data})
+    problems: list[str] = []
+    for assignment in overrides:
+        try:
+            document = override(document, assignment)
+        except ConfigError as error:
+            problems.append(str(error))
+    try:
+        experiment = Experiment.model_validate(document.data)
+    except ValidationError as error:
+        problems += _lines(error, document)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return experiment
+
+
+def _defaults() -> dict[str, Any]:
+    """Data set and lists that an override can refer to although the file does not mention them."""
+    fields = Experiment.model_fields.items()
+    return {name: field.default for name, field in fields if isinstance(field.default, (dict, tuple))}
+
+
+def _lines(error: ValidationError, document: Document) -> list[str]:
+    """`FILE:LINE:COLUMN: attacks[0].eps: ...` for each problem, in the order of the file."""
+    found = []
+    for item in error.errors(include_url=False):
+        path: KeyPath = item["loc"]
+        while isinstance(path[-1], int) and path not in document.values:  # eps: 8 is read as [8]
+            path = path[:-1]
+        found.append((document.place(path, of_key=item["type"] == UNKNOWN), _dotted(path), item["msg"]))
+    return [f"{place}: {path}: {message}" for place, path, message in sorted(found)]
+
+
+def _dotted(path: KeyPath) -> str:
+    """attacks[0].eps"""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{_key(step)}" for step in path).removeprefix(".")
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() else yamlfile.shorten(key)
+
+
+class _Schema(GenerateJsonSchema):
+    """JSON Schema in which a number may also be a fraction, which is text to an editor."""
+
+    def float_schema(self, schema: Any) -> dict[str, Any]:
+        return {"anyOf": [super().float_schema(schema), {"type": "string", "pattern": f"^{yamlfile.NUMBER}$"}]}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Titles would only repeat the names."""
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the YAML file, with every plugin's settings, for editors."""
+    return {"$schema": _Schema.schema_dialect, **Experiment.model_json_schema(schema_generator=_Schema), "title": "advrun experiment"}

@@ -1,0 +1,96 @@
+"""What a data set function returns, and the two splits made from it: validation by track, evaluation by a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from advrun.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of a training and a test set.
+
+    x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1.
+    group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
+    class_names: one per class. variant: which published form of the data this is, in words, with its counts.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    group: np.ndarray | None = None
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if x.ndim != 4 or x.dtype != np.uint8:
+                raise DataError(f"{self.name}: {split} images are {x.dtype} {x.shape}; expected uint8 (n, height, width, channels)")
+            if len(x) == 0 or len(x) != len(y):
+                raise DataError(f"{self.name}: {split} set has {len(x)} images and {len(y)} labels")
+            if y.min() < 0 or y.max() >= self.classes:
+                raise DataError(f"{self.name}: {split} labels run from {y.min()} to {y.max()}, but there are {self.classes} classes")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise DataError(f"{self.name}: training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every pixel and label: results made from other data never mix with these."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test, self.group):
+            if array is not None:
+                digest.update(repr((array.shape, array.dtype.str)).encode())
+                digest.update(np.ascontiguousarray(array))
+        digest.update("\0".join(self.class_names).encode())
+        return digest.hexdigest()
+
+    def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (training, validation): `fraction` of each class's groups, or of its images where there are none.
+
+        Every class keeps at least one group for training. `fraction` 0 gives an empty validation set.
+        """
+        rng = np.random.default_rng([seed, 0x5EED])
+        group = self.group if self.group is not None else np.arange(len(self.y_train))
+        held_out = np.zeros(len(self.y_train), bool)
+        for label in range(self.classes):
+            groups = np.unique(group[self.y_train == label])
+            count = min(round(fraction * len(groups)), len(groups) - 1)
+            if count > 0:
+                chosen = rng.choice(groups, count, replace=False)
+                held_out |= (self.y_train == label) & np.isin(group, chosen)
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def evaluation_order(self, seed: int = 0) -> np.ndarray:
+        """A permutation of the test rows. Its first n rows are `examples: n`, so smaller runs nest in larger ones."""
+        return np.random.default_rng([seed, 0xE7A1]).permutation(len(self.y_test))
+
+    def limited(self, train: int | None, test: int | None, seed: int = 0) -> Dataset:
+        """A random subset of at most `train` and `test` images, for quick runs."""
+        rng = np.random.default_rng([seed, 0x11517])
+        keep_train = np.sort(rng.permutation(len(self.y_train))[:train])
+        keep_test = np.sort(rng.permutation(len(self.y_test))[:test])
+        return replace(
+            self,
+            x_train=self.x_train[keep_train],
+            y_train=self.y_train[keep_train],
+            group=None if self.group is None else self.group[keep_train],
+            x_test=self.x_test[keep_test],
+            y_test=self.y_test[keep_test],
+        )

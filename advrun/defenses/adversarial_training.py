@@ -1,0 +1,55 @@
+"""Adversarial training: on the FGSM mixture (Goodfellow et al., 2015), on PGD (Madry et al., 2018), and between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advrun.classifier import Classifier
+from advrun.defenses._attacked import attacked
+from advrun.engine import Rng, keras
+from advrun.losses import cross_entropy
+from advrun.train import Fit, accuracy
+from advrun.types import AttackChoice, Fraction, Tensor
+
+PRESETS = {
+    "paper": {"attack": {"name": "fgsm", "eps": 8 / 255}, "ratio": 0.5, "replay": 0.0},
+    "madry": {"attack": {"name": "pgd", "eps": 8 / 255, "steps": 7, "step_size": 0.25}, "ratio": 1.0, "replay": 0.0},
+    "fast": {"attack": {"name": "pgd", "eps": 8 / 255, "steps": 1, "step_size": 1.25}, "ratio": 1.0, "replay": 0.0},
+    "ensemble": {"attack": {"name": "pgd", "eps": 8 / 255, "steps": 1, "step_size": 1.25}, "ratio": 0.5, "replay": 0.5},
+}
+
+
+def adversarial_training(
+    model: Any,
+    fit: Fit,
+    *,
+    attack: AttackChoice = {"name": "fgsm", "eps": 8 / 255},  # noqa: B006, read only
+    ratio: Fraction = 0.5,
+    replay: Fraction = 0.0,
+) -> Any:
+    """Train a fresh copy of the classifier on images attacked while it learns: (1 - r) J(x, y) + r J(x_adv, y).
+
+    The default, FGSM and r = 0.5, is Goodfellow, Shlens and Szegedy (2015, arXiv:1412.6572, section 6). Preset `madry`,
+    PGD and r = 1, is Madry et al. (2018, arXiv:1706.06083, equation 2.1); `fast`, one PGD step of 1.25 eps from a random
+    start, is Wong, Rice and Kolter (2020, arXiv:2001.03994); `ensemble` crafts half of the attacked images on the
+    undefended classifier, as Tramèr et al. (2018, arXiv:1705.07204) do, which helps most against replayed examples.
+    One-step training can overfit to its own attack: look at the adaptive accuracy under `pgd`.
+
+    Args:
+        attack: what the training images are attacked with.
+        ratio: r, the weight of the attacked images in the loss.
+        replay: share of the attacked images that are crafted on the undefended classifier.
+    """
+    network = keras.models.clone_model(model)
+    learner, undefended = Classifier(network), Classifier(model)
+
+    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        x_adv = attacked(attack, learner, undefended, x, y, rng, replay)
+        clean, adversarial = network(x, training=training), network(x_adv, training=training)
+        return {
+            "loss": (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y),
+            "accuracy": accuracy(clean, y),
+            "adversarial_accuracy": accuracy(adversarial, y),
+        }
+
+    return fit(network, objective, monitor="adversarial_accuracy")

@@ -1,0 +1,112 @@
+"""Plugins explained on the terminal, from their own signatures and docstrings: `advrun list attacks`, `advrun show pgd`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from advrun import registry
+from advrun.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
+from advrun.errors import ConfigError, did_you_mean
+from advrun.forms import Form, annotated_type, words
+from advrun.registry import KINDS, Plugin
+from advrun.yamlfile import inline
+
+WIDTH = 100
+SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE}
+"""Where the YAML file names plugins."""
+
+
+def table(kind: str) -> list[dict[str, Any]]:
+    """One row for each plugin of a folder: its name and the first sentence of its docstring; for attacks what they can do."""
+    return [_row(registry.get(kind, name)) for name in registry.names(kind)]
+
+
+def _row(plugin: Plugin) -> dict[str, Any]:
+    abilities = _abilities(plugin) if plugin.kind == "attacks" else {}
+    return {"name": plugin.name, **abilities, "summary": plugin.summary}
+
+
+def _abilities(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "norms": list(plugin.norms),
+        "budget": "ball" if plugin.needs_eps else "minimal",
+        "access": plugin.access,
+        "targeted": plugin.can_target,
+    }
+
+
+def aligned(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as text with a line of headings."""
+    if not rows:
+        return "(none)"
+    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def find(name: str) -> list[tuple[str, str]]:
+    """(folder, name) of every plugin called `name`. Raises ConfigError with the nearest name."""
+    found = [(kind, name) for kind in KINDS if name in registry.names(kind)]
+    if not found:
+        known = {each for kind in KINDS for each in registry.names(kind)}
+        raise ConfigError(f"nothing is named {name!r}{did_you_mean(name, known)}")
+    return found
+
+
+def text(kind: str, name: str) -> str:
+    """Everything about one plugin: source, what it can do, every key of its entry, presets, and an example."""
+    plugin = registry.get(kind, name)
+    parts = [f"{name}: {kind[:-1]}, advrun/{kind}/{name}.py", _source(plugin)]
+    if kind == "attacks":
+        parts.append("\n".join(f"{key + ':':<10}{_cell(value)}" for key, value in _abilities(plugin).items()))
+    parts += [_entry(plugin, section, entry.form) for section, entry in SECTIONS.items() if entry.kind == kind]
+    return "\n\n".join(parts)
+
+
+def _source(plugin: Plugin) -> str:
+    """The opening line of the file, which names the paper, and the docstring without the settings."""
+    module = inspect.getmodule(plugin.function)
+    headline = (inspect.getdoc(module) or "").split("\n\n")[0]
+    body = re.split(r"^(?:Args|Raises|Returns):$", plugin.doc, flags=re.MULTILINE)[0]
+    paragraphs = [headline, *body.strip().split("\n\n")]
+    return "\n\n".join(textwrap.fill(" ".join(each.split()), WIDTH) for each in paragraphs)
+
+
+def _entry(plugin: Plugin, section: str, base: type[EntryForm]) -> str:
+    """What may stand in the mapping that names the plugin, and an example of it."""
+    fields = form_of(plugin.kind, plugin.name, base).model_fields
+    common = [key for key in fields if key not in {"name", *plugin.settings}]
+    blocks = [
+        ("settings", [_key(key, fields[key]) for key in plugin.settings]),
+        (f"beside them, as for other {plugin.kind}", [_key(key, fields[key]) for key in common]),
+        ("presets", [f"  {preset}: {inline(dict(values))}" for preset, values in plugin.presets.items()]),
+        ("example", [textwrap.indent(example(plugin, section), "  ")]),
+    ]
+    return "\n\n".join("\n".join([f"{title}:", *lines]) for title, lines in blocks if lines)
+
+
+def _key(key: str, info: FieldInfo) -> str:
+    default = info.default.model_dump(exclude_unset=True) if isinstance(info.default, Form) else info.default
+    given = "required" if info.is_required() else f"default {inline(default)}"
+    help_text = textwrap.fill(info.description or "", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return f"  {key}: {words(annotated_type(info))}; {given}\n{help_text}"
+
+
+def example(plugin: Plugin, section: str) -> str:
+    """YAML that names the plugin with all its own settings, as they are by default."""
+    eps = {"eps": 8 / 255 if plugin.norms[0] == "linf" else 0.5} if plugin.kind == "attacks" and plugin.needs_eps else {}
+    settings = {key: key.upper() if setting.required else setting.default for key, setting in plugin.settings.items()}
+    entry = inline({"name": plugin.name, **eps, **settings})
+    return f"{section}: {entry}" if section == "data" else f"{section}:\n  - {entry}"

@@ -1,0 +1,261 @@
+"""The door to TensorFlow: loops, gradients, compilation, random numbers, devices. No other file imports it.
+
+Importing this module is cheap: TensorFlow and Keras load at first use. The same attack runs compiled, as one graph, and
+eagerly, one operation after the other, with the same results: `repeat` is a graph loop in the first case and a Python
+loop in the second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from advrun.types import Tensor
+
+
+class _Lazy:
+    """A module that is imported when one of its attributes is first used."""
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._load(), name)
+
+
+@cache
+def _tensorflow() -> ModuleType:
+    """Import TensorFlow once, with the settings that only work before it loads; what the user set is kept."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default on AMD: 2 to 4 x faster convolutions
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _quiet_stderr():
+        import tensorflow
+
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+    tensorflow.get_logger().setLevel("ERROR")  # it takes each new attack for a retrace of the last
+    return tensorflow
+
+
+@cache
+def _keras() -> ModuleType:
+    _tensorflow()
+    import keras
+
+    return keras
+
+
+tf: Any = _Lazy(_tensorflow)
+keras: Any = _Lazy(_keras)
+ops: Any = _Lazy(lambda: _keras().ops)
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep the C++ start-up lines of TensorFlow off the terminal; they come before its log level is read."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1"):
+        yield
+        return
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+# Loops and gradients -------------------------------------------------------------------------------------------------
+
+
+def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[[Any], Tensor] | None = None) -> Any:
+    """`state = step(i, state)` for i = 0 .. times - 1, stopping early once `until(state)` holds.
+
+    Args:
+        step: maps (iteration number, state) to the next state of the same structure, shapes and dtypes.
+        times: how often at most.
+        state: a tensor, or a nested tuple of tensors.
+        until: maps the state to a boolean scalar.
+    """
+
+    def condition(i: Tensor, state: Any) -> Tensor:
+        return tf.logical_not(until(state)) if until else True
+
+    def body(i: Tensor, state: Any) -> Any:
+        return i + 1, step(i, state)
+
+    variables = (tf.constant(0), state)
+    return tf.while_loop(condition, body, variables, parallel_iterations=1, maximum_iterations=times)[1]
+
+
+def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, Any, Tensor]:
+    """Values, further outputs, and the gradient of the sum of the values.
+
+    Args:
+        function: maps x to (values (n,), anything); values[i] may depend on x[i] alone.
+        x: (n, ...) float32.
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        values, auxiliary = function(x)
+    gradient = tape.gradient(values, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return values, auxiliary, gradient
+
+
+def compiled(function: Callable[..., Any], jit: bool | None = None) -> Callable[..., Any]:
+    """Compile to one graph. `jit` chooses XLA; by default on a GPU only, since on a CPU the graph executor is faster."""
+    return tf.function(function, autograph=False, jit_compile=has_gpu() if jit is None else jit)
+
+
+def traces(function: Any) -> int:
+    """How often a compiled function was traced."""
+    return int(function.experimental_get_tracing_count())
+
+
+# Random numbers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Rng:
+    """Counter-based random numbers: the same key gives the same numbers, compiled or eager, now or after a resume.
+
+    Successive draws from one object differ. Inside `repeat`, draw from `rng.fold(i)`: the body is traced once, so an
+    object from outside the loop would give every iteration the same numbers.
+    """
+
+    key: Tensor
+    draws: int = 0
+
+    @classmethod
+    def from_seed(cls, *numbers: int) -> Rng:
+        """A key from any number of whole numbers, such as (experiment seed, cell, batch)."""
+        return cls(np.random.SeedSequence([n & 0xFFFFFFFF for n in numbers]).generate_state(2).astype(np.int32))
+
+    def fold(self, number: Tensor | int) -> Rng:
+        """An independent generator for each number."""
+        return Rng(tf.random.experimental.stateless_fold_in(self.key, number))
+
+    def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """float32 in [low, high)."""
+        return tf.random.stateless_uniform(shape, self._next(), low, high)
+
+    def normal(self, shape: Any) -> Tensor:
+        """float32, mean 0, variance 1."""
+        return tf.random.stateless_normal(shape, self._next())
+
+    def integers(self, shape: Any, low: int, high: int) -> Tensor:
+        """int32 in [low, high)."""
+        return tf.random.stateless_uniform(shape, self._next(), low, high, dtype=tf.int32)
+
+    def _next(self) -> Tensor:
+        self.draws += 1
+        return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
+
+
+# Counters, devices, seeds --------------------------------------------------------------------------------------------
+
+
+class Counter:
+    """Whole numbers that compiled code adds to and Python reads."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self._value = tf.Variable([0] * len(names), dtype=tf.int64, trainable=False)
+
+    def add(self, name: str) -> None:
+        self._value.assign_add([int(name == each) for each in self.names])
+
+    def read(self) -> dict[str, int]:
+        return dict(zip(self.names, self._value.numpy().tolist(), strict=True))
+
+
+def has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def devices() -> list[str]:
+    """Names of the devices that TensorFlow computes on, GPUs first."""
+    found = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found] or ["CPU"]
+
+
+def versions() -> dict[str, str]:
+    return {"tensorflow": tf.__version__, "keras": keras.__version__}
+
+
+def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = False) -> None:
+    """Seed everything that draws without a key (weight initialisers, Dropout), and set the process-wide modes."""
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
+    keras.utils.set_random_seed(seed)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError))
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+def adam(learning_rate: float) -> Any:
+    """Adam (Kingma and Ba, 2015, arXiv:1412.6980), with loss scaling where the weights' policy is half precision."""
+    optimizer = keras.optimizers.Adam(learning_rate)
+    half = keras.mixed_precision.dtype_policy().compute_dtype == "float16"
+    return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
+
+
+class TrainStep:
+    """One compiled optimiser step, and the same objective without it for validation.
+
+    Args:
+        model: the Keras model whose trainable weights move.
+        objective: (x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng, training) -> {"loss": (n,), further names: (n,)}.
+        optimizer: a Keras optimiser.
+    """
+
+    def __init__(self, model: Any, objective: Callable[..., dict[str, Tensor]], optimizer: Any) -> None:
+        self.model, self.objective, self.optimizer = model, objective, optimizer
+        optimizer.build(model.trainable_variables)
+        # Training batches are dropped when ragged and validation batches padded, so each is traced once.
+        self.train = compiled(self._train)
+        self.validate = compiled(self._validate)
+
+    def _train(self, images: Tensor, y: Tensor, key: Tensor) -> dict[str, Tensor]:
+        weights = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            values = self.objective(to_unit(images), y, Rng(key), training=True)
+            loss = tf.reduce_mean(values["loss"])
+            total = self.optimizer.scale_loss(loss + sum(self.model.losses))
+        self.optimizer.apply(tape.gradient(total, weights), weights)
+        return {name: tf.reduce_mean(value) for name, value in values.items()}
+
+    def _validate(self, images: Tensor, y: Tensor, key: Tensor) -> dict[str, Tensor]:
+        return self.objective(to_unit(images), y, Rng(key), training=False)
+
+    def state(self) -> list[np.ndarray]:
+        """All numbers that a resumed training needs: model and optimiser variables."""
+        return [variable.numpy() for variable in self._variables()]
+
+    def restore(self, state: list[np.ndarray]) -> None:
+        for variable, value in zip(self._variables(), state, strict=True):
+            variable.assign(value)
+
+    def _variables(self) -> list[Any]:
+        return [*self.model.variables, *self.optimizer.variables]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 grey levels to float32 in [0, 1]; float images as they are."""
+    images = tf.convert_to_tensor(images)
+    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images

@@ -1,0 +1,268 @@
+"""What a YAML file chooses from the plugin folders: data set, models, attacks, defences, each with all its settings.
+
+An entry `{name: pgd, eps: 8/255, steps: 20}` is read by a form made for its plugin, with the fields that all entries of the
+kind have and the plugin's own settings: types, ranges, defaults and help come from the signature. Only plugins that the
+file names are imported; none of them needs TensorFlow for that.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial, reduce
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Interval, MinLen, doc
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, create_model
+from pydantic_core import core_schema
+
+from advrun import registry
+from advrun.errors import ConfigError, PluginError
+from advrun.forms import Form, problem, refuse, words
+from advrun.registry import Plugin, Setting
+from advrun.types import AttackChoice, Count, Natural, Positive
+from advrun.yamlfile import show
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"),
+    doc("a name of at most 100 letters, digits, '_', '.' and '-', the first a letter or digit"),
+]
+"""Text that can name a file or a folder."""
+
+
+def _within_images(eps: float, info: ValidationInfo) -> float:
+    """Catch 8 where 8/255 was meant."""
+    if info.data.get("norm") == "linf" and eps > 1:
+        remedy = f"write {eps:g}/255" if eps <= 255 else "it is at most 1"
+        refuse(problem(f"eps is {eps:g}; images are in [0, 1], so {remedy}"))
+    return eps
+
+
+Eps = Annotated[Positive, AfterValidator(_within_images)]
+_Several = Annotated[tuple[Eps, ...], MinLen(1)]
+Sweep = Annotated[
+    _Several,
+    BeforeValidator(lambda eps: eps if isinstance(eps, tuple) else (eps,), json_schema_input_type=Eps | _Several),
+    doc("a number > 0 such as 8/255, or a list of them"),
+]
+"""One eps or several, as a tuple."""
+Target = Literal["random", "least_likely", "second"] | Natural | None
+
+
+# What the runner sees ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set. validation: share of the training tracks held out. Limits: at most that many images, None for all."""
+
+    name: str
+    settings: Mapping[str, Any]
+    validation: float
+    train_limit: int | None
+    test_limit: int | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier."""
+
+    name: str
+    label: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class InnerAttack:
+    """An attack inside a defence. eps: None for minimal-norm attacks."""
+
+    name: str
+    norm: str
+    settings: Mapping[str, Any]
+    eps: float | None = None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack. eps: budgets, one after the other; empty for minimal-norm attacks. examples: how many images, None for all."""
+
+    name: str
+    label: str
+    norm: str
+    settings: Mapping[str, Any]
+    eps: tuple[float, ...] = ()
+    target: str | int | None = None
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
+class Defense:
+    """A defence. train: how its networks are trained."""
+
+    name: str
+    label: str
+    settings: Mapping[str, Any]
+    train: Training
+
+
+# What a person may write beside the plugin's own settings ------------------------------------------------------------
+
+
+class Training(Form):
+    """How networks are trained, by Adam on mini-batches."""
+
+    noun = "train"
+    epochs: Count = Field(default=20, description="Passes through the training images, at most.")
+    batch_size: Count = Field(default=128, description="Images in one optimiser step.")
+    learning_rate: Positive = Field(default=1e-3, description="Step size of Adam.")
+    patience: Count = Field(default=5, description="Stop after this many epochs without a better validation value.")
+
+
+class EntryForm(Form):
+    """A mapping that names a plugin. Forms of one plugin are subclasses, made by `form`."""
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        """Fields that depend on the plugin, beside its settings: name -> (type, pydantic Field)."""
+        return {}
+
+
+class DataForm(EntryForm):
+    """The data set."""
+
+    validation: Annotated[float, Interval(ge=0, lt=1)] = Field(default=0.1, description="Share of the training tracks held out.")
+    train_limit: Count | None = Field(default=None, description="At most this many training images, drawn at random.")
+    test_limit: Count | None = Field(default=None, description="At most this many test images, drawn at random.")
+
+
+class LabelledForm(EntryForm):
+    """An entry of a list."""
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        return {"label": (Name, Field(default=plugin.name, description="What tables call it."))}
+
+
+class ModelForm(LabelledForm):
+    """A classifier."""
+
+
+class DefenseForm(LabelledForm):
+    """A defence."""
+
+    train: Training = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+
+
+class InnerAttackForm(EntryForm):
+    """An attack inside a defence: one norm, one eps."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "eps": "takes no eps: it looks for the smallest change that works",
+        "target": "has no target inside a defence",
+    }
+    eps_type: ClassVar[Any] = Eps
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        if not plugin.norms:
+            raise PluginError(f"advrun/attacks/{plugin.name}.py: an attack takes a `ball` or a `norm`")
+        norm = Field(default=plugin.norms[0], description="How the size of the change is measured.")
+        eps = Field(description="Largest change in this norm; images are in [0, 1].")
+        fields = {"norm": (Literal[plugin.norms], norm), "eps": (cls.eps_type, eps)}
+        return super().fields_for(plugin) | (fields if plugin.needs_eps else {"norm": fields["norm"]})
+
+
+class AttackForm(InnerAttackForm, LabelledForm):
+    """An attack that is measured."""
+
+    refused: ClassVar[Mapping[str, str]] = {**InnerAttackForm.refused, "target": "has no targeted form"}
+    eps_type: ClassVar[Any] = Sweep
+    examples: Count | None = Field(default=None, description="Attack only the first images of the evaluation order.")
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        target = Field(default=None, description="The class to reach, where the attack shall not just leave the true one.")
+        return super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+
+
+# From the signature to the form --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema."""
+
+    kind: str
+    form: type[EntryForm]
+    documentation: str
+
+    def __get_pydantic_core_schema__(self, result: Any, _: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(partial(self.read, result))
+
+    def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        forms = [form_of(self.kind, name, self.form) for name in registry.names(self.kind)]
+        return handler(core_schema.union_schema([{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]))
+
+    def read(self, result: Any, raw: Any) -> Any:
+        """An instance of the dataclass `result`, with the settings of the plugin complete: default, then preset, then given."""
+        if not isinstance(raw, dict):
+            refuse(problem(f"got {show(raw)}; expected {self.documentation}"))
+        name = raw.get("name")
+        if not isinstance(name, str):
+            got = f"got {show(name)}" if "name" in raw else "missing"
+            refuse(problem(f"{got}; expected one of {', '.join(registry.names(self.kind))}", "name"))
+        try:
+            plugin = registry.get(self.kind, name)
+        except ConfigError as error:
+            refuse(problem(str(error), "name"))
+        preset = raw.get("preset")
+        chosen = plugin.presets.get(preset, {}) if isinstance(preset, str) else {}
+        values = vars(form_of(self.kind, name, self.form).model_validate({**chosen, **raw}))
+        settings = {key: values[key] for key in plugin.settings}
+        common = {key: value for key, value in values.items() if key not in settings and key != "preset"}
+        return result(settings=settings, **common)
+
+
+DATA = Entry("datasets", DataForm, "a data set, such as {name: signs}")
+MODEL = Entry("models", ModelForm, "a model, such as {name: lnet}")
+ATTACK = Entry("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
+DEFENSE = Entry("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
+INNER_ATTACK = Entry("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
+
+
+@cache
+def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
+    """The form of one plugin. Raises PluginError when its signature cannot be written in YAML."""
+    plugin = registry.get(kind, name)
+    fields = {"name": (Literal[name], Field(description=plugin.summary)), **base.fields_for(plugin)}
+    if plugin.presets:
+        preset = Field(default=None, description="Settings by name; those given beside it win.")
+        fields["preset"] = (Literal[tuple(plugin.presets)] | None, preset)
+    for key, setting in plugin.settings.items():
+        if key in fields or hasattr(base, key) or key in base.model_fields:
+            raise PluginError(f"advrun/{kind}/{name}.py: a setting cannot be called {key!r}")
+        fields[key] = _field(plugin, setting)
+    form = create_model(f"{base.__name__.removesuffix('Form')}_{name}", __base__=base, __doc__=plugin.summary, **fields)
+    form.noun = f"{kind[:-1]} {name!r}"
+    return form
+
+
+def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
+    try:
+        words(setting.annotation)
+    except TypeError as error:
+        raise PluginError(f"advrun/{plugin.kind}/{plugin.name}.py: setting {setting.name!r}: {error}") from None
+    if setting.required:
+        return _typed(setting.annotation), Field(description=setting.help)
+    return _typed(setting.annotation), Field(default=setting.default, description=setting.help)
+
+
+def _typed(annotation: Any) -> Any:
+    """The annotation with `AttackChoice` replaced by what pydantic can read."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
+    return Annotated[InnerAttack, INNER_ATTACK] if annotation is AttackChoice else annotation

@@ -1,0 +1,66 @@
+"""Everything advrun refuses, as one tree; `cli.py` alone turns it into a line on stderr and an exit code.
+
+    AdvrunError             1   anything else that has a reason
+    |-- ConfigError         3   the YAML file, a --set override, or a setting given in Python
+    |-- DataError           4   images or labels that are missing, damaged or of the wrong kind
+    |-- ModelError          5   a model that cannot be loaded, or that has no logits
+    |-- BudgetError         6   an attack returned images outside the box or the ball, or NaN
+    |-- LockError           7   another process is writing the same results folder
+    |-- CellError           8   some cells of the run failed; the others are done and kept
+    |-- DownloadError       9   no mirror gave the right bytes
+    `-- PluginError        10   a file in attacks/, defenses/, ... breaks the contract
+
+Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AdvrunError(Exception):
+    """Base of all errors with a reason that a person can act on. The message is one line: place, value, remedy."""
+
+    exit_code = 1
+
+
+class ConfigError(AdvrunError):
+    exit_code = 3
+
+
+class DataError(AdvrunError):
+    exit_code = 4
+
+
+class ModelError(AdvrunError):
+    exit_code = 5
+
+
+class BudgetError(AdvrunError):
+    exit_code = 6
+
+
+class LockError(AdvrunError):
+    exit_code = 7
+
+
+class CellError(AdvrunError):
+    exit_code = 8
+
+
+class DownloadError(AdvrunError):
+    exit_code = 9
+
+
+class PluginError(AdvrunError):
+    exit_code = 10
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'eps'?"` for the known name nearest to `name`, else the sorted list of known names."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""

@@ -1,0 +1,21 @@
+"""Confidence in the true class, before and after the attack."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advrun.metrics import Outcome
+
+
+def confidence(outcome: Outcome) -> dict[str, float | None]:
+    """Mean softmax probability of the true class, on clean images and on adversarial ones."""
+    return {
+        "confidence_before": float(true_class_probability(outcome.before, outcome.y).mean()),
+        "confidence_after": float(true_class_probability(outcome.after, outcome.y).mean()),
+    }
+
+
+def true_class_probability(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """softmax(logits)[y], (n,)."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted[np.arange(len(y)), y] / shifted.sum(-1)

@@ -1,0 +1,174 @@
+"""The folder is the registry: `attacks/pgd.py` holds the function `pgd`, which YAML calls `pgd`. Nothing else lists it.
+
+The function's signature is its schema. Keyword-only parameters are the settings a person may write in YAML: the
+annotation is the type and the range, the default is the default, the line under `Args:` is the help text. The other
+parameters are handed over by the runner, and their annotations say what the plugin can do:
+
+    model: Gradients            what the attack may ask of the model: Gradients is the white box
+    y: Labels | Targets         untargeted and targeted forms exist
+    ball: Linf | L2             attacks inside a ball of radius eps, and which balls
+    norm: L2                    minimal-norm attacks, which take no eps, and the norm they make small
+
+Files that start with an underscore are helpers, not plugins.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from advrun.errors import ConfigError, PluginError, did_you_mean
+from advrun.types import AttackChoice, Targets
+
+KINDS = ("attacks", "defenses", "models", "datasets", "metrics")
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One keyword-only parameter: what a person may write in YAML."""
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def is_attack(self) -> bool:
+        """True when the value is itself an attack, as in adversarial training."""
+        return AttackChoice in _members(self.annotation)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A function of one of the plugin folders, with everything that its signature and docstring say."""
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    settings: Mapping[str, Setting]
+    arguments: Mapping[str, Any]
+    presets: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def path(self) -> Path:
+        return PACKAGE / self.kind / f"{self.name}.py"
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the docstring."""
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def geometries(self) -> tuple[type, ...]:
+        """Geometry classes that an attack supports, its default first."""
+        return _members(self.arguments.get("ball", self.arguments.get("norm")))
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """YAML names of `geometries`: linf, l2, ..."""
+        return tuple(geometry.__name__.lower() for geometry in self.geometries)
+
+    @property
+    def needs_eps(self) -> bool:
+        """True for attacks inside a ball, False for minimal-norm attacks."""
+        return "ball" in self.arguments
+
+    @property
+    def can_target(self) -> bool:
+        return Targets in _members(self.arguments.get("y"))
+
+    @property
+    def access(self) -> str:
+        """What the attack may ask of the model: `gradients` for white-box attacks."""
+        view = self.arguments.get("model")
+        return getattr(view, "__name__", str(view)).lower()
+
+    def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings: defaults, then the preset named by `preset`, then `settings`. Raises ConfigError on unknown names."""
+        given = dict(settings)
+        preset = given.pop("preset", None)
+        if preset is not None and preset not in self.presets:
+            raise ConfigError(f"{self.name}: no preset {preset!r}{did_you_mean(preset, self.presets)}")
+        for name in given:
+            if name not in self.settings:
+                raise ConfigError(f"{self.name}: no setting {name!r}{did_you_mean(name, self.settings)}")
+        defaults = {name: setting.default for name, setting in self.settings.items()}
+        full = {**defaults, **(self.presets[preset] if preset else {}), **given}
+        missing = [name for name, value in full.items() if value is inspect.Parameter.empty]
+        if missing:
+            raise ConfigError(f"{self.name}: setting {missing[0]!r} must be given")
+        return full
+
+
+def names(kind: str) -> list[str]:
+    """Plugin names of one folder, sorted; imports nothing."""
+    return sorted(file.stem for file in (PACKAGE / kind).glob("*.py") if not file.stem.startswith("_"))
+
+
+@cache
+def get(kind: str, name: str) -> Plugin:
+    """The plugin `name` of folder `kind`. Raises ConfigError with the nearest name, PluginError when the file is broken."""
+    if name not in names(kind):
+        raise ConfigError(f"no {kind[:-1]} named {name!r}{did_you_mean(name, names(kind))}")
+    function = load(kind, name)
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    notes = argument_notes(inspect.getdoc(function) or "")
+    settings = {
+        key: Setting(key, hints.get(key, Any), parameter.default, notes.get(key, ""))
+        for key, parameter in parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    arguments = {key: hints.get(key) for key in parameters if key not in settings}
+    presets = getattr(importlib.import_module(function.__module__), "PRESETS", {})
+    for preset in presets.values():
+        for key in preset:
+            if key not in settings:
+                raise PluginError(f"advrun/{kind}/{name}.py: a preset names {key!r}{did_you_mean(key, settings)}")
+    return Plugin(kind, name, function, settings, arguments, presets)
+
+
+def load(kind: str, name: str) -> Callable[..., Any]:
+    """Import `advrun/KIND/NAME.py` and return its function NAME."""
+    try:
+        module = importlib.import_module(f"advrun.{kind}.{name}")
+    except (ImportError, SyntaxError, NameError, TypeError) as error:
+        raise PluginError(f"advrun/{kind}/{name}.py cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not inspect.isfunction(function):
+        raise PluginError(f"advrun/{kind}/{name}.py must define a function named {name!r}")
+    return function
+
+
+def argument_notes(doc: str) -> dict[str, str]:
+    """The lines under `Args:` of a Google-style docstring, by argument name."""
+    block = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", doc, re.MULTILINE)
+    if not block:
+        return {}
+    entries = re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {5,}.*\n?)*)", block.group(1), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if annotation is None:
+        return ()
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)

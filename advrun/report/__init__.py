@@ -1,0 +1,37 @@
+"""The report: from measured rows to tables, figures and one HTML page. Reads data only; loads no model.
+
+The same findings give the same bytes, except for the columns of seconds in accuracy.json and accuracy.csv.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advrun.report.findings import Findings, Gallery
+from advrun.report.summary import summarise
+from advrun.store import write_bytes
+
+__all__ = ["Findings", "Gallery", "write"]
+
+
+def write(findings: Findings, folder: Path) -> list[Path]:
+    """Write tables/, figures/ and report.html into `folder`, each file whole or not at all.
+
+    Args:
+        findings: the experiment.
+        folder: the results folder; made where missing.
+
+    Returns:
+        The paths written: the page first, then tables, then figures (each as PNG, and as PDF for LaTeX).
+    """
+    from advrun.report import figures, page, tables
+
+    summary = summarise(findings.results)
+    drawn = figures.pictures(findings, summary)
+    files = {"report.html": page.html(findings, summary, drawn).encode()}
+    files |= {f"tables/{name}": text.encode() for name, text in tables.files(findings, summary).items()}
+    for picture in drawn:
+        files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    return [folder / name for name in files]

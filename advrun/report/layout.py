@@ -1,0 +1,187 @@
+"""The summary as tables of text, the same for Markdown, LaTeX, HTML and the terminal; each of them only dresses it up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+from advrun.geometry import format_eps
+from advrun.report.summary import Attack, Cell, Panel, Summary, System
+
+MISSING = "—"
+SAME = "="
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of a table.
+
+    threat: what the column holds, "none" for clean images. number: the value as text. margin: what follows "±", or "".
+    flags: reasons for doubt, and marks: their footnote marks. span: columns covered. share: an accuracy, 0 to 1, or None.
+    detail: the same in a few more words.
+    """
+
+    threat: str
+    number: str = MISSING
+    margin: str = ""
+    flags: tuple[str, ...] = ()
+    marks: str = ""
+    span: int = 1
+    share: float | None = None
+    detail: str = "not measured"
+
+    @property
+    def text(self) -> str:
+        """`45.2 ± 4.4 †`."""
+        return " ".join(filter(None, (self.number, self.margin and f"± {self.margin}", self.marks)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns: heads under one title."""
+
+    title: str
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One system; its entries' spans add up to the number of columns."""
+
+    system: System
+    entries: tuple[Entry, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        """One text per column, for tables without merged places: SAME stands for what the next place holds."""
+        return [text for entry in self.entries for text in [SAME] * (entry.span - 1) + [entry.text]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Systems by columns. headline: True for worst cases."""
+
+    title: str
+    headline: bool
+    groups: tuple[Group, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def heads(self) -> list[str]:
+        """One text per column: `ε = 8/255 static`."""
+        return [f"{group.title} {head}".strip() for group in self.groups for head in group.heads]
+
+
+def tables(summary: Summary, widest: int | None = None) -> list[Table]:
+    """One table per panel, the clean accuracy in the first; a table of clean accuracy alone when nothing was attacked.
+
+    Args:
+        summary: what to show.
+        widest: at most so many eps side by side; the others follow in tables of their own.
+    """
+    panels = [piece for panel in summary.panels for piece in _split(panel, widest or len(panel.radii))]
+    if not panels:
+        lines = tuple(Line(system, (clean(summary, system),)) for system in summary.systems)
+        return [Table("Clean images", False, (Group("", ("clean",)),), lines)]
+    first, *others = panels
+    return [_table(summary, first, with_clean=True), *(_table(summary, panel, with_clean=False) for panel in others)]
+
+
+def clean(summary: Summary, system: System) -> Entry:
+    """The accuracy of one system on clean images."""
+    return _accuracy("none", summary.clean(system), marks(summary))
+
+
+def attacked(summary: Summary, panel: Panel, system: System, eps: float | None) -> list[Entry]:
+    """The accuracies of one system at one eps, under all threats of the panel.
+
+    Without a defence, replaying an attack and adapting it are one thing: adaptive covers the static column too.
+    """
+    signs = marks(summary)
+    entries = [_accuracy(threat, summary.cell(system, panel.attack, eps, threat), signs) for threat in panel.threats]
+    return _merged(entries, system)
+
+
+def marks(summary: Summary) -> dict[str, str]:
+    """A footnote mark for every flag: † ‡ § ¶ †† ..."""
+    symbols = (symbol * (1 + index // 4) for index, symbol in enumerate(cycle("†‡§¶")))
+    return dict(zip(summary.flags, symbols, strict=False))
+
+
+def percent(share: float) -> str:
+    """0.4517 -> '45.2'."""
+    return f"{100 * share:.1f}"
+
+
+def eps_label(norm: str, eps: float | None) -> str:
+    """'8/255' in grey levels for Linf, '0.5' for other norms, 'any' without eps."""
+    if eps is None:
+        return "any"
+    return format_eps(eps) if norm == "linf" else f"{eps:g}"
+
+
+def norm_label(norm: str) -> str:
+    """'linf' -> 'L∞', 'l2' -> 'L2'."""
+    return norm.capitalize().replace("inf", "∞")
+
+
+def attack_label(attack: Attack) -> str:
+    """The attack's name, marked when it is targeted."""
+    return f"{attack.name} (targeted)" if attack.targeted else attack.name
+
+
+def _split(panel: Panel, widest: int) -> list[Panel]:
+    starts = range(0, len(panel.radii), widest)
+    return [replace(panel, radii=panel.radii[start : start + widest]) for start in starts]
+
+
+def _table(summary: Summary, panel: Panel, with_clean: bool) -> Table:
+    norm = norm_label(panel.attack.norm)
+    titles = [f"ε = {eps_label(panel.attack.norm, eps)}" for eps in panel.radii]
+    groups = [Group(title, panel.threats) for title in (["accuracy", f"mean {norm} distance"] if panel.minimal else titles)]
+    if with_clean:
+        groups.insert(0, Group("", ("clean",)))
+
+    def line(system: System) -> Line:
+        entries = [clean(summary, system)] if with_clean else []
+        entries += [entry for eps in panel.radii for entry in attacked(summary, panel, system, eps)]
+        return Line(system, (*entries, *(_distances(summary, panel, system) if panel.minimal else ())))
+
+    name = "Worst case" if panel.attack.is_worst_case else attack_label(panel.attack)
+    return Table(f"{name}, {norm}", panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
+
+
+def _merged(entries: list[Entry], system: System) -> list[Entry]:
+    threats = [entry.threat for entry in entries]
+    if not system.undefended or not {"static", "adaptive"} <= set(threats):
+        return entries
+    entries[threats.index("adaptive")] = replace(entries[threats.index("adaptive")], span=2)
+    return [entry for entry in entries if entry.threat != "static"]
+
+
+def _accuracy(threat: str, cell: Cell | None, signs: dict[str, str]) -> Entry:
+    if cell is None:
+        return Entry(threat)
+    reach = "95 % interval" if cell.seeds == 1 else f"mean of {cell.seeds} seeds, one standard deviation"
+    return Entry(
+        threat,
+        number=percent(cell.accuracy),
+        margin="" if cell.margin is None else percent(cell.margin),
+        flags=cell.flags,
+        marks="".join(signs[flag] for flag in cell.flags),
+        share=cell.accuracy,
+        detail=f"{reach}: {percent(cell.low)} to {percent(cell.high)}; n = {cell.n:,}",
+    )
+
+
+def _distances(summary: Summary, panel: Panel, system: System) -> list[Entry]:
+    entries = [_distance(threat, summary.cell(system, panel.attack, None, threat)) for threat in panel.threats]
+    return _merged(entries, system)
+
+
+def _distance(threat: str, cell: Cell | None) -> Entry:
+    if cell is None:
+        return Entry(threat)
+    if cell.distance is None:
+        return Entry(threat, number="none", detail="no image fooled the system")
+    return Entry(threat, number=f"{cell.distance:.2f}", detail=f"{cell.distance:.4f}")

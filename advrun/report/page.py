@@ -1,0 +1,50 @@
+"""The HTML page: one file with everything in it, no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from advrun.report import accuracy
+from advrun.report.findings import Findings
+from advrun.report.layout import tables
+from advrun.report.notes import headline, notes
+from advrun.report.style import Picture
+from advrun.report.summary import Summary
+
+TEMPLATE = "page.html.j2"
+SECTIONS = (
+    ("robustness", "Accuracy against ε"),
+    ("gallery", "Examples"),
+    ("confusion", "Confusion under attack"),
+    ("training", "Training"),
+)
+PIXELS = {"robustness": 97, "gallery": 112, "confusion": 97, "training": 97}
+"""CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
+
+
+def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
+    """The page as text; every label is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    shown = tables(summary)
+    header, *lines = accuracy.readable(summary)
+    return environment.get_template(TEMPLATE).render(
+        findings=findings,
+        headline=headline(summary),
+        headlines=[table for table in shown if table.headline],
+        others=[table for table in shown if not table.headline],
+        notes=notes(summary, findings.glossary),
+        several=len(summary.models) > 1,
+        sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
+        header=header,
+        lines=lines,
+    )
+
+
+def _figure(picture: Picture) -> dict[str, Any]:
+    source = "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
+    return {"source": source, "caption": picture.caption, "width": round(picture.width * PIXELS[picture.kind]), "kind": picture.kind}

@@ -1,0 +1,99 @@
+"""The look of all figures, and how they become bytes: the same bytes for the same figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMN = 3.4
+"""Width of one column of a paper, in inches."""
+DPI = 200
+INK, FAINT, RIGHT, WRONG = "#222222", "#8a8a8a", "#0072B2", "#D55E00"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The colour-blind safe palette of Okabe and Ito (2008), the strongest contrasts first."""
+MARKERS = ("s", "^", "D", "v", "P", "X")
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "figure.facecolor": "white",
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure.
+
+    name: file name without ending. kind: robustness, gallery, confusion or training. caption: one paragraph of text.
+    width: in inches.
+    """
+
+    name: str
+    kind: str
+    caption: str
+    width: float
+    png: bytes
+    pdf: bytes
+
+
+def picture(draw: Callable[[], tuple[Figure, str]], name: str, kind: str) -> Picture:
+    """Draw in the style of the report, whatever the user's own matplotlib settings are.
+
+    Args:
+        draw: makes the figure and its caption.
+        name: file name without ending.
+        kind: as in `Picture`.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        figure, caption = draw()
+        png, pdf = io.BytesIO(), io.BytesIO()
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(pdf, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        return Picture(name, kind, caption, figure.get_figwidth(), png.getvalue(), pdf.getvalue())
+
+
+def look(defenses: list[str]) -> dict[str, dict[str, str]]:
+    """Colour and marker of each defence, as arguments of `Axes.plot`; the undefended model is dark grey with discs."""
+    others = dict.fromkeys(defense for defense in defenses if defense != "none")
+    styles = {
+        defense: {"color": color, "marker": marker} for defense, color, marker in zip(others, cycle(PALETTE), cycle(MARKERS), strict=False)
+    }
+    return {"none": {"color": "#4d4d4d", "marker": "o"}, **styles}

@@ -1,0 +1,193 @@
+"""Results as typed data: one `Result` per measured cell, stored as `rows/*.json`; tables and figures only read them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLEAN = "clean"
+WORST_CASE = "worst case"
+ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN = (
+    "zero-gradients",
+    "static-wins",
+    "more-eps-helps",
+    "fewer-steps-win",
+    "unbroken",
+)
+GLOSSARY = {
+    ZERO_GRADIENTS: "The loss gradient of some images is exactly zero: a gradient attack is blind there, the model not robust.",
+    STATIC_WINS: "Replayed examples fool the system more often than examples crafted against it: its gradients mislead.",
+    MORE_EPS_HELPS: "A larger eps leaves a higher accuracy, which no true robustness does: the attack fails.",
+    FEWER_STEPS_WIN: "An attack with fewer gradients at the same eps is stronger: this one did not converge, or gradients mislead.",
+    UNBROKEN: "An attack that may go as far as it needs left more than 2 % right: it failed, or ran too few steps.",
+}
+"""What each flag means. A flagged accuracy is an upper bound at best."""
+SLACK = 0.005
+"""Differences of accuracy up to this are no reason for a flag."""
+THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the accuracy table.
+
+    model, defense, attack: labels from the YAML file; defense is "none" for the undefended model; attack is "clean" for
+        unattacked images and "worst case" for the per-example minimum over attacks.
+    settings: the attack's settings in full. budget: the same in a few words, e.g. "5 x 100 steps".
+    eps, norm: the ball, or eps None where a minimal-norm attack may go as far as it needs. norm is "linf", "l2", ... or "".
+    threat: none (clean), static (crafted on the undefended model and replayed), adaptive (crafted on the whole defended
+        system), transfer, blackbox.
+    n: images measured, clean errors included. accuracy: share of n classified right, 0 to 1.
+    interval: exact binomial (Clopper and Pearson, 1934) 95 % interval of accuracy.
+    metrics: further columns by name, from `advrun/metrics/`: numbers, or None where undefined.
+    gradients, queries: gradient evaluations, and forward passes without gradient, per attacked image.
+    seconds: crafting time. flags: reasons not to trust the number; empty is good.
+    """
+
+    model: str
+    defense: str
+    attack: str
+    threat: str
+    seed: int
+    n: int
+    accuracy: float
+    interval: tuple[float, float]
+    eps: float | None = None
+    norm: str = ""
+    targeted: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+    budget: str = ""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    gradients: float = 0.0
+    queries: float = 0.0
+    seconds: float = 0.0
+    flags: tuple[str, ...] = ()
+
+    def flat(self) -> dict[str, Any]:
+        """The row with its metrics as columns of their own: what the tables hold."""
+        columns = asdict(self)
+        metrics = columns.pop("metrics")
+        return columns | metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A row with the per-example outcomes behind it: labels and predictions, (n,) int, in evaluation order."""
+
+    row: Row
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.labels == self.predictions
+
+    def to_json(self) -> str:
+        content = {"row": asdict(self.row), "labels": self.labels.tolist(), "predictions": self.predictions.tolist()}
+        return json.dumps(content, indent=None, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        content = json.loads(text)
+        row = content["row"]
+        row["interval"], row["flags"] = tuple(row["interval"]), tuple(row["flags"])
+        return cls(Row(**row), np.asarray(content["labels"], np.int32), np.asarray(content["predictions"], np.int32))
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact two-sided interval of a proportion (Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404)."""
+    from scipy.stats import beta
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(beta.ppf(1 - tail, successes + 1, n - successes))
+    return low, high
+
+
+def flagged(results: Iterable[Result]) -> list[Result]:
+    """The same results, with the flags that come from comparing them with each other (Carlini et al., 2019, arXiv:1902.06705)."""
+    results = list(results)
+    rows = [result.row for result in results]
+    return [
+        replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result.row, rows)))) for result in results
+    ]
+
+
+def _comparisons(row: Row, rows: list[Row]) -> Iterable[str]:
+    if row.threat != "adaptive" or row.targeted:
+        return
+    peers = [other for other in rows if (other.model, other.defense, other.seed) == (row.model, row.defense, row.seed)]
+    peers = [other for other in peers if other.norm == row.norm and other.n == row.n and not other.targeted]
+    weaker = [other for other in peers if other.accuracy < row.accuracy - SLACK]
+    same_attack = [other for other in weaker if (other.attack, other.settings) == (row.attack, row.settings)]
+    if any(other.threat == "static" and other.eps == row.eps for other in same_attack):
+        yield STATIC_WINS
+    if row.eps is None:
+        if row.accuracy > 0.02:
+            yield UNBROKEN
+        return
+    adaptive = [other for other in weaker if other.threat == "adaptive" and other.eps is not None]
+    if any(other.eps < row.eps for other in adaptive if other.attack == row.attack):
+        yield MORE_EPS_HELPS
+    if any(other.eps == row.eps and other.gradients < row.gradients / 2 for other in adaptive):
+        yield FEWER_STEPS_WIN
+
+
+def worst_cases(results: Iterable[Result]) -> list[Result]:
+    """The headline: an image counts as right only if it survives every attack of the same budget (norm and eps).
+
+    Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
+    do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
+    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order.
+    """
+    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    results = [result for result in results if result.row.threat in ("static", "adaptive") and not result.row.targeted]
+    adaptive = {_system(result.row) for result in results if result.row.threat == "adaptive"}
+    for result in results:
+        row = result.row
+        groups[(*_system(row), row.threat)].append(result)
+        if row.threat == "static" and _system(row) in adaptive:
+            groups[(*_system(row), "adaptive")].append(result)
+    return [_worst(members, threat=key[-1]) for key, members in groups.items()]
+
+
+def _system(row: Row) -> tuple[Any, ...]:
+    return row.model, row.defense, row.seed, row.norm, row.eps
+
+
+def _worst(members: list[Result], threat: str) -> Result:
+    n = min(member.row.n for member in members)
+    predictions, labels = members[0].predictions[:n].copy(), members[0].labels[:n]
+    for member in members[1:]:
+        still_right = predictions == labels
+        predictions[still_right] = member.predictions[:n][still_right]
+    right = int((predictions == labels).sum())
+    attacks = sorted({member.row.attack for member in members})
+    row = replace(
+        members[0].row,
+        attack=WORST_CASE,
+        threat=threat,
+        n=n,
+        accuracy=right / n,
+        interval=binomial_interval(right, n),
+        settings={"over": attacks},
+        budget="over " + ", ".join(attacks),
+        metrics={},
+        gradients=math.fsum(member.row.gradients for member in members),
+        queries=math.fsum(member.row.queries for member in members),
+        seconds=math.fsum(member.row.seconds for member in members),
+        flags=tuple(sorted({flag for member in members for flag in member.row.flags})),
+    )
+    return Result(row, labels, predictions)

@@ -1,0 +1,181 @@
+"""What the commands do, for Python as well: `run(load("configs/demo.yaml"))`. Order: data, plan, cells, report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advrun import registry
+from advrun.console import Console
+from advrun.data import Dataset
+from advrun.errors import CellError
+from advrun.plan import STAGES, Cell, Plan, make_plan
+from advrun.results import GLOSSARY, Result, flagged
+from advrun.store import Store, content_key, digest, write_text
+
+
+@dataclass(frozen=True)
+class Status:
+    """A cell and whether it is done."""
+
+    cell: Cell
+    done: bool
+
+
+def load_data(experiment: Any) -> Dataset:
+    """The experiment's data set. Raises DataError."""
+    settings = experiment.data
+    data: Dataset = registry.get("datasets", settings.name).function(**settings.settings)
+    if settings.train_limit or settings.test_limit:
+        data = data.limited(settings.train_limit, settings.test_limit)
+    return data
+
+
+def status(experiment: Any, upto: str = STAGES[-1]) -> list[Status]:
+    """Every cell of the experiment with what the results folder says of it; computes nothing."""
+    plan, store = make_plan(experiment, load_data(experiment)), folder(experiment)
+    return [Status(cell, store.manifest(cell) is not None) for cell in plan.upto(upto)]
+
+
+def folder(experiment: Any) -> Store:
+    return Store(Path(experiment.results) / experiment.name)
+
+
+def run(
+    experiment: Any,
+    *,
+    upto: str = STAGES[-1],
+    compute: bool = True,
+    console: Console | None = None,
+    wait: bool = False,
+    fail_fast: bool = False,
+) -> Any:
+    """Do what is missing, write the report, and return its findings (`report.Findings`).
+
+    Args:
+        experiment: from `config.load`.
+        upto: last stage, "train", "attack" or "defend".
+        compute: False to report only what is there; then no model is loaded.
+        console: where progress goes; quiet by default.
+        wait: wait while another process writes the same results folder.
+        fail_fast: stop at the first cell that fails.
+
+    Raises:
+        LockError: when another process writes the folder. CellError: when cells failed, after everything else is done.
+    """
+    console = console or Console(quiet=True)
+    store = folder(experiment)
+    with store.locked(wait), _terminated_as_interrupt():
+        data = load_data(experiment)
+        plan = make_plan(experiment, data)
+        write_text(store.root / "config.yaml", experiment.to_yaml())
+        cells = plan.upto(upto)
+        failures: list[tuple[str, str]] = []
+        store.event("run", upto=upto, cells=len(cells))
+        try:
+            if compute and any(store.manifest(cell) is None for cell in cells):
+                from advrun.executor import execute
+
+                outcomes = execute(plan, cells, store, console, fail_fast=fail_fast)
+                failures = outcomes.failed
+            elif compute:
+                console.event("nothing", label="to do: every cell is finished", cells=len(cells))
+            found = findings(plan, store)
+            paths = report(found, store, console)
+        except KeyboardInterrupt:
+            store.event("interrupted")
+            raise
+        store.event("finished", failed=len(failures))
+    _present(found, paths, console)
+    if failures:
+        listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
+        raise CellError(f"{len(failures)} of {len(cells)} cells failed (the others are done and kept): {listed}")
+    return found
+
+
+def findings(plan: Plan, store: Store) -> Any:
+    """Everything of the plan that is on disk, as the report wants it; flags raised."""
+    from advrun.report import Findings, Gallery
+
+    results, galleries, histories, environment = [], [], {}, {}
+    for cell in plan.cells:
+        manifest = store.manifest(cell)
+        if manifest is None:
+            continue
+        files = {Path(name).suffix: store.root / name for name in manifest.files}
+        if cell.kind == "measure":
+            results.append(Result.read(files[".json"]))
+            galleries += [Gallery.read(files[".npz"])] if ".npz" in files else []
+        elif cell.kind == "train":
+            environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
+            label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
+            label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
+            histories[label] = json.loads(files[".json"].read_text(encoding="utf-8"))
+    experiment = plan.experiment
+    return Findings(
+        name=experiment.name,
+        title=experiment.name,
+        description=experiment.description,
+        config_yaml=experiment.to_yaml(),
+        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")},
+        class_names=plan.data.class_names,
+        results=flagged(results),
+        histories={label: history for label, history in histories.items() if history},
+        galleries=galleries,
+        glossary=GLOSSARY,
+    )
+
+
+def report(found: Any, store: Store, console: Console) -> list[Path]:
+    """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
+    from advrun import report as package
+
+    sources = sorted(Path(package.__file__).parent.glob("*.*"))
+    rows = [result.to_json() for result in found.results]
+    key = content_key([rows, found.config_yaml, found.environment, found.histories, [digest(source) for source in sources if source.is_file()]])
+    record = store.root / "manifests" / "report.json"
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if known["key"] == key and all(digest(store.root / name) == value for name, value in known["files"].items()):
+            return [store.root / name for name in known["files"]]
+    except (OSError, ValueError, KeyError):
+        pass  # no report yet, or not a whole one: write it
+    console.event("report", label=str(store.root))
+    paths: list[Path] = package.write(found, store.root)
+    files = {str(path.relative_to(store.root)): digest(path) for path in paths}
+    write_text(record, json.dumps({"key": key, "files": files}, indent=1))
+    return paths
+
+
+def _present(found: Any, paths: list[Path], console: Console) -> None:
+    from advrun.report import terminal
+
+    console.result(terminal.render(found))
+    console.result("\n".join(f"  {path}" for path in paths))
+    if console.as_json:
+        console.event("report", files=[str(path) for path in paths])
+        for result in found.results:
+            console.event("row", **result.row.flat())
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: the log says so, and nothing is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

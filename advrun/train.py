@@ -1,0 +1,185 @@
+"""Training: epochs over shuffled batches, best weights by validation, early stop, resumable after a kill.
+
+Everything random is drawn by (seed, epoch, step), and a checkpoint holds all weights and optimiser variables, so a
+training that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from advrun import engine
+from advrun.classifier import batches
+from advrun.console import Console
+from advrun.data import Dataset
+from advrun.engine import Rng, TrainStep, ops
+from advrun.errors import ConfigError, ModelError
+from advrun.losses import cross_entropy
+from advrun.store import Checkpoints
+from advrun.types import Tensor
+
+History = dict[str, list[float]]
+Objective = Callable[..., dict[str, Tensor]]
+"""(x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng: Rng, training: bool) -> {"loss": (n,), more names: (n,)}."""
+
+
+@dataclass
+class Fit:
+    """How a defence or a plain classifier is trained: `fit(model, objective)` returns the model with its best weights.
+
+    data, seed and the training settings are the experiment's. Several calls in one cell (a purifier first, then the whole
+    system) each have their own checkpoint and curves; `histories` collects the curves by stage name.
+    """
+
+    data: Dataset
+    settings: Any
+    validation: float
+    seed: int
+    checkpoints: Checkpoints
+    console: Console
+    label: str
+    histories: dict[str, History] = field(default_factory=dict)
+
+    def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "") -> Any:
+        """Train `model` to make the mean of objective["loss"] small.
+
+        Args:
+            model: its trainable weights move.
+            objective: per-example values of a batch; one of them is called "loss".
+            monitor: which of the objective's values, on the validation images, chooses the best epoch: the lowest if it
+                ends in "loss", else the highest.
+            stage: name of this training among several of one cell.
+
+        Raises:
+            ModelError: when the loss becomes NaN or infinite.
+        """
+        run = _Run(self, TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor, stage)
+        run.resume()
+        with self.console.bar(f"{self.label} {stage}".strip(), self.settings.epochs) as bar:
+            bar.advance(run.epoch)
+            while not run.finished:
+                run.one_epoch(bar)
+        self.histories[stage] = run.history
+        run.use_best()
+        return model
+
+
+class _Run:
+    """The state of one training: epoch, weights, best weights, history."""
+
+    def __init__(self, fit: Fit, step: TrainStep, monitor: str, stage: str) -> None:
+        self.fit, self.step, self.monitor, self.stage = fit, step, monitor, stage
+        self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
+        self.batch_size = fit.settings.batch_size
+        if len(self.train_rows) < self.batch_size:
+            raise ConfigError(f"train.batch_size is {self.batch_size}, but there are {len(self.train_rows)} training images; make it smaller")
+        self.history: History = {}
+        self.best: list[np.ndarray] = step.state()
+        self.best_epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history.get("loss", ()))
+
+    @property
+    def finished(self) -> bool:
+        settings = self.fit.settings
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
+
+    def one_epoch(self, bar: Any) -> None:
+        data, seed, epoch = self.fit.data, self.fit.seed, self.epoch
+        order = np.random.default_rng([seed, epoch]).permutation(self.train_rows)
+        totals: dict[str, float] = {}
+        steps = len(order) // self.batch_size
+        for i in range(steps):
+            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            values = self.step.train(data.x_train[rows], data.y_train[rows], Rng.from_seed(seed, epoch, i).key)
+            if i == 0 or i % 20 == 19:
+                loss = float(values["loss"])
+                if not np.isfinite(loss):
+                    raise ModelError(f"{self.fit.label}: the loss is {loss} in epoch {epoch + 1}; try a smaller train.learning_rate")
+                bar.advance(0, f"epoch {epoch + 1}, step {i + 1} of {steps}, loss {loss:.3f}")
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + value
+        means = {name: float(total) / steps for name, total in totals.items()}
+        means |= {f"val_{name}": value for name, value in self.validate().items()}
+        for name, value in means.items():
+            self.history.setdefault(name, []).append(value)
+        *earlier, latest = self.scores()
+        if latest > max(earlier, default=-np.inf):
+            self.best, self.best_epoch = self.step.state(), self.epoch
+        self.save()
+        bar.advance(1, ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
+
+    def validate(self) -> dict[str, float]:
+        """Means over the validation images; the training images stand in where none were held out."""
+        rows = self.validation_rows
+        if len(rows) == 0:
+            return {}
+        x, y = self.fit.data.x_train[rows], self.fit.data.y_train[rows]
+        totals: dict[str, float] = {}
+        key = Rng.from_seed(self.fit.seed, 0xFACE).key
+        for (images, size), (labels, _) in zip(batches(x, 256), batches(y, 256), strict=True):
+            for name, value in self.step.validate(images, labels, key).items():
+                totals[name] = totals.get(name, 0.0) + float(np.asarray(value)[:size].sum())
+        return {name: total / len(rows) for name, total in totals.items()}
+
+    def scores(self) -> list[float]:
+        """One number for each epoch, larger is better."""
+        if f"val_{self.monitor}" not in self.history:  # nothing held out: the last epoch is the best that can be known
+            return [float(epoch) for epoch in range(self.epoch)]
+        values = self.history[f"val_{self.monitor}"]
+        return [-value for value in values] if self.monitor.endswith("loss") else list(values)
+
+    def use_best(self) -> None:
+        self.step.restore(self.best)
+
+    # Checkpoints -------------------------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return f"fit-{self.stage or 'model'}"
+
+    def save(self) -> None:
+        state = {f"state_{i}": value for i, value in enumerate(self.step.state())}
+        best = {f"best_{i}": value for i, value in enumerate(self.best)}
+        progress = json.dumps({"history": self.history, "best_epoch": self.best_epoch})
+        self.fit.checkpoints.put(self._name, {**state, **best, "progress": np.array(progress)})
+        if self.finished:
+            self.fit.checkpoints.flush()
+
+    def resume(self) -> None:
+        saved = self.fit.checkpoints.get(self._name)
+        if saved is None:
+            return
+        count = len(self.best)
+        progress = json.loads(str(saved["progress"]))
+        self.step.restore([saved[f"state_{i}"] for i in range(count)])
+        self.best = [saved[f"best_{i}"] for i in range(count)]
+        self.history, self.best_epoch = progress["history"], progress["best_epoch"]
+        self.fit.console.event("resumed", label=self.fit.label, epoch=self.epoch)
+
+
+def classification(model: Any) -> Objective:
+    """The plain objective: cross-entropy of clean images, with accuracy beside it."""
+
+    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        logits = model(x, training=training)
+        return {"loss": cross_entropy(logits, y), "accuracy": accuracy(logits, y)}
+
+    return objective
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """1 where the largest logit is the label's, else 0; float32 (n,)."""
+    return ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(y, "int32")), "float32")
+
+
+def merged_history(histories: Mapping[str, History]) -> History:
+    """The curves of all stages as one mapping; a stage's name goes before the curve's where there are several."""
+    return {f"{stage} {name}".strip(): curve for stage, history in histories.items() for name, curve in history.items()}

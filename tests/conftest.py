@@ -1,0 +1,92 @@
+"""Shared victims and data. Everything here is real: small models, trained or built by hand, on real tensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advrun import Classifier
+from advrun.data import Dataset
+from advrun.engine import keras
+
+CLASSES = 5
+IMAGE_SHAPE = (6, 6, 3)
+
+
+@pytest.fixture(scope="session")
+def gtsrb_file() -> Path:
+    """The prepared GTSRB file named by ADVRUN_GTSRB."""
+    path = Path(os.environ.get("ADVRUN_GTSRB", "data/gtsrb/gtsrb32.h5"))
+    if not path.is_file():
+        reason = f"GTSRB is not at {path}; set ADVRUN_GTSRB to the prepared HDF5 file"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def linear() -> Classifier:
+    """logits = W x + b: the distance of every image to every decision boundary is known in closed form."""
+    return linear_classifier(CLASSES, seed=1)
+
+
+def linear_classifier(classes: int, seed: int) -> Classifier:
+    rng = np.random.default_rng(seed)
+    size = int(np.prod(IMAGE_SHAPE))
+    layers = [keras.Input(IMAGE_SHAPE), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    model = keras.Sequential(layers, name="linear")
+    model.layers[-1].set_weights([rng.normal(size=(size, classes)).astype(np.float32), 0.1 * rng.normal(size=classes).astype(np.float32)])
+    return Classifier(model)
+
+
+@pytest.fixture(scope="session")
+def network() -> Classifier:
+    """A small convolutional network with random weights: nothing about it is linear."""
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input(IMAGE_SHAPE), layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(16, activation="relu")]
+        + [layers.Dense(CLASSES, kernel_initializer="random_normal")],
+        name="network",
+    )
+    model.layers[-1].set_weights([20 * weight for weight in model.layers[-1].get_weights()])
+    return Classifier(model)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Ten images away from the corners of the box."""
+    return np.random.default_rng(7).uniform(0.3, 0.7, (10, *IMAGE_SHAPE)).astype(np.float32)
+
+
+def boundary_distances(classifier: Classifier, x: np.ndarray, order: float) -> np.ndarray:
+    """Distance (n,) of x to the nearest boundary of a linear classifier in the norm `order` (2 or inf), box aside."""
+    weights, bias = classifier.model.layers[-1].get_weights()
+    logits = x.reshape(len(x), -1) @ weights + bias
+    own = logits.argmax(-1)
+    dual = 2 if order == 2 else 1
+    distances = np.full(logits.shape, np.inf)
+    for i, label in enumerate(own):
+        for other in set(range(logits.shape[1])) - {label}:
+            gap = logits[i, label] - logits[i, other]
+            distances[i, other] = gap / np.linalg.norm(weights[:, label] - weights[:, other], ord=dual)
+    return distances.min(-1)
+
+
+@pytest.fixture(scope="session")
+def toy_data() -> Dataset:
+    """Four classes of 8 x 8 images told apart by where they are bright; ten tracks of six frames each."""
+    rng = np.random.default_rng(11)
+
+    def draw(labels: np.ndarray) -> np.ndarray:
+        x = rng.normal(90, 25, (len(labels), 8, 8, 3))
+        for i, label in enumerate(labels):
+            row, column = 4 * (label // 2), 4 * (label % 2)
+            x[i, row : row + 4, column : column + 4] += 60
+        return x.clip(0, 255).astype(np.uint8)
+
+    y_train, y_test = np.repeat(np.arange(4), 60).astype(np.int32), np.repeat(np.arange(4), 20).astype(np.int32)
+    group = np.tile(np.repeat(np.arange(10), 6), 4).astype(np.int32)
+    return Dataset("toy", draw(y_train), y_train, draw(y_test), y_test, ("a", "b", "c", "d"), group + 100 * y_train)

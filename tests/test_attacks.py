@@ -1,0 +1,188 @@
+"""The contract of every attack in the registry: a new file in advrun/attacks/ is tested here without another edit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import attacks, engine, registry
+from advrun.engine import Rng
+from advrun.errors import ConfigError, DataError
+from advrun.evaluate import Attack, craft
+from advrun.geometry import GEOMETRIES
+
+from .conftest import CLASSES, boundary_distances, linear_classifier
+
+EPS = {"linf": 0.06, "l2": 0.6}
+ATTACKS = [(name, norm) for name in registry.names("attacks") for norm in registry.get("attacks", name).norms or ("",)]
+
+
+def geometry(name: str, norm: str):
+    if not norm:
+        return None
+    return GEOMETRIES[norm](EPS[norm]) if registry.get("attacks", name).needs_eps else GEOMETRIES[norm]()
+
+
+def bound(name: str, norm: str) -> Attack:
+    plugin = registry.get("attacks", name)
+    return Attack(plugin, geometry(name, norm), plugin.resolve({}))
+
+
+@pytest.fixture(params=ATTACKS, ids=lambda pair: "-".join(filter(None, pair)))
+def attack(request) -> Attack:
+    return bound(*request.param)
+
+
+@pytest.fixture
+def labels(network, images):
+    """True classes as the network sees them, but for the first two images, which it gets wrong."""
+    y = network.predict(images).argmax(-1)
+    y[:2] = (y[:2] + 1) % CLASSES
+    return y
+
+
+def run(attack: Attack, classifier, x, y, **options):
+    return craft(classifier, attack, x, y, **options).x_adv
+
+
+def test_box_ball_and_numbers(attack, network, images, labels):
+    """`craft` raises when an attack leaves the box or the ball; here images at the box's corners try it."""
+    x = np.concatenate([images, np.zeros_like(images[:2]), np.ones_like(images[:2])])
+    y = np.concatenate([labels, network.predict(x[-4:]).argmax(-1)])
+    x_adv = run(attack, network, x, y)
+    assert x_adv.dtype == np.float32
+    assert x_adv.shape == x.shape
+    assert 0 <= x_adv.min()
+    assert x_adv.max() <= 1
+
+
+def test_it_attacks(attack, network, images, labels):
+    assert network.accuracy(run(attack, network, images, labels), labels) < network.accuracy(images, labels)
+
+
+def test_misclassified_images_are_left_alone(attack, network, images, labels):
+    x_adv = run(attack, network, images, labels)
+    np.testing.assert_array_equal(x_adv[:2], images[:2])
+    everything = craft(network, attack, images, labels, only_correct=False)
+    assert everything.attacked.all()
+
+
+def test_one_image_and_a_ragged_last_batch(attack, network, images, labels):
+    assert run(attack, network, images[2:3], labels[2:3]).shape == images[2:3].shape
+    ragged = run(attack, network, images, labels, batch_size=3)
+    assert network.accuracy(ragged, labels) <= network.accuracy(images, labels)
+
+
+def test_same_seed_same_images(attack, network, images, labels):
+    np.testing.assert_array_equal(*(run(attack, network, images, labels, seed=4) for _ in range(2)))
+
+
+def test_eager_equals_compiled(attack, network, images, labels):
+    x, y = images[2:6], labels[2:6].astype(np.int32)
+    few = {name: 2 for name, setting in attack.plugin.settings.items() if setting.annotation is int or "steps" in name}
+    brief = Attack(attack.plugin, attack.geometry, {**attack.settings, **few})
+
+    def call(x, y, key):
+        return brief(network, x, y, Rng(key))
+
+    key = Rng.from_seed(0).key
+    x, y = engine.tf.constant(x), engine.tf.constant(y)
+    np.testing.assert_allclose(call(x, y, key), engine.compiled(call, jit=False)(x, y, key), atol=2e-5)
+
+
+def test_one_trace_for_all_batches_and_every_eps(attack, images):
+    fresh = linear_classifier(CLASSES, seed=5)
+    y = fresh.predict(images).argmax(-1)
+    run(attack, fresh, images, y, batch_size=4)
+    if attack.plugin.needs_eps:
+        run(Attack(attack.plugin, type(attack.geometry)(attack.eps / 2), attack.settings), fresh, images, y, batch_size=4)
+    compiled = fresh._runs[(attack.key, 1.0)]
+    assert engine.traces(compiled) == 1
+
+
+def test_targeted_form_reaches_the_target(attack, network, images, labels):
+    if not attack.plugin.can_target:
+        with pytest.raises(ConfigError, match="targeted"):
+            getattr(attacks, attack.plugin.name)(network, images, labels, attack.geometry, target="second")
+        return
+    wide = attack if not attack.plugin.needs_eps else Attack(attack.plugin, type(attack.geometry)(4 * attack.eps), attack.settings)
+    crafted = craft(network, wide, images, labels, target="second")
+    before = (network.predict(images).argmax(-1) == crafted.target)[crafted.attacked]
+    after = (network.predict(crafted.x_adv).argmax(-1) == crafted.target)[crafted.attacked]
+    assert not before.any()
+    assert after.mean() >= 0.5
+
+
+def test_gradients_are_counted(attack, network, images, labels):
+    crafted = craft(network, attack, images, labels)
+    if attack.plugin.access == "gradients":
+        assert crafted.gradients >= 1
+
+
+def test_bad_input_is_refused(attack, network, images, labels):
+    for x, y in ((images * np.nan, labels), (images + 1, labels), (images[:0], labels[:0]), (images, labels + CLASSES), (images, labels[:3])):
+        with pytest.raises(DataError):
+            run(attack, network, x, y)
+    public = getattr(attacks, attack.plugin.name)
+    with pytest.raises(ConfigError, match="no setting"):
+        public(network, images, labels, attack.geometry, no_such_setting=1)
+    if attack.plugin.can_target:
+        with pytest.raises(ConfigError, match="target"):
+            public(network, images, labels, attack.geometry, target=CLASSES)
+
+
+def test_it_works_with_two_classes(attack, images):
+    two = linear_classifier(2, seed=8)
+    y = two.predict(images).argmax(-1)
+    assert two.accuracy(run(attack, two, images, y), y) < 1
+
+
+def test_documentation(attack):
+    """The file names its paper, every setting is explained, and the presets fit the signature."""
+    assert any(mark in attack.plugin.path.read_text() for mark in ("arXiv:", "doi:"))
+    for setting in attack.plugin.settings.values():
+        assert setting.help, setting.name
+        assert not setting.required
+    for preset in attack.plugin.presets:
+        attack.plugin.resolve({"preset": preset})
+
+
+# Closed form: a linear classifier, whose distances are known ---------------------------------------------------------
+
+
+WHITE_BOX = [pair for pair in ATTACKS if registry.get("attacks", pair[0]).access == "gradients"]
+INSIDE_A_BALL = [pair for pair in WHITE_BOX if registry.get("attacks", pair[0]).needs_eps]
+MINIMAL_NORM = [pair for pair in WHITE_BOX if not registry.get("attacks", pair[0]).needs_eps]
+
+
+def well_inside(classifier, images):
+    """Images near mid-grey, moved into their class: far from every boundary, which lies far inside the box."""
+    x = 0.5 + (images - 0.5) * 0.2
+    weights = classifier.model.layers[-1].get_weights()[0]
+    own = weights[:, classifier.predict(x).argmax(-1)] - weights.mean(1, keepdims=True)
+    return (x + 0.6 * (own / np.linalg.norm(own, axis=0)).T.reshape(x.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "norm"), INSIDE_A_BALL)
+def test_ball_attacks_succeed_from_the_true_distance_on(name, norm, images):
+    """With two classes the gradient points at the only boundary: 2 % less than the distance must fail, 5 % more succeed."""
+    two = linear_classifier(2, seed=8)
+    grey = well_inside(two, images)
+    y = two.predict(grey).argmax(-1)
+    distances = boundary_distances(two, grey, 2 if norm == "l2" else np.inf)
+    for x, label, distance in zip(grey, y, distances, strict=True):
+        for factor, accuracy in ((0.98, 1), (1.05, 0)):
+            x_adv = getattr(attacks, name)(two, x[None], label[None], GEOMETRIES[norm](float(distance * factor)))
+            assert two.accuracy(x_adv, label[None]) == accuracy
+
+
+@pytest.mark.parametrize(("name", "norm"), MINIMAL_NORM)
+def test_minimal_norm_attacks_find_the_true_distance(name, norm, linear, images):
+    grey = well_inside(linear, images)
+    y = linear.predict(grey).argmax(-1)
+    distances = boundary_distances(linear, grey, 2 if norm == "l2" else np.inf)
+    x_adv = getattr(attacks, name)(linear, grey, y, GEOMETRIES[norm]())
+    assert linear.accuracy(x_adv, y) == 0
+    ratio = np.asarray(GEOMETRIES[norm].distance(x_adv, grey)) / distances
+    assert ratio.min() >= 0.999
+    assert ratio.max() <= 1.05

@@ -1,0 +1,133 @@
+"""Classifiers: the same numbers as Keras, always logits, never a silent guess."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import Classifier
+from advrun.engine import keras
+from advrun.errors import DataError, ModelError
+from advrun.losses import cross_entropy, margin
+
+from .conftest import CLASSES, IMAGE_SHAPE
+
+layers = keras.layers
+
+
+def body(ending) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(9, activation="tanh"), *ending()])
+
+
+ENDINGS = {
+    "logits": lambda: [layers.Dense(CLASSES)],
+    "dense softmax": lambda: [layers.Dense(CLASSES, activation="softmax")],
+    "softmax layer": lambda: [layers.Dense(CLASSES), layers.Softmax()],
+    "activation layer": lambda: [layers.Dense(CLASSES), layers.Activation("softmax")],
+    "softmax twice": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Softmax()],
+    "softmax three times": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Activation("softmax"), layers.Softmax()],
+    "dropout behind softmax": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Dropout(0.5)],
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_softmax_is_cut_off(ending, images):
+    expected = body(ENDINGS["logits"]).predict(images, verbose=0)
+    model = body(ENDINGS[ending])
+    before = model.predict(images, verbose=0)
+    np.testing.assert_allclose(Classifier(model).predict(images), expected, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+
+
+def test_softmax_inside_a_nested_model(images):
+    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, activation="softmax")])
+    inputs = keras.Input(IMAGE_SHAPE)
+    model = keras.Model(inputs, inner(layers.Rescaling(1.0)(inputs)))
+    logits = Classifier(model).predict(images)
+    assert np.abs(logits.sum(1) - 1).max() > 0.01
+    np.testing.assert_allclose(keras.ops.softmax(logits), model.predict(images, verbose=0), atol=1e-5)
+
+
+class Normaliser(layers.Layer):
+    """A home-made softmax, which nobody can see from outside."""
+
+    def call(self, x):
+        return keras.ops.softmax(x)
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (lambda: [layers.Dense(CLASSES), Normaliser()], "probabilities"),
+        (lambda: [layers.Dense(CLASSES, activation="sigmoid")], "sigmoid"),
+        (lambda: [layers.Dense(1)], "at least 2 classes"),
+        (lambda: [layers.Dense(4), layers.Reshape((2, 2))], "expected images"),
+    ],
+)
+def test_what_has_no_logits_is_refused_with_the_reason(ending, reason):
+    with pytest.raises(ModelError, match=reason):
+        Classifier(body(ending))
+
+
+def test_inference_mode(images):
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Dropout(0.9), layers.Flatten(), layers.BatchNormalization(), layers.Dense(3)])
+    classifier = Classifier(model)
+    np.testing.assert_array_equal(classifier.predict(images), classifier.predict(images))
+    np.testing.assert_allclose(classifier.predict(images), model.predict(images, verbose=0), atol=1e-5)
+
+
+def test_ragged_batches_do_not_change_the_numbers(network, images):
+    np.testing.assert_allclose(network.predict(images, batch_size=4), network.predict(images, batch_size=10), atol=1e-5)
+    assert len(network.predict(images[:1])) == 1
+
+
+def test_8_bit_images_are_the_same_images(network, images):
+    grey = np.rint(images * 255).astype(np.uint8)
+    np.testing.assert_allclose(network.predict(grey), network.predict(grey / np.float32(255)), atol=1e-6)
+
+
+def test_the_targeted_view_negates_every_loss(network, images):
+    y = np.arange(10, dtype=np.int32) % CLASSES
+    toward = network.toward()
+    for loss in (cross_entropy, margin):
+        np.testing.assert_allclose(toward.gradient(loss, images, y), -np.asarray(network.gradient(loss, images, y)), atol=1e-6)
+    logits = network.predict(images)
+    np.testing.assert_array_equal(np.asarray(toward.lead(logits, y)) > 0, logits.argmax(-1) == y)
+    np.testing.assert_array_equal(np.asarray(network.lead(logits, y)) > 0, logits.argmax(-1) != y)
+
+
+@pytest.mark.parametrize(
+    ("x", "reason"),
+    [
+        (np.zeros((0, *IMAGE_SHAPE)), "no images"),
+        (np.zeros((2, 5, 5, 3)), "the model takes"),
+        (np.full((2, *IMAGE_SHAPE), 255.0), r"\[0, 1\]"),
+        (np.full((2, *IMAGE_SHAPE), np.nan), "NaN"),
+    ],
+)
+def test_bad_images_are_refused(network, x, reason):
+    with pytest.raises(DataError, match=reason):
+        network.predict(x)
+
+
+def test_files(network, images, tmp_path):
+    for name in ("model.keras", "model.h5"):
+        network.model.save(tmp_path / name)
+        np.testing.assert_allclose(Classifier.from_file(tmp_path / name).predict(images), network.predict(images), atol=1e-6)
+    with pytest.raises(ModelError, match="no such model file"):
+        Classifier.from_file(tmp_path / "absent.keras")
+    (tmp_path / "broken.keras").write_bytes(b"not a zip file")
+    with pytest.raises(ModelError, match="cannot load"):
+        Classifier.from_file(tmp_path / "broken.keras")
+    (tmp_path / "model.txt").write_text("")
+    with pytest.raises(ModelError, match=r"\.keras or \.h5"):
+        Classifier.from_file(tmp_path / "model.txt")
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_code_in_a_model_file_is_not_run(ending, tmp_path):
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Lambda(lambda x: x * 2), layers.Flatten(), layers.Dense(3)])
+    model.save(tmp_path / f"lambda{ending}")
+    with pytest.raises(ModelError, match="cannot load"):
+        Classifier.from_file(tmp_path / f"lambda{ending}")

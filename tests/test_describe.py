@@ -1,0 +1,79 @@
+"""What `advrun list` and `advrun show` say, and that what they say is true."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from advrun import describe, registry
+from advrun.config import loads
+from advrun.errors import ConfigError
+from advrun.registry import KINDS
+
+ENTRIES = [(section, entry.kind, name) for section, entry in describe.SECTIONS.items() for name in registry.names(entry.kind)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_have_a_row_for_each_plugin(kind):
+    rows = describe.table(kind)
+    assert [row["name"] for row in rows] == registry.names(kind)
+    assert all(row["summary"] for row in rows)
+    assert json.loads(json.dumps(rows)) == rows
+    heading, *lines = describe.aligned(rows).splitlines()
+    assert heading.split()[0] == "name"
+    assert len(lines) == len(rows)
+
+
+def test_the_table_of_attacks_says_what_they_can_do():
+    rows = {row["name"]: row for row in describe.table("attacks")}
+    assert {key: rows["pgd"][key] for key in ("norms", "budget", "access", "targeted")} == {
+        "norms": ["linf", "l2"],
+        "budget": "ball",
+        "access": "gradients",
+        "targeted": True,
+    }
+    assert (rows["cw"]["norms"], rows["cw"]["budget"]) == (["l2"], "minimal")
+
+
+def test_columns_line_up():
+    text = describe.aligned([{"a": True, "long": ["x", "y"], "c": "end"}, {"a": False, "long": [], "c": "e"}])
+    assert text == "a    long  c\nyes  x, y  end\nno         e"
+    assert describe.aligned([]) == "(none)"
+
+
+def test_find_looks_in_every_folder():
+    assert describe.find("pgd") == [("attacks", "pgd")]
+    assert describe.find("distance") == [("metrics", "distance")]
+    with pytest.raises(ConfigError, match=r"nothing is named 'pdg'; did you mean 'pgd'\?"):
+        describe.find("pdg")
+
+
+def test_text_says_it_all():
+    text = describe.text("attacks", "cw")
+    for part in (
+        "cw: attack, advrun/attacks/cw.py",
+        "arXiv:1608.04644",
+        "budget:   minimal",
+        "  steps: a whole number >= 1; default 100\n      Adam iterations",
+        "  label: a name",
+        "  paper: {search_steps: 9, steps: 10000}",
+        "    - {name: cw, search_steps: 5",
+    ):
+        assert part in text
+    assert "Args:" not in text
+    assert "  eps: a number > 0 such as 8/255, or a list of them; required" in describe.text("attacks", "pgd")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_plugin_can_be_explained(kind):
+    for name in registry.names(kind):
+        text = describe.text(kind, name)
+        assert all(f"  {key}: " in text for key in registry.get(kind, name).settings)
+
+
+@pytest.mark.parametrize(("section", "kind", "name"), ENTRIES)
+def test_examples_load(section, kind, name):
+    experiment = loads(describe.example(registry.get(kind, name), section))
+    entry = experiment.data if section == "data" else getattr(experiment, section)[0]
+    assert entry.name == name

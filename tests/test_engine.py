@@ -1,0 +1,82 @@
+"""Loops, gradients and random numbers: compiled and eager agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import engine
+from advrun.engine import Rng, ops, repeat, value_and_gradient
+
+
+def both(function, *arguments):
+    eager = function(*arguments)
+    compiled = engine.compiled(function, jit=False)(*arguments)
+    return np.asarray(eager), np.asarray(compiled)
+
+
+def test_repeat_counts_and_stops():
+    def total(x):
+        return repeat(lambda i, state: state + ops.cast(i, "float32"), 5, x)
+
+    def stopped(x):
+        return repeat(lambda i, state: state + 1, 100, x, until=lambda state: state[0] >= 3)
+
+    for result in both(total, np.zeros(1, np.float32)):
+        assert result == [10]
+    for result in both(stopped, np.zeros(1, np.float32)):
+        assert result == [3]
+
+
+def test_gradient_of_each_value_for_its_own_image():
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    values, extra, gradient = value_and_gradient(lambda x: (ops.sum(x**3, axis=1), "extra"), x)
+    np.testing.assert_allclose(gradient, 3 * x**2, rtol=1e-5)
+    np.testing.assert_allclose(values, (x**3).sum(1), rtol=1e-4)
+    assert extra == "extra"
+
+
+def test_gradient_that_does_not_exist_is_zero():
+    x = np.ones((2, 3), np.float32)
+    assert not np.asarray(value_and_gradient(lambda x: (ops.sum(ops.round(x), axis=1), None), x)[2]).any()
+
+
+def test_random_numbers_are_functions_of_the_key():
+    def draw(key):
+        rng = Rng(key)
+        return ops.stack([rng.uniform((3,)), rng.uniform((3,)), rng.fold(1).uniform((3,)), rng.fold(2).uniform((3,))])
+
+    key = Rng.from_seed(1, 2).key
+    eager, compiled = both(draw, key)
+    np.testing.assert_array_equal(eager, compiled)
+    assert len({tuple(row) for row in eager.tolist()}) == 4
+    assert (Rng.from_seed(1, 3).key != key).any()
+
+
+def test_random_numbers_in_a_loop_differ_between_iterations():
+    def draw(key):
+        rng = Rng(key)
+        return repeat(lambda i, seen: ops.concatenate([seen[1:], rng.fold(i).uniform((1,))]), 4, ops.zeros(4))
+
+    eager, compiled = both(draw, Rng.from_seed(0).key)
+    np.testing.assert_array_equal(eager, compiled)
+    assert len(set(eager.tolist())) == 4
+
+
+def test_distributions():
+    rng = Rng.from_seed(9)
+    uniform, normal, whole = (np.asarray(draw) for draw in (rng.uniform((20000,), -1, 3), rng.normal((20000,)), rng.integers((20000,), 2, 5)))
+    assert uniform.mean() == pytest.approx(1, abs=0.05)
+    assert normal.std() == pytest.approx(1, abs=0.05)
+    assert set(whole.tolist()) == {2, 3, 4}
+
+
+def test_counter_counts_inside_compiled_loops():
+    counter = engine.Counter("a", "b")
+
+    def step(i, x):
+        counter.add("b")
+        return x + 1
+
+    engine.compiled(lambda x: repeat(step, 7, x), jit=False)(np.zeros(1, np.float32))
+    assert counter.read() == {"a": 0, "b": 7}

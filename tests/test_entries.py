@@ -1,0 +1,52 @@
+"""From signatures to what a file may say: types in words, forms of every plugin, and signatures that are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Interval
+
+from advrun import registry
+from advrun.entries import ATTACK, DATA, DEFENSE, INNER_ATTACK, MODEL, ModelForm, form_of
+from advrun.errors import PluginError
+from advrun.forms import words
+from advrun.registry import Plugin, Setting
+from advrun.types import AttackChoice, Count, FilePath, Fraction, NonNegative, Positive
+
+
+@pytest.mark.parametrize("entry", [DATA, MODEL, ATTACK, DEFENSE], ids=lambda entry: entry.kind)
+def test_defaults_and_presets_of_every_plugin_are_valid(entry):
+    for name in registry.names(entry.kind):
+        plugin = registry.get(entry.kind, name)
+        for preset in [{}, *plugin.presets.values()]:
+            required = {key: "x" for key, setting in plugin.settings.items() if setting.required}
+            eps = {"eps": 0.1} if entry.kind == "attacks" and plugin.needs_eps else {}
+            form_of(entry.kind, name, entry.form).model_validate({"name": name, **required, **eps, **preset})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (Count, "a whole number >= 1"), (Positive, "a number > 0"), (NonNegative, "a number >= 0"), (Fraction, "a number >= 0 and <= 1"),
+        (Annotated[float, Interval(gt=0, lt=1)], "a number > 0 and < 1"), (bool, "true or false"), (str, "text"), (FilePath, "text"),
+        (Literal["a", "b"], "one of a, b"), (Literal["a"], "a"), (Count | None, "a whole number >= 1, or null"),
+        (tuple[Positive, ...], "a list, each a number > 0"), (AttackChoice, INNER_ATTACK.documentation),
+    ],
+)  # fmt: skip
+def test_annotations_in_words(annotation, text):
+    assert words(annotation) == text
+
+
+@pytest.mark.parametrize("annotation", [dict, list[int], complex, Any, tuple[int, int], "Count"])
+def test_annotations_that_yaml_cannot_give_are_refused(annotation):
+    with pytest.raises(TypeError, match="is not one of int, float"):
+        words(annotation)
+
+
+@pytest.mark.parametrize(("name", "annotation"), [("label", str), ("schema", str), ("width", dict)])
+def test_plugins_that_yaml_cannot_configure_are_refused(monkeypatch, name, annotation):
+    plugin = Plugin("models", "broken", len, {name: Setting(name, annotation, None, "")}, {}, {})
+    monkeypatch.setattr(registry, "get", lambda kind, name: plugin)
+    with pytest.raises(PluginError, match=rf"advrun/models/broken.py: (a setting cannot be called|setting) '{name}'"):
+        form_of.__wrapped__("models", "broken", ModelForm)

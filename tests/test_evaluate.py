@@ -1,0 +1,126 @@
+"""Crafting and measuring: broken attacks are caught, resumed ones change nothing, columns mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import Classifier, Linf, evaluate, registry
+from advrun.engine import keras, ops
+from advrun.errors import BudgetError, ConfigError, ModelError
+from advrun.evaluate import Attack, Outcome, check_against_keras, craft, zero_gradients
+from advrun.registry import Plugin
+from advrun.store import Checkpoints
+
+from .conftest import IMAGE_SHAPE
+
+
+def home_made(function) -> Attack:
+    real = registry.get("attacks", "fgsm")
+    return Attack(Plugin("attacks", function.__name__, function, {}, real.arguments, {}), Linf(0.1))
+
+
+def too_far(model, x, y, ball):
+    return ops.clip(x + 2 * ball.eps, 0.0, 1.0)
+
+
+def out_of_the_box(model, x, y, ball):
+    return x + 5.0
+
+
+def not_a_number(model, x, y, ball):
+    return x * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"), [(too_far, "farther than Linf 0.1"), (out_of_the_box, "leave the box"), (not_a_number, "NaN")]
+)
+def test_a_broken_attack_is_caught(attack, reason, network, images):
+    y = network.predict(images).argmax(-1)
+    with pytest.raises(BudgetError, match=f"{attack.__name__}: 10 of 10 images.*{reason}"):
+        craft(network, home_made(attack), images, y)
+
+
+def pgd(**settings) -> Attack:
+    plugin = registry.get("attacks", "pgd")
+    return Attack(plugin, Linf(0.05), plugin.resolve(settings))
+
+
+def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("advrun.store.CHECKPOINT_SECONDS", 0.0)
+    y = network.predict(images).argmax(-1)
+    whole = craft(network, pgd(), images, y, batch_size=3)
+    real, calls = evaluate._Batches._attack, []
+
+    def limited(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(evaluate._Batches, "_attack", limited)
+    with pytest.raises(KeyboardInterrupt):
+        craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
+    resumed = craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
+    assert len(calls) == 5  # two batches kept, one lost, two more of four
+    np.testing.assert_array_equal(resumed.x_adv, whole.x_adv)
+    assert resumed.gradients == whole.gradients == 40
+
+
+def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplog):
+    y = network.predict(images).argmax(-1)
+    real = evaluate._Batches._attack
+
+    def small_memory(self, x, *arguments):
+        if self.batch_size > 3:
+            raise MemoryError
+        return real(self, x, *arguments)
+
+    monkeypatch.setattr(evaluate._Batches, "_attack", small_memory)
+    crafted = craft(network, pgd(), images, y, batch_size=10)
+    assert network.accuracy(crafted.x_adv, y) < 1
+    assert "halved to 2" in caplog.text
+
+
+def test_targets(network, images):
+    logits = network.predict(images)
+    y = logits.argmax(-1)
+    ordered = logits.argsort(-1)
+    np.testing.assert_array_equal(evaluate.choose_targets("second", logits, y, 0), ordered[:, -2])
+    np.testing.assert_array_equal(evaluate.choose_targets("least_likely", logits, y, 0), ordered[:, 0])
+    random = evaluate.choose_targets("random", logits.repeat(50, 0), y.repeat(50), 0)
+    assert not (random == y.repeat(50)).any()
+    assert set(random) == set(range(5))
+    assert set(evaluate.choose_targets(3, logits, y, 0)) == {3}
+    with pytest.raises(ConfigError, match="0 to 4"):
+        evaluate.choose_targets(7, logits, y, 0)
+
+
+def test_a_classifier_that_differs_from_keras_is_refused(network, images):
+    check_against_keras(network, network.model, images)
+    other = keras.models.clone_model(network.model)
+    with pytest.raises(ModelError, match="differ from plain Keras"):
+        check_against_keras(network, other, images)
+
+
+def test_zero_gradients_are_seen(network, images):
+    y = network.predict(images).argmax(-1)
+    assert zero_gradients(network, images, y, 4) == 0
+    inputs = keras.Input(IMAGE_SHAPE)
+    rounded = Classifier(keras.Model(inputs, network.model(ops.round(inputs * 10) / 10)))
+    assert zero_gradients(rounded, images, y, 4) == 1
+
+
+def test_metrics(network, images):
+    y = network.predict(images).argmax(-1)
+    crafted = craft(network, pgd(), images, y)
+    outcome = Outcome(network, images, crafted.x_adv, y, network.predict(images), network.predict(crafted.x_adv))
+    row = {"model": "m", "defense": "none", "attack": "pgd", "threat": "adaptive", "seed": 0}
+    result = evaluate.measure(outcome, row, {})
+    metrics = result.row.metrics
+    assert result.row.accuracy == pytest.approx(1 - metrics["success"])
+    assert 0 < metrics["linf"] <= 0.05 + 1e-6
+    assert metrics["linf"] < metrics["l2"] < 0.05 * np.sqrt(108) + 1e-6
+    assert metrics["confidence_after"] < metrics["confidence_before"]
+    rounded = np.rint(crafted.x_adv * 255) / 255
+    assert metrics["accuracy_8bit"] == pytest.approx(network.accuracy(rounded, y))

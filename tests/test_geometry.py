@@ -1,0 +1,86 @@
+"""Balls: each method against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun.engine import Rng
+from advrun.errors import ConfigError
+from advrun.geometry import L2, Linf, format_eps
+
+BALLS = [Linf(0.1), L2(0.7)]
+
+
+@pytest.fixture(scope="module")
+def points() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, (50, 4, 4, 3)).astype(np.float32)
+    return x, (x + rng.normal(0, 0.5, x.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_project_is_in_box_and_ball_and_leaves_inside_points_alone(ball, points):
+    x, far = points
+    projected = np.asarray(ball.project(far, x))
+    assert projected.min() >= 0
+    assert projected.max() <= 1
+    assert np.asarray(ball.distance(projected, x)).max() <= ball.eps * (1 + 1e-5)
+    again = np.asarray(ball.project(projected, x))
+    np.testing.assert_allclose(again, projected, atol=1e-6)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_project_on_the_ball_alone_is_the_nearest_point(ball, points):
+    """Away from the box: <p - z, q - z> <= 0 for the projection z of p and every q of the ball (obtuse angle)."""
+    x, _ = points
+    rng = np.random.default_rng(1)
+    centre = np.full_like(x, 0.5)
+    outside = centre + rng.normal(0, 0.1, x.shape).astype(np.float32)
+    z = np.asarray(ball.project(outside, centre))
+    others = np.asarray(ball.sample(centre, Rng.from_seed(2)))
+    angles = ((outside - z) * (others - z)).sum((1, 2, 3))
+    assert angles.max() <= 1e-5
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_steepest_has_the_dual_norm_as_its_gain(ball, points):
+    """max <g, d> over the ball is eps times the dual norm of g: Hoelder's inequality is tight."""
+    gradient = points[1] - points[0]
+    step = np.asarray(ball.steepest(gradient))
+    gain = (gradient * step).sum((1, 2, 3))
+    flat = gradient.reshape(len(gradient), -1)
+    dual = np.abs(flat).sum(1) if isinstance(ball, Linf) else np.linalg.norm(flat, axis=1)
+    np.testing.assert_allclose(gain, ball.eps * dual, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(ball.distance(step, 0 * step)), ball.eps, rtol=1e-5)
+
+
+def test_steepest_of_a_zero_gradient_is_no_step():
+    zero = np.zeros((2, 3, 3, 1), np.float32)
+    for ball in BALLS:
+        assert not np.asarray(ball.steepest(zero)).any()
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_sample_fills_the_ball(ball):
+    """In the middle of the box the radius of a uniform sample has the distribution r^d."""
+    x = np.full((4000, 2, 2, 1), 0.5, np.float32)
+    inside = type(ball)(0.3)
+    radius = np.asarray(inside.distance(inside.sample(x, Rng.from_seed(5)), x)) / 0.3
+    assert radius.max() <= 1 + 1e-5
+    for r in (0.5, 0.8, 0.95):
+        assert (radius <= r).mean() == pytest.approx(r**4, abs=0.03)
+
+
+def test_bad_radii_are_refused():
+    with pytest.raises(ConfigError, match="8/255"):
+        Linf(8)
+    with pytest.raises(ConfigError, match="above 0"):
+        L2(-1.0)
+
+
+def test_eps_is_written_as_the_field_does():
+    assert format_eps(8 / 255) == "8/255"
+    assert format_eps(0.5) == "0.5"
+    assert str(Linf(4 / 255)) == "Linf 4/255"
+    assert str(L2()) == "L2"

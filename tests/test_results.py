@@ -1,0 +1,82 @@
+"""Rows: the worst case by hand, the interval by the textbook, the flags by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from advrun.results import (
+    FEWER_STEPS_WIN,
+    MORE_EPS_HELPS,
+    STATIC_WINS,
+    UNBROKEN,
+    WORST_CASE,
+    Result,
+    Row,
+    binomial_interval,
+    flagged,
+    worst_cases,
+)
+
+
+def result(attack, right, threat="adaptive", eps=0.1, defense="d", norm="linf", **more) -> Result:
+    """`right` is one bit per image."""
+    labels = np.zeros(len(right), np.int32)
+    predictions = np.array([0 if bit == "1" else 1 for bit in right], np.int32)
+    accuracy = right.count("1") / len(right)
+    content = {"gradients": 10.0, **more}
+    return Result(Row("m", defense, attack, threat, 0, len(right), accuracy, (0, 1), eps, norm, **content), labels, predictions)
+
+
+def test_worst_case_is_per_image_and_the_adaptive_one_includes_replays():
+    rows = [
+        result("fgsm", "111100", "static"),
+        result("pgd", "011110", "static"),
+        result("fgsm", "110111"),
+        result("pgd", "101111"),
+        result("fgsm", "111111", eps=0.05),
+        result("clean", "111111", "none", eps=None, norm=""),
+    ]
+    worst = {(each.row.threat, each.row.eps): each for each in worst_cases(rows)}
+    assert {each.row.attack for each in worst.values()} == {WORST_CASE}
+    assert worst["static", 0.1].correct.tolist() == [False, True, True, True, False, False]
+    assert worst["adaptive", 0.1].correct.tolist() == [False, False, False, True, False, False]
+    assert worst["adaptive", 0.05].row.accuracy == 1
+    assert len(worst) == 3
+
+
+def test_worst_case_over_the_common_images():
+    worst = worst_cases([result("fgsm", "1111"), result("cw", "10")])
+    assert [each.row.n for each in worst] == [2]
+    assert worst[0].row.accuracy == 0.5
+
+
+def test_interval_covers_by_its_definition():
+    low, high = binomial_interval(7, 20)
+    assert binom.sf(6, 20, low) == pytest.approx(0.025)
+    assert binom.cdf(7, 20, high) == pytest.approx(0.025)
+    assert binomial_interval(0, 20)[0] == 0
+    assert binomial_interval(20, 20)[1] == 1
+
+
+def test_flags_come_from_contradictions():
+    strong, weak = "1" * 50 + "0" * 50, "1" * 80 + "0" * 20
+    rows = {
+        "replay beats adaptive": ([result("pgd", strong, "static"), result("pgd", weak)], STATIC_WINS),
+        "more eps helps": ([result("pgd", strong, eps=0.05), result("pgd", weak, eps=0.1)], MORE_EPS_HELPS),
+        "one step wins": ([result("fgsm", strong, gradients=1.0), result("pgd", weak, gradients=40.0)], FEWER_STEPS_WIN),
+        "unbroken": ([result("cw", weak, eps=None, norm="l2")], UNBROKEN),
+    }
+    for name, (pair, flag) in rows.items():
+        assert flagged(pair)[-1].row.flags == (flag,), name
+    consistent = [result("fgsm", weak, gradients=1.0), result("pgd", strong), result("pgd", weak, "static")]
+    assert all(not each.row.flags for each in flagged(consistent))
+
+
+def test_json_round_trip():
+    before = result("pgd", "1010", settings={"steps": 3}, metrics={"l2": None}, flags=("x",))
+    after = Result.from_json(before.to_json())
+    assert after.row == before.row
+    np.testing.assert_array_equal(after.predictions, before.predictions)
+    assert after.row.flat()["l2"] is None

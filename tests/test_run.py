@@ -1,0 +1,191 @@
+"""The main job, small: train, attack, defend, report on real (toy) data, in processes that are killed for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from advrun.cli import main
+from advrun.results import Result
+
+CONFIG = """
+name: toy
+data: {{name: arrays, path: {data}, validation: 0.2}}
+models: [{{name: cnn, width: 4, blocks: 2}}]
+train: {{epochs: 3, batch_size: 32, learning_rate: 1e-2}}
+attacks:
+  - {{name: fgsm, eps: [8/255, 24/255]}}
+  - {{name: pgd, eps: 24/255, steps: 3, examples: 60}}
+  - {{name: cw, search_steps: 2, steps: 10, examples: 20}}
+defenses:
+  - {{name: adversarial_training, attack: {{name: fgsm, eps: 24/255}}}}
+  - {{name: autoencoder, width: 4, levels: 1}}
+  - {{name: hybrid, width: 4, levels: 1}}
+results: {results}
+compute: {{batch_size: 16}}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, toy_data) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(folder / "toy.npz", group_train=toy_data.group, class_names=np.array(toy_data.class_names), **arrays)
+    return folder
+
+
+def write_config(workplace: Path, results: Path) -> Path:
+    path = results.parent / f"{results.name}.yaml"
+    path.write_text(CONFIG.format(data=workplace / "toy.npz", results=results))
+    return path
+
+
+def advrun(*arguments: str):
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def started(folder: Path) -> list[str]:
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if line.endswith("}")]
+    return [event["cell"] for event in events if event["event"] == "start"]
+
+
+@pytest.fixture(scope="module")
+def finished(workplace) -> Path:
+    """The results folder of an uninterrupted run."""
+    config = write_config(workplace, workplace / "whole")
+    run = advrun("run", config)
+    assert run.exit_code == 0, run.output
+    return workplace / "whole/toy"
+
+
+def tables(folder: Path) -> dict[str, object]:
+    """All tables, without the columns of seconds."""
+    found: dict[str, object] = {}
+    for path in sorted((folder / "tables").iterdir()):
+        if path.name == "accuracy.json":
+            found[path.name] = [{key: value for key, value in row.items() if key != "seconds"} for row in json.loads(path.read_text())]
+        elif path.name != "accuracy.csv":
+            found[path.name] = path.read_bytes()
+    return found
+
+
+def test_every_number_is_there(finished):
+    rows = json.loads((finished / "tables/accuracy.json").read_text())
+    seen = {(row["defense"], row["attack"], row["threat"]) for row in rows}
+    defenses = ("adversarial_training", "autoencoder", "hybrid")
+    assert {("none", attack, "adaptive") for attack in ("fgsm", "pgd", "cw", "worst case")} <= seen
+    assert {(defense, attack, threat) for defense in defenses for attack in ("fgsm", "pgd", "cw") for threat in ("static", "adaptive")} <= seen
+    assert {(defense, "clean", "none") for defense in ("none", *defenses)} <= seen
+    for row in rows:
+        low, high = row["interval"]
+        assert 0 <= low <= row["accuracy"] <= high <= 1
+        assert row["n"] == {"pgd": 60, "cw": 20}.get(row["attack"], row["n"])
+    clean = next(row for row in rows if row["defense"] == "none" and row["attack"] == "clean")
+    assert clean["accuracy"] > 0.8
+    assert clean["n"] == 80
+
+
+def test_the_pages_are_there(finished):
+    for name in ("report.html", "config.yaml", "tables/accuracy.md", "tables/accuracy.tex", "tables/accuracy.csv", "log.jsonl"):
+        assert (finished / name).stat().st_size > 0, name
+    assert len(list((finished / "figures").glob("*.png"))) >= 4
+    assert len(list((finished / "models").glob("*.keras"))) == 4
+    assert not list((finished / "partial").glob("*/*"))
+
+
+def test_a_second_run_does_nothing(finished, workplace):
+    before, files = started(finished), {path: path.stat().st_mtime_ns for path in finished.rglob("*.*") if path.name != "log.jsonl"}
+    check = "import sys; from advrun.cli import main; main(standalone_mode=False); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check, "run", workplace / "whole.yaml"], check=True, capture_output=True)
+    assert started(finished) == before
+    changed = {path.name for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
+    assert changed <= {"config.yaml", ".lock"}
+
+
+def test_dry_run_shows_the_plan(finished, workplace):
+    shown = advrun("run", workplace / "whole.yaml", "--dry-run", "--set", "attacks.0.eps=[8/255, 16/255]")
+    assert shown.exit_code == 0
+    lines = shown.output.splitlines()
+    todo = [line for line in lines if line.startswith("to do")]
+    assert len(todo) == 11  # none: attack, measure; three defences: attack, adaptive, static
+    assert all("fgsm linf 16 over 255" in line for line in todo)
+
+
+def test_damage_is_repaired_and_nothing_else_is_redone(finished, workplace):
+    copy = workplace / "copy"
+    shutil.copytree(workplace / "whole", copy)
+    config = write_config(workplace, copy)
+    row = next(path for path in sorted((copy / "toy/rows").glob("*.json")) if "pgd" in path.name and "hybrid" in path.name)
+    good = row.read_text()
+    row.write_text(good.replace('"accuracy":0', '"accuracy":1', 1))
+    before = len(started(copy / "toy"))
+    assert advrun("run", config).exit_code == 0
+    assert len(started(copy / "toy")) == before + 1
+    assert Result.from_json(row.read_text()).row == Result.from_json(good).row
+
+
+def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
+    copy = workplace / "failing"
+    shutil.copytree(workplace / "whole", copy)
+    config = write_config(workplace, copy)
+    run = advrun("run", config, "--set", "defenses.hybrid.train.learning_rate=1e30", "--set", "defenses.autoencoder.noise=0.5")
+    assert run.exit_code == 8
+    assert "cells failed" in run.output
+    assert "hybrid" in run.output
+    rows = json.loads((copy / "toy/tables/accuracy.json").read_text())
+    assert {row["defense"] for row in rows} == {"none", "adversarial_training", "autoencoder"}
+
+
+def test_kill_at_random_moments_changes_nothing(finished, workplace):
+    results = workplace / "killed"
+    config = write_config(workplace, results)
+    pause = random.Random(0)
+    command = [sys.executable, "-m", "advrun", "run", str(config)]
+    kills = 0
+    for _ in range(8):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            run.wait(timeout=pause.uniform(4, 12))
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            kills += 1
+    final = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert final.returncode == 0, final.stderr
+    assert kills >= 2
+    assert tables(results / "toy") == tables(finished)
+
+
+def test_ctrl_c_and_termination_are_logged(workplace):
+    results = workplace / "stopped"
+    config = write_config(workplace, results)
+    run = subprocess.Popen([sys.executable, "-m", "advrun", "run", str(config)], stderr=subprocess.PIPE, text=True)
+    log = results / "toy/log.jsonl"
+    while not (log.exists() and '"start"' in log.read_text()):
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(run.pid, signal.SIGTERM)
+    assert "goes on from there" in run.communicate()[1]
+    assert run.returncode == 130
+    assert json.loads(log.read_text().splitlines()[-1])["event"] == "interrupted"
+
+
+def test_seeds_give_mean_and_spread(workplace):
+    results = workplace / "seeds"
+    config = write_config(workplace, results)
+    run = advrun("attack", config, "--set", "seeds=[0,1]", "--set", "attacks=[{name: fgsm, eps: 24/255}]", "--set", "train.epochs=1")
+    assert run.exit_code == 0, run.output
+    rows = json.loads((results / "toy/tables/accuracy.json").read_text())
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert "±" in (results / "toy/tables/summary.md").read_text()

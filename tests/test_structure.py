@@ -1,0 +1,85 @@
+"""Architecture as a test: one door to TensorFlow, imports that only go down, and a command line that starts at once."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import advrun
+
+PACKAGE = Path(advrun.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+RANKS = [
+    ["errors", "types", "__init__"],
+    ["yamlfile"],
+    ["forms", "overrides"],
+    ["registry", "engine", "store"],
+    ["entries", "config", "describe", "geometry"],
+    ["losses", "data"],
+    ["classifier", "results"],
+    ["metrics", "datasets", "download", "console"],
+    ["train", "evaluate"],
+    ["api"],
+    ["models", "attacks", "defenses"],
+    ["report"],
+    ["plan"],
+    ["executor"],
+    ["runner", "doctor"],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+
+def module(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_the_engine_imports_tensorflow_and_keras(file):
+    used = {name.split(".")[0] for name in imports(file)}
+    if module(file) != "engine":
+        assert not used & {"tensorflow", "tf_keras", "keras"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_down(file):
+    for name in imports(file, top_level_only=True):
+        parts = name.split(".")
+        if parts[0] == "advrun" and len(parts) > 1 and parts[1] in RANK:
+            assert RANK[parts[1]] <= RANK[module(file)], f"{file.name} imports {name}"
+
+
+def test_every_module_has_a_rank():
+    assert {module(file) for file in FILES} <= set(RANK)
+
+
+@pytest.mark.parametrize("code", ["import advrun.cli", "from advrun import attacks, Linf, Classifier", "import advrun.config, advrun.describe"])
+def test_importing_loads_no_tensorflow(code):
+    check = f"{code}; import sys; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib', 'scipy')))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_no_asserts_and_no_prints_in_the_package():
+    for file in FILES:
+        tree = ast.parse(file.read_text())
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), file
+        if module(file) != "console":
+            calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+            assert "print" not in calls, file

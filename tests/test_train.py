@@ -1,0 +1,114 @@
+"""Training: learns, keeps the best weights, stops early, and resumes to the same bits."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from advrun import engine
+from advrun.console import Console
+from advrun.engine import keras
+from advrun.errors import ConfigError, ModelError
+from advrun.models.cnn import cnn
+from advrun.store import Checkpoints
+from advrun.train import Fit, classification
+
+
+def make_fit(data, folder, **settings) -> Fit:
+    training = SimpleNamespace(**{"epochs": 6, "batch_size": 32, "learning_rate": 1e-2, "patience": 10, **settings})
+    return Fit(data, training, 0.2, 0, Checkpoints(folder), Console(quiet=True), "toy")
+
+
+def small() -> keras.Model:
+    engine.start(0)
+    return cnn((8, 8, 3), 4, width=4, blocks=2, dropout=0.3)
+
+
+def weights(model) -> list[np.ndarray]:
+    return [variable.numpy() for variable in model.weights]
+
+
+def test_it_learns(toy_data, tmp_path):
+    model, fit = small(), make_fit(toy_data, tmp_path)
+    fit(model, classification(model), monitor="accuracy")
+    history = fit.histories[""]
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert history["loss"][-1] < history["loss"][0] / 2
+    assert max(history["val_accuracy"]) > 0.9
+
+
+def test_best_epoch_and_early_stop(toy_data, tmp_path):
+    model, fit = small(), make_fit(toy_data, tmp_path, epochs=40, patience=3, learning_rate=0.05)
+    fit(model, classification(model), monitor="loss")
+    losses = fit.histories[""]["val_loss"]
+    assert len(losses) < 40
+    assert len(losses) - 1 - int(np.argmin(losses)) == 3
+    _, rows = toy_data.validation_split(0.2, 0)
+    logits = model.predict(toy_data.x_train[rows] / np.float32(255), verbose=0)
+    target = keras.losses.sparse_categorical_crossentropy(toy_data.y_train[rows], logits, from_logits=True)
+    assert float(keras.ops.mean(target)) == pytest.approx(min(losses), rel=1e-3)
+
+
+class Killed(Exception):
+    pass
+
+
+class Fatal(Console):
+    """A console that ends the process' work after a number of progress messages: two in each epoch."""
+
+    def __init__(self, messages: int) -> None:
+        super().__init__(quiet=True)
+        self.left = messages
+
+    @contextmanager
+    def bar(self, label, total):
+        yield self
+
+    def advance(self, count=1, note=""):
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("messages", [2, 5, 10])
+def test_resumed_training_ends_with_the_same_bits(toy_data, tmp_path, monkeypatch, messages):
+    monkeypatch.setattr("advrun.store.CHECKPOINT_SECONDS", 0.0)
+    whole, fit = small(), make_fit(toy_data, tmp_path / "whole")
+    fit(whole, classification(whole))
+    cut, first = small(), make_fit(toy_data, tmp_path / "cut")
+    first.console = Fatal(messages)
+    with pytest.raises(Killed):
+        first(cut, classification(cut))
+    resumed, second = small(), make_fit(toy_data, tmp_path / "cut")
+    second(resumed, classification(resumed))
+    assert second.histories == fit.histories
+    for left, right in zip(weights(resumed), weights(whole), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_diverging_loss_is_reported(toy_data, tmp_path):
+    model, fit = small(), make_fit(toy_data, tmp_path)
+
+    def objective(x, y, rng, training):
+        return {"loss": classification(model)(x, y, rng, training)["loss"] * float("nan")}
+
+    with pytest.raises(ModelError, match="learning_rate"):
+        fit(model, objective)
+
+
+def test_a_batch_larger_than_the_data_is_refused(toy_data, tmp_path):
+    model, fit = small(), make_fit(toy_data, tmp_path, batch_size=1000)
+    with pytest.raises(ConfigError, match="batch_size is 1000"):
+        fit(model, classification(model))
+
+
+def test_validation_split_is_by_group(toy_data):
+    train, held_out = toy_data.validation_split(0.2, seed=3)
+    assert not set(toy_data.group[train]) & set(toy_data.group[held_out])
+    assert sorted([*train, *held_out]) == list(range(240))
+    for label in range(4):
+        assert (toy_data.y_train[held_out] == label).sum() == 12
+    assert len(toy_data.validation_split(0.0, seed=3)[1]) == 0
