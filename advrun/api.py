@@ -67,9 +67,7 @@ class PublicAttack:
         attack = Attack(self.plugin, self._geometry(geometry), self.plugin.resolve(settings))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
-        crafted = craft(
-            as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct
-        )
+        crafted = craft(as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct)
         return crafted.x_adv
 
     def _geometry(self, geometry: Ball | None) -> Ball | None:

@@ -238,9 +238,7 @@ def _without_softmax(model: Any, output: Any) -> Any:
         layer, node_index, _ = output._keras_history
         node = layer._inbound_nodes[node_index]
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
-        if isinstance(layer, keras.layers.Softmax):
-            output = node.input_tensors[0]
-        elif activation == "softmax" and isinstance(layer, keras.layers.Activation):
+        if isinstance(layer, keras.layers.Softmax) or (activation == "softmax" and isinstance(layer, keras.layers.Activation)):
             output = node.input_tensors[0]
         elif activation == "softmax":
             linear = layer.from_config({**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"})
@@ -252,7 +250,9 @@ def _without_softmax(model: Any, output: Any) -> Any:
             if inner is layer.outputs[0]:
                 return output
             return keras.Model(layer.inputs[0], inner, name=layer.name)(node.input_tensors[0])
-        elif isinstance(layer, (keras.layers.Dropout, keras.layers.Identity)) or activation == "linear" and isinstance(layer, keras.layers.Activation):
+        elif isinstance(layer, (keras.layers.Dropout, keras.layers.Identity)) or (
+            activation == "linear" and isinstance(layer, keras.layers.Activation)
+        ):
             before = _without_softmax(model, node.input_tensors[0])
             return output if before is node.input_tensors[0] else before
         else:

@@ -60,8 +60,8 @@ class Console:
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
-        columns += (TimeRemainingColumn(), TextColumn("[dim]{task.fields[note]}"))
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), *times, TextColumn("[dim]{task.fields[note]}"))
         with Progress(*columns, console=Terminal(stderr=True), transient=True) as self.progress:
             yield
         self.progress = None

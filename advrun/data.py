@@ -57,7 +57,7 @@ class Dataset:
         for array in (self.x_train, self.y_train, self.x_test, self.y_test, self.group):
             if array is not None:
                 digest.update(repr((array.shape, array.dtype.str)).encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.class_names).encode())
         return digest.hexdigest()
 

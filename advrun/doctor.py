@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError
 KERAS_FLOOR = (3, 15, 1)
 """Older versions can be made to run code, or read files of the host, by a model file (CVE-2026-1462 and before)."""
 PACKAGES = (
-    "tensorflow keras numpy click pyyaml h5py pydantic rich pillow scipy matplotlib jinja2 filelock lazy_loader"
-).split()
+    *("tensorflow", "keras", "numpy", "click", "pyyaml", "h5py", "pydantic"),
+    *("rich", "pillow", "scipy", "matplotlib", "jinja2", "filelock", "lazy_loader"),
+)
 OPTIONAL = {"ray": "runs on several machines", "google-cloud-vision": "attacks on Google Cloud Vision"}
 
 

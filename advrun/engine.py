@@ -180,6 +180,7 @@ class Counter:
 
 
 def has_gpu() -> bool:
+    """Whether TensorFlow can use a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
@@ -187,10 +188,6 @@ def devices() -> list[str]:
     """Names of the devices that TensorFlow computes on, GPUs first."""
     found = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found] or ["CPU"]
-
-
-def versions() -> dict[str, str]:
-    return {"tensorflow": tf.__version__, "keras": keras.__version__}
 
 
 def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = False) -> None:
@@ -202,6 +199,7 @@ def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = Fals
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may help."""
     return isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError))
 
 

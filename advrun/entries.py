@@ -265,4 +265,4 @@ def _typed(annotation: Any) -> Any:
     """The annotation with `AttackChoice` replaced by what pydantic can read."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
-    return Annotated[InnerAttack, INNER_ATTACK] if annotation is AttackChoice else annotation
+    return Annotated[InnerAttack, INNER_ATTACK] if annotation == AttackChoice else annotation

@@ -26,34 +26,50 @@ class AdvrunError(Exception):
 
 
 class ConfigError(AdvrunError):
+    """The YAML file, a --set override, or a setting given in Python."""
+
     exit_code = 3
 
 
 class DataError(AdvrunError):
+    """Images or labels that are missing, damaged or of the wrong kind."""
+
     exit_code = 4
 
 
 class ModelError(AdvrunError):
+    """A model that cannot be loaded, or that has no logits."""
+
     exit_code = 5
 
 
 class BudgetError(AdvrunError):
+    """An attack returned images outside the box or the ball, or NaN."""
+
     exit_code = 6
 
 
 class LockError(AdvrunError):
+    """Another process is writing the same results folder."""
+
     exit_code = 7
 
 
 class CellError(AdvrunError):
+    """Some cells of the run failed; the others are done and kept."""
+
     exit_code = 8
 
 
 class DownloadError(AdvrunError):
+    """No mirror gave the right bytes."""
+
     exit_code = 9
 
 
 class PluginError(AdvrunError):
+    """A plugin file breaks the contract."""
+
     exit_code = 10
 
 

@@ -183,7 +183,7 @@ def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 
     """Raise BudgetError unless every image is finite, in the box, and in the attack's ball. `start` numbers the images."""
     name = attack.plugin.name
 
-    def refuse(bad: np.ndarray, what: str) -> None:
+    def refuse(bad: Any, what: str) -> None:
         if bad.any():
             first = int(bad.argmax())
             raise BudgetError(f"{name}: {int(bad.sum())} of {len(bad)} images {what}, first image {start + first} of those attacked")
@@ -262,7 +262,9 @@ def check_against_keras(classifier: Classifier, model: Any, x: np.ndarray, batch
     theirs = model.predict(engine_unit(x), batch_size=batch_size, verbose=0).argmax(-1)
     differ = int((ours != theirs).sum())
     if differ > 0.0005 * len(x):
-        raise ModelError(f"model {classifier.name!r}: {differ} of {len(x)} predictions differ from plain Keras; nothing measured on it would be right")
+        raise ModelError(
+            f"model {classifier.name!r}: {differ} of {len(x)} predictions differ from plain Keras; nothing measured on it would be right"
+        )
 
 
 def engine_unit(x: np.ndarray) -> np.ndarray:

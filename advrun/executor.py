@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import json
 import platform
 import time
@@ -19,10 +18,10 @@ import numpy as np
 from advrun import engine, evaluate, registry
 from advrun.classifier import Classifier, load_model, logits_model
 from advrun.console import Console
-from advrun.data import Dataset
 from advrun.errors import AdvrunError, ModelError
-from advrun.evaluate import Attack, Outcome
+from advrun.evaluate import Attack
 from advrun.geometry import GEOMETRIES
+from advrun.metrics import Outcome
 from advrun.plan import Cell, Plan, is_trained
 from advrun.report.findings import Gallery
 from advrun.results import ZERO_GRADIENTS
@@ -125,9 +124,13 @@ class Worker:
 
     def _check_fits(self, model: Any) -> None:
         if model.output_shape[-1] != self.data.classes:
-            raise ModelError(f"model {model.name!r} has {model.output_shape[-1]} classes, data set {self.data.name} has {self.data.classes}")
+            raise ModelError(
+                f"model {model.name!r} has {model.output_shape[-1]} classes, data set {self.data.name} has {self.data.classes}"
+            )
         if any(side not in (None, ours) for side, ours in zip(model.input_shape[1:], self.data.image_shape, strict=True)):
-            raise ModelError(f"model {model.name!r} takes images {model.input_shape[1:]}, data set {self.data.name} has {self.data.image_shape}")
+            raise ModelError(
+                f"model {model.name!r} takes images {model.input_shape[1:]}, data set {self.data.name} has {self.data.image_shape}"
+            )
 
     # Attacking ---------------------------------------------------------------------------------------------------
 
@@ -174,7 +177,7 @@ class Worker:
         result = evaluate.measure(outcome, row(cell, cost), {"zero_gradients": cost.get("zero_gradients")})
         files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
         if images:
-            files[f"rows/{cell.stem}.npz"] = partial(write_arrays, gallery(outcome, cell).to_arrays())
+            files[f"rows/{cell.stem}.npz"] = gallery(outcome, cell).write
         return files, {"accuracy": result.row.accuracy}
 
     def _system(self, cell: Cell) -> tuple[Classifier, np.ndarray]:
@@ -244,6 +247,7 @@ def gallery(outcome: Outcome, cell: Cell) -> Gallery:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n, classes) of logits (n, classes)."""
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
 
@@ -260,16 +264,11 @@ def write_examples(arrays: Mapping[str, np.ndarray], label: str, path: Path) -> 
 
 
 def read_examples(path: Path) -> dict[str, np.ndarray]:
+    """What `write_examples` wrote."""
     import h5py
 
     with h5py.File(path, "r") as file:
         return {name: file[name][:] for name in file}
-
-
-def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    path.write_bytes(buffer.getvalue())
 
 
 def environment() -> dict[str, str]:

@@ -109,7 +109,7 @@ def words(annotation: Any) -> str:
         return ", or ".join(map(words, members))
     if origin is tuple and members[1:] == (...,):
         return f"a list, each {words(members[0])}"
-    if annotation is AttackChoice:
+    if annotation == AttackChoice:
         return "an attack, such as {name: pgd, eps: 8/255}"
     if isinstance(annotation, type) and issubclass(annotation, Form):
         return "a mapping of settings"

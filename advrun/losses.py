@@ -21,6 +21,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def one_hot(logits: Tensor, y: Tensor) -> Tensor:
+    """(n, classes): 1 at the label, 0 elsewhere."""
     return ops.one_hot(y, logits.shape[-1], dtype=logits.dtype)
 
 

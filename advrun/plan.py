@@ -173,9 +173,7 @@ class _Planner:
         return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat)
 
     @staticmethod
-    def _cell(
-        kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any
-    ) -> Cell:
+    def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
             rest = {"model": like.model, "defense": like.defense, "seed": like.seed, **rest}
         key = content_key([kind, content, [needed.key for needed in needs]])

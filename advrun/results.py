@@ -120,9 +120,7 @@ def flagged(results: Iterable[Result]) -> list[Result]:
     """The same results, with the flags that come from comparing them with each other (Carlini et al., 2019, arXiv:1902.06705)."""
     results = list(results)
     rows = [result.row for result in results]
-    return [
-        replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result.row, rows)))) for result in results
-    ]
+    return [replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result.row, rows)))) for result in results]
 
 
 def _comparisons(row: Row, rows: list[Row]) -> Iterable[str]:
@@ -138,8 +136,8 @@ def _comparisons(row: Row, rows: list[Row]) -> Iterable[str]:
         if row.accuracy > 0.02:
             yield UNBROKEN
         return
-    adaptive = [other for other in weaker if other.threat == "adaptive" and other.eps is not None]
-    if any(other.eps < row.eps for other in adaptive if other.attack == row.attack):
+    adaptive = [other for other in weaker if other.threat == "adaptive"]
+    if any(other.eps is not None and other.eps < row.eps for other in adaptive if other.attack == row.attack):
         yield MORE_EPS_HELPS
     if any(other.eps == row.eps and other.gradients < row.gradients / 2 for other in adaptive):
         yield FEWER_STEPS_WIN

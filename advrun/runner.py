@@ -44,6 +44,7 @@ def status(experiment: Any, upto: str = STAGES[-1]) -> list[Status]:
 
 
 def folder(experiment: Any) -> Store:
+    """The experiment's results folder."""
     return Store(Path(experiment.results) / experiment.name)
 
 
@@ -138,7 +139,9 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
 
     sources = sorted(Path(package.__file__).parent.glob("*.*"))
     rows = [result.to_json() for result in found.results]
-    key = content_key([rows, found.config_yaml, found.environment, found.histories, [digest(source) for source in sources if source.is_file()]])
+    key = content_key(
+        [rows, found.config_yaml, found.environment, found.histories, [digest(source) for source in sources if source.is_file()]]
+    )
     record = store.root / "manifests" / "report.json"
     try:
         known = json.loads(record.read_text(encoding="utf-8"))

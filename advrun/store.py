@@ -53,11 +53,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all."""
     write_bytes(path, text.encode())
 
 
@@ -223,7 +225,7 @@ class Checkpoints:
     def flush(self) -> None:
         for name, arrays in self._pending.items():
             buffer = io.BytesIO()
-            np.savez(buffer, **arrays)
+            np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub: allow_pickle
             write_bytes(self.folder / f"{name}.npz", buffer.getvalue())
         self._pending.clear()
         self._last_write = time.monotonic()

@@ -77,7 +77,9 @@ class _Run:
         self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
         self.batch_size = fit.settings.batch_size
         if len(self.train_rows) < self.batch_size:
-            raise ConfigError(f"train.batch_size is {self.batch_size}, but there are {len(self.train_rows)} training images; make it smaller")
+            raise ConfigError(
+                f"train.batch_size is {self.batch_size}, but there are {len(self.train_rows)} training images; make it smaller"
+            )
         self.history: History = {}
         self.best: list[np.ndarray] = step.state()
         self.best_epoch = 0

@@ -32,8 +32,8 @@ class Targets:
     """Annotation of `y`, int32 (n,): classes which the attack moves towards. `Labels | Targets`: both forms exist."""
 
 
-class AttackChoice:
-    """Annotation of a setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}`."""
+AttackChoice = Annotated[Any, "attack"]
+"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `evaluate.Attack` in the function."""
 
 
 class Content:

@@ -46,11 +46,9 @@ def network() -> Classifier:
     """A small convolutional network with random weights: nothing about it is linear."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input(IMAGE_SHAPE), layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(16, activation="relu")]
-        + [layers.Dense(CLASSES, kernel_initializer="random_normal")],
-        name="network",
-    )
+    hidden = [layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(16, activation="relu")]
+    output = layers.Dense(CLASSES, kernel_initializer="random_normal")
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *hidden, output], name="network")
     model.layers[-1].set_weights([20 * weight for weight in model.layers[-1].get_weights()])
     return Classifier(model)
 

@@ -52,7 +52,7 @@ def test_box_ball_and_numbers(attack, network, images, labels):
     x_adv = run(attack, network, x, y)
     assert x_adv.dtype == np.float32
     assert x_adv.shape == x.shape
-    assert 0 <= x_adv.min()
+    assert x_adv.min() >= 0
     assert x_adv.max() <= 1
 
 
@@ -120,7 +120,13 @@ def test_gradients_are_counted(attack, network, images, labels):
 
 
 def test_bad_input_is_refused(attack, network, images, labels):
-    for x, y in ((images * np.nan, labels), (images + 1, labels), (images[:0], labels[:0]), (images, labels + CLASSES), (images, labels[:3])):
+    for x, y in (
+        (images * np.nan, labels),
+        (images + 1, labels),
+        (images[:0], labels[:0]),
+        (images, labels + CLASSES),
+        (images, labels[:3]),
+    ):
         with pytest.raises(DataError):
             run(attack, network, x, y)
     public = getattr(attacks, attack.plugin.name)

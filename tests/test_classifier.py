@@ -71,7 +71,9 @@ def test_what_has_no_logits_is_refused_with_the_reason(ending, reason):
 
 
 def test_inference_mode(images):
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Dropout(0.9), layers.Flatten(), layers.BatchNormalization(), layers.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input(IMAGE_SHAPE), layers.Dropout(0.9), layers.Flatten(), layers.BatchNormalization(), layers.Dense(3)]
+    )
     classifier = Classifier(model)
     np.testing.assert_array_equal(classifier.predict(images), classifier.predict(images))
     np.testing.assert_allclose(classifier.predict(images), model.predict(images, verbose=0), atol=1e-5)

@@ -65,7 +65,9 @@ def test_random_numbers_in_a_loop_differ_between_iterations():
 
 def test_distributions():
     rng = Rng.from_seed(9)
-    uniform, normal, whole = (np.asarray(draw) for draw in (rng.uniform((20000,), -1, 3), rng.normal((20000,)), rng.integers((20000,), 2, 5)))
+    uniform, normal, whole = (
+        np.asarray(draw) for draw in (rng.uniform((20000,), -1, 3), rng.normal((20000,)), rng.integers((20000,), 2, 5))
+    )
     assert uniform.mean() == pytest.approx(1, abs=0.05)
     assert normal.std() == pytest.approx(1, abs=0.05)
     assert set(whole.tolist()) == {2, 3, 4}

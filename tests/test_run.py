@@ -85,7 +85,9 @@ def test_every_number_is_there(finished):
     seen = {(row["defense"], row["attack"], row["threat"]) for row in rows}
     defenses = ("adversarial_training", "autoencoder", "hybrid")
     assert {("none", attack, "adaptive") for attack in ("fgsm", "pgd", "cw", "worst case")} <= seen
-    assert {(defense, attack, threat) for defense in defenses for attack in ("fgsm", "pgd", "cw") for threat in ("static", "adaptive")} <= seen
+    assert {
+        (defense, attack, threat) for defense in defenses for attack in ("fgsm", "pgd", "cw") for threat in ("static", "adaptive")
+    } <= seen
     assert {(defense, "clean", "none") for defense in ("none", *defenses)} <= seen
     for row in rows:
         low, high = row["interval"]

@@ -70,7 +70,9 @@ def test_every_module_has_a_rank():
     assert {module(file) for file in FILES} <= set(RANK)
 
 
-@pytest.mark.parametrize("code", ["import advrun.cli", "from advrun import attacks, Linf, Classifier", "import advrun.config, advrun.describe"])
+@pytest.mark.parametrize(
+    "code", ["import advrun.cli", "from advrun import attacks, Linf, Classifier", "import advrun.config, advrun.describe"]
+)
 def test_importing_loads_no_tensorflow(code):
     check = f"{code}; import sys; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.engine import Rng, repeat
 from advrun.geometry import L2, Linf
-from advrun.attacks._best import Best
 from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
