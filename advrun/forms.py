@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from advrun.errors import did_you_mean
-from advrun.types import AttackChoice
 from advrun.yamlfile import number, scalar, show
 
 UNKNOWN = "unknown"
@@ -109,8 +108,6 @@ def words(annotation: Any) -> str:
         return ", or ".join(map(words, members))
     if origin is tuple and members[1:] == (...,):
         return f"a list, each {words(members[0])}"
-    if annotation == AttackChoice:
-        return "an attack, such as {name: pgd, eps: 8/255}"
     if isinstance(annotation, type) and issubclass(annotation, Form):
         return "a mapping of settings"
     if annotation in _BASIC:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, doc
 
 Count = Annotated[int, Ge(1)]
 """A whole number, 1 or more."""
@@ -32,7 +32,7 @@ class Targets:
     """Annotation of `y`, int32 (n,): classes which the attack moves towards. `Labels | Targets`: both forms exist."""
 
 
-AttackChoice = Annotated[Any, "attack"]
+AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
 """A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `evaluate.Attack` in the function."""
 
 
