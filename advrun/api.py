@@ -62,9 +62,10 @@ class PublicAttack:
             ConfigError: for settings, balls or targets that the attack does not have. DataError: for images or labels
             that do not fit the model. ModelError: when the model gives no logits.
         """
+        from advrun.entries import settings_of
         from advrun.evaluate import Attack, craft
 
-        attack = Attack(self.plugin, self._geometry(geometry), self.plugin.resolve(settings))
+        attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
         crafted = craft(as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct)
@@ -93,6 +94,11 @@ def as_classifier(model: Any) -> Any:
     if isinstance(model, (str, Path)):
         return Classifier.from_file(model)
     return Classifier(model)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """NumPy scalars as Python's own."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
 def public_attacks() -> dict[str, PublicAttack]:

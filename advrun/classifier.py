@@ -139,11 +139,11 @@ class Classifier:
         run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
         return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
 
-    def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], jit: bool | None = None) -> Callable[..., Any]:
+    def compiled(self, key: Any, build: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
         """The compiled form of `build()`, made once for each key."""
         key = (key, self.sign)
         if key not in self._runs:
-            self._runs[key] = engine.compiled(build(), jit)
+            self._runs[key] = engine.compiled(build())
         return self._runs[key]
 
 

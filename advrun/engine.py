@@ -112,9 +112,16 @@ def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Te
     return values, auxiliary, gradient
 
 
-def compiled(function: Callable[..., Any], jit: bool | None = None) -> Callable[..., Any]:
-    """Compile to one graph. `jit` chooses XLA; by default on a GPU only, since on a CPU the graph executor is faster."""
-    return tf.function(function, autograph=False, jit_compile=has_gpu() if jit is None else jit)
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile to one graph: by XLA if `start` said so, by default on a GPU only; on a CPU the graph executor is faster."""
+    return tf.function(function, autograph=False, jit_compile=_use_xla())
+
+
+_xla = "auto"
+
+
+def _use_xla() -> bool:
+    return has_gpu() if _xla == "auto" else _xla == "on"
 
 
 def traces(function: Any) -> int:
@@ -190,8 +197,17 @@ def devices() -> list[str]:
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found] or ["CPU"]
 
 
-def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = False) -> None:
-    """Seed everything that draws without a key (weight initialisers, Dropout), and set the process-wide modes."""
+def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = False, jit: str = "auto") -> None:
+    """Seed everything that draws without a key (weight initialisers, Dropout), and set the process-wide modes.
+
+    Args:
+        seed: any whole number.
+        deterministic: only operations whose results repeat to the last bit; cannot be switched off again.
+        mixed_precision: layers made from now on compute in float16.
+        jit: whether functions compiled from now on go through XLA: "on", "off", or "auto", which is on a GPU only.
+    """
+    global _xla  # process-wide, like the modes below
+    _xla = jit
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")

@@ -16,7 +16,7 @@ from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, MinLen, doc
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, ValidationInfo, create_model
 from pydantic_core import core_schema
 
 from advrun import registry
@@ -219,12 +219,26 @@ class Entry:
             plugin = registry.get(self.kind, name)
         except ConfigError as error:
             refuse(problem(str(error), "name"))
-        preset = raw.get("preset")
-        chosen = plugin.presets.get(preset, {}) if isinstance(preset, str) else {}
-        values = vars(form_of(self.kind, name, self.form).model_validate({**chosen, **raw}))
-        settings = {key: values[key] for key in plugin.settings}
-        common = {key: value for key, value in values.items() if key not in settings and key != "preset"}
+        settings, common = complete(plugin, raw, self.form)
         return result(settings=settings, **common)
+
+
+def complete(plugin: Plugin, raw: Mapping[str, Any], base: type[EntryForm]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plugin's settings (default, then preset, then given), and the other fields of its form. Raises ValidationError."""
+    preset = raw.get("preset")
+    chosen = plugin.presets.get(preset, {}) if isinstance(preset, str) else {}
+    values = vars(form_of(plugin.kind, plugin.name, base).model_validate({**chosen, **raw}))
+    settings = {key: values[key] for key in plugin.settings}
+    return settings, {key: value for key, value in values.items() if key not in settings and key != "preset"}
+
+
+def settings_of(plugin: Plugin, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a plugin called from Python; `given` may name a preset. Raises ConfigError, one line per problem."""
+    try:
+        return complete(plugin, {"name": plugin.name, **given}, EntryForm)[0]
+    except ValidationError as error:
+        lines = [f"{plugin.name}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from None
 
 
 DATA = Entry("datasets", DataForm, "a data set, such as {name: signs}")

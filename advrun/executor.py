@@ -85,7 +85,7 @@ class Worker:
     def run(self, cell: Cell) -> None:
         work = {"train": self._train, "attack": self._attack, "measure": self._measure}[cell.kind]
         compute = self.experiment.compute
-        engine.start(cell.seed, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision)
+        engine.start(cell.seed, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision, jit=compute.jit)
         files, info = work(cell)
         self.store.finish(cell, files, {**info, **environment()})
         self.store.checkpoints(cell).clear()

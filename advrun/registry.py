@@ -100,22 +100,6 @@ class Plugin:
         view = self.arguments.get("model")
         return getattr(view, "__name__", str(view)).lower()
 
-    def resolve(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings: defaults, then the preset named by `preset`, then `settings`. Raises ConfigError on unknown names."""
-        given = dict(settings)
-        preset = given.pop("preset", None)
-        if preset is not None and preset not in self.presets:
-            raise ConfigError(f"{self.name}: no preset {preset!r}{did_you_mean(preset, self.presets)}")
-        for name in given:
-            if name not in self.settings:
-                raise ConfigError(f"{self.name}: no setting {name!r}{did_you_mean(name, self.settings)}")
-        defaults = {name: setting.default for name, setting in self.settings.items()}
-        full = {**defaults, **(self.presets[preset] if preset else {}), **given}
-        missing = [name for name, value in full.items() if value is inspect.Parameter.empty]
-        if missing:
-            raise ConfigError(f"{self.name}: setting {missing[0]!r} must be given")
-        return full
-
 
 def names(kind: str) -> list[str]:
     """Plugin names of one folder, sorted; imports nothing."""

@@ -7,6 +7,7 @@ import pytest
 
 from advrun import attacks, engine, registry
 from advrun.engine import Rng
+from advrun.entries import settings_of
 from advrun.errors import ConfigError, DataError
 from advrun.evaluate import Attack, craft
 from advrun.geometry import GEOMETRIES
@@ -25,7 +26,7 @@ def geometry(name: str, norm: str):
 
 def bound(name: str, norm: str) -> Attack:
     plugin = registry.get("attacks", name)
-    return Attack(plugin, geometry(name, norm), plugin.resolve({}))
+    return Attack(plugin, geometry(name, norm), settings_of(plugin, {}))
 
 
 @pytest.fixture(params=ATTACKS, ids=lambda pair: "-".join(filter(None, pair)))
@@ -87,7 +88,7 @@ def test_eager_equals_compiled(attack, network, images, labels):
 
     key = Rng.from_seed(0).key
     x, y = engine.tf.constant(x), engine.tf.constant(y)
-    np.testing.assert_allclose(call(x, y, key), engine.compiled(call, jit=False)(x, y, key), atol=2e-5)
+    np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=2e-5)
 
 
 def test_one_trace_for_all_batches_and_every_eps(attack, images):
@@ -130,8 +131,11 @@ def test_bad_input_is_refused(attack, network, images, labels):
         with pytest.raises(DataError):
             run(attack, network, x, y)
     public = getattr(attacks, attack.plugin.name)
-    with pytest.raises(ConfigError, match="no setting"):
+    with pytest.raises(ConfigError, match="unknown setting"):
         public(network, images, labels, attack.geometry, no_such_setting=1)
+    for setting in attack.plugin.settings:
+        with pytest.raises(ConfigError, match=f"{setting}: got 'many'"):
+            public(network, images, labels, attack.geometry, **{setting: "many"})
     if attack.plugin.can_target:
         with pytest.raises(ConfigError, match="target"):
             public(network, images, labels, attack.geometry, target=CLASSES)
@@ -150,7 +154,7 @@ def test_documentation(attack):
         assert setting.help, setting.name
         assert not setting.required
     for preset in attack.plugin.presets:
-        attack.plugin.resolve({"preset": preset})
+        settings_of(attack.plugin, {"preset": preset})
 
 
 # Closed form: a linear classifier, whose distances are known ---------------------------------------------------------

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from advrun import registry
 from advrun.config import Experiment, load, loads, schema
-from advrun.entries import InnerAttack
+from advrun.entries import InnerAttack, settings_of
 from advrun.errors import ConfigError
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
@@ -71,8 +71,8 @@ def test_attacks():
 
 def test_settings_are_defaults_then_preset_then_given():
     cw = registry.get("attacks", "cw")
-    assert loads(FULL).attacks[3].settings == cw.resolve({"preset": "paper", "steps": 50})
-    assert loads("attacks: [{name: cw}]").attacks[0].settings == cw.resolve({})
+    assert loads(FULL).attacks[3].settings == settings_of(cw, {"preset": "paper", "steps": 50})
+    assert loads("attacks: [{name: cw}]").attacks[0].settings == settings_of(cw, {})
 
 
 def test_defenses():
@@ -80,7 +80,7 @@ def test_defenses():
     inner = madry.settings["attack"]
     assert isinstance(inner, InnerAttack)
     assert (inner.name, inner.norm, inner.eps) == ("pgd", "linf", 8 / 255)
-    assert inner.settings == registry.get("attacks", "pgd").resolve({"steps": 7, "step_size": 0.25})
+    assert inner.settings == settings_of(registry.get("attacks", "pgd"), {"steps": 7, "step_size": 0.25})
     assert hybrid.settings["attack"].eps == 4 / 255
     assert autoencoder.settings["attack"].eps is None
 

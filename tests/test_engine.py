@@ -11,7 +11,7 @@ from advrun.engine import Rng, ops, repeat, value_and_gradient
 
 def both(function, *arguments):
     eager = function(*arguments)
-    compiled = engine.compiled(function, jit=False)(*arguments)
+    compiled = engine.compiled(function)(*arguments)
     return np.asarray(eager), np.asarray(compiled)
 
 
@@ -80,5 +80,5 @@ def test_counter_counts_inside_compiled_loops():
         counter.add("b")
         return x + 1
 
-    engine.compiled(lambda x: repeat(step, 7, x), jit=False)(np.zeros(1, np.float32))
+    engine.compiled(lambda x: repeat(step, 7, x))(np.zeros(1, np.float32))
     assert counter.read() == {"a": 0, "b": 7}

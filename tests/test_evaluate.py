@@ -7,6 +7,7 @@ import pytest
 
 from advrun import Classifier, Linf, evaluate, registry
 from advrun.engine import keras, ops
+from advrun.entries import settings_of
 from advrun.errors import BudgetError, ConfigError, ModelError
 from advrun.evaluate import Attack, Outcome, check_against_keras, craft, zero_gradients
 from advrun.registry import Plugin
@@ -43,7 +44,7 @@ def test_a_broken_attack_is_caught(attack, reason, network, images):
 
 def pgd(**settings) -> Attack:
     plugin = registry.get("attacks", "pgd")
-    return Attack(plugin, Linf(0.05), plugin.resolve(settings))
+    return Attack(plugin, Linf(0.05), settings_of(plugin, settings))
 
 
 def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_path, monkeypatch):

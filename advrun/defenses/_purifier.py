@@ -8,19 +8,24 @@ from advrun.engine import keras
 
 
 def denoiser(image_shape: tuple[int, int, int], width: int, levels: int) -> Any:
-    """Convolutional autoencoder from images to images in [0, 1], named "purifier".
+    """Denoising autoencoder from images to images in [0, 1], named "purifier".
 
-    `levels` halvings of the sides down and up again, with `width`, 2 `width`, ... channels. No skip connections: everything
-    goes through the code in the middle.
+    `levels` halvings of the sides with `width`, 2 `width`, ... channels, and up again. As in the DUNET of Liao et al.
+    (2018, arXiv:1712.02976, section 4.2) the way up also sees the features of the way down, and its output is added to the
+    image, so that the network learns what to take away and fine detail survives.
     """
     layers = keras.layers
     x = inputs = keras.Input(image_shape)
+    features = []
     for level in range(levels):
+        features.append(x)
         x = layers.Conv2D(width * 2**level, 3, strides=2, padding="same", activation="relu")(x)
-    for level in reversed(range(levels)):
-        x = layers.Conv2DTranspose(width * 2**level, 4, strides=2, padding="same", activation="relu")(x)
-    x = layers.Conv2D(image_shape[-1], 3, padding="same", activation="sigmoid", dtype="float32")(x)
-    return keras.Model(inputs, x, name="purifier")
+    for level in reversed(range(1, levels)):
+        x = layers.Conv2DTranspose(width * 2 ** (level - 1), 4, strides=2, padding="same", activation="relu")(x)
+        x = layers.Concatenate()([x, features[level]])
+    correction = layers.Conv2DTranspose(image_shape[-1], 4, strides=2, padding="same", dtype="float32")(x)
+    restored = layers.ReLU(max_value=1.0, dtype="float32")(layers.Add(dtype="float32")([inputs, correction]))
+    return keras.Model(inputs, restored, name="purifier")
 
 
 def in_front_of(classifier: Any, purifier: Any) -> Any:

@@ -13,7 +13,7 @@ from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Count, Fraction, NonNegative, Tensor
 
 PRESETS = {
-    "small": {"width": 24, "levels": 2},
+    "small": {"width": 16, "levels": 2},
     "paper": {"width": 64, "levels": 3},
     "ensemble": {"attack": {"name": "pgd", "eps": 8 / 255, "steps": 1, "step_size": 1.25}, "replay": 0.5},
 }
@@ -27,7 +27,7 @@ def hybrid(
     ratio: Fraction = 0.5,
     replay: Fraction = 0.0,
     restoration: NonNegative = 1.0,
-    width: Count = 24,
+    width: Count = 16,
     levels: Count = 2,
 ) -> Any:
     """Autoencoder and classifier, trained as one on images attacked through both.

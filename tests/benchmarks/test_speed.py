@@ -1,0 +1,81 @@
+"""Speed as ratios within one run: against the floor (gradients x the time of one) and against Foolbox where installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from advrun import L2, Linf, engine, registry
+from advrun.engine import Rng
+from advrun.entries import settings_of
+from advrun.evaluate import Attack
+from advrun.losses import cross_entropy
+
+pytestmark = pytest.mark.bench
+
+
+def seconds(function: Callable[[], object], repeats: int = 5) -> float:
+    """The shortest of several runs, after one that compiles."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.asarray(function())
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def compiled(classifier, name: str, geometry, **settings):
+    plugin = registry.get("attacks", name)
+    attack = Attack(plugin, geometry, settings_of(plugin, settings))
+    return engine.compiled(lambda x, y: attack(classifier, x, y, Rng.from_seed(0)))
+
+
+def gradients_of(classifier, run: Callable[[], object]) -> int:
+    before = classifier.counter.read()["gradients"]
+    run()
+    return classifier.counter.read()["gradients"] - before
+
+
+@pytest.mark.parametrize(("name", "geometry", "limit"), [("fgsm", Linf(8 / 255), 1.6), ("pgd", Linf(8 / 255), 1.10), ("cw", L2(), 1.3)])
+def test_an_attack_costs_little_more_than_its_gradients(victim, name, geometry, limit):
+    classifier, x, y = victim
+    x, y = engine.tf.constant(x), engine.tf.constant(y)
+    gradient = engine.compiled(lambda x, y: classifier.gradient(cross_entropy, x, y))
+    run = compiled(classifier, name, geometry)
+    run(x, y)
+    count = gradients_of(classifier, lambda: run(x, y))
+
+    def bare():
+        for _ in range(count):
+            result = gradient(x, y)
+        return result
+
+    floor, cost = seconds(bare, 3), seconds(lambda: run(x, y), 3)
+    print(f"\n{name}: {cost:.2f} s for {count} gradients; {cost / floor:.2f} x the bare gradients")
+    assert cost / floor <= limit
+
+
+def test_cw_against_foolbox(victim):
+    foolbox = pytest.importorskip("foolbox")
+    classifier, x, y = victim
+    x, y = engine.tf.constant(x), engine.tf.constant(y)
+    model = foolbox.TensorFlowModel(classifier.model, bounds=(0, 1))
+    peer = foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=100, stepsize=0.01, confidence=0)
+    start = time.perf_counter()
+    theirs = np.asarray(peer(model, x, engine.tf.cast(y, "int64"), epsilons=None)[0])
+    slow = time.perf_counter() - start
+    run = compiled(classifier, "cw", L2(), preset="fast")
+    fast = seconds(lambda: run(x, y), 2)
+    ours = np.asarray(run(x, y))
+
+    def distance(images: np.ndarray) -> float:
+        fooled = classifier.predict(images).argmax(-1) != y.numpy()
+        return float(np.sqrt(np.square(images - x.numpy()).sum((1, 2, 3)))[fooled].mean())
+
+    print(f"\nC&W 5 x 100: Foolbox {slow:.1f} s, mean L2 {distance(theirs):.4f}; advrun {fast:.1f} s, {distance(ours):.4f}")
+    assert slow / fast >= 2
+    assert distance(ours) <= 1.01 * distance(theirs)

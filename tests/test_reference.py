@@ -1,0 +1,59 @@
+"""A trained L-net and 256 images on which ART, Foolbox and CleverHans were measured: we must agree, or be stronger.
+
+Runs where ADVRUN_REFERENCE names the folder with `lnet.keras` and `images.npz` (x uint8, y uint8).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advrun import Classifier, Linf, attacks
+from advrun.engine import keras
+
+
+@pytest.fixture(scope="module")
+def reference():
+    folder = os.environ.get("ADVRUN_REFERENCE")
+    if not folder:
+        pytest.skip("set ADVRUN_REFERENCE to the folder of the reference model and images")
+    with np.load(Path(folder) / "images.npz") as arrays:
+        x, y = arrays["x"] / np.float32(255), arrays["y"].astype(np.int32)
+    return Classifier.from_file(Path(folder) / "lnet.keras"), x, y
+
+
+def test_clean_accuracy_is_that_of_plain_keras(reference):
+    classifier, x, y = reference
+    model = keras.models.load_model(Path(os.environ["ADVRUN_REFERENCE"]) / "lnet.keras")
+    assert classifier.accuracy(x, y) == (model.predict(x, verbose=0).argmax(-1) == y).mean() == 239 / 256
+
+
+def test_fgsm_is_the_formula_on_every_image(reference):
+    """x + eps sign(grad), computed here by plain Keras and TensorFlow; 81 of 256 images survive, as in all peers."""
+    classifier, x, y = reference
+    tf = pytest.importorskip("tensorflow")
+    with tf.GradientTape() as tape:
+        inputs = tf.Variable(x)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y, classifier.model(inputs))
+    expected = np.clip(x + np.float32(8 / 255) * np.sign(tape.gradient(loss, inputs)), 0, 1)
+    x_adv = attacks.fgsm(classifier, x, y, Linf(8 / 255))
+    # A gradient within rounding of zero may have either sign; no image may differ in what it is taken for.
+    assert (np.abs(x_adv - expected) > 1e-6).mean() < 1e-4
+    np.testing.assert_array_equal(classifier.predict(x_adv).argmax(-1), classifier.predict(expected).argmax(-1))
+    assert classifier.accuracy(x_adv, y) == 81 / 256
+
+
+def test_pgd_is_as_strong_as_the_best_peer(reference):
+    classifier, x, y = reference
+    for seed in range(3):
+        assert classifier.accuracy(attacks.pgd(classifier, x, y, Linf(8 / 255), steps=40, seed=seed), y) <= 0.20
+
+
+def test_cw_leaves_no_survivor_at_the_best_peers_distance(reference):
+    classifier, x, y = reference
+    x_adv = attacks.cw(classifier, x, y, preset="fast")
+    assert classifier.accuracy(x_adv, y) == 0
+    assert np.sqrt(np.square(x_adv - x).sum((1, 2, 3))).mean() <= 0.650
