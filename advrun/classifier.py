@@ -3,7 +3,8 @@
 A `Classifier` always runs in inference mode and always gives logits: `logits_model` cuts a softmax off, or says why it
 cannot. Normalisation, resizing and purifiers are layers of the Keras model, so gradients pass through the whole system.
 
-An attack's `model` parameter is annotated with what it needs to see: `Gradients` is the white box. All of it is counted.
+An attack's `model` parameter is annotated with what it needs to see: `Gradients` (white box), `Scores` or `Decisions` (black
+box). All of it is counted.
 Attacks climb: they make a loss of (logits, y) large. A targeted attack descends it towards the target class. That switch
 is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
 """
@@ -28,25 +29,36 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
 
 
-class Gradients(Protocol):
-    """White-box view: an attack whose `model` is annotated so may ask for everything."""
+class Decisions(Protocol):
+    """Black-box view of attacks that learn labels only."""
 
     classes: int
 
+    def succeeds(self, x: Tensor, y: Tensor) -> Tensor:
+        """Whether each image is classified as the attack wants, (n,) bool: not as y, or, targeted, as y. One query."""
+
+
+class Scores(Decisions, Protocol):
+    """Black-box view of attacks that learn all logits."""
+
     def logits(self, x: Tensor) -> Tensor:
-        """(n, classes). Counts as one query."""
-
-    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient."""
-
-    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
-        """The last of `value_and_gradient`."""
+        """(n, classes). One query."""
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         """The loss as the attacker sees it: to be made large."""
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         """How far the attack is ahead, (n,): above 0 exactly when it has succeeded."""
+
+
+class Gradients(Scores, Protocol):
+    """White-box view: an attack whose `model` is annotated so may ask for everything."""
+
+    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient."""
+
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
+        """The last of `value_and_gradient`."""
 
 
 class Classifier:
@@ -107,6 +119,9 @@ class Classifier:
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)
+
+    def succeeds(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.lead(self.logits(x), y) > 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses."""

@@ -4,7 +4,7 @@ The function's signature is its schema. Keyword-only parameters are the settings
 annotation is the type and the range, the default is the default, the line under `Args:` is the help text. The other
 parameters are handed over by the runner, and their annotations say what the plugin can do:
 
-    model: Gradients            what the attack may ask of the model: Gradients is the white box
+    model: Gradients            what the attack may ask of the model: Gradients, Scores or Decisions
     y: Labels | Targets         untargeted and targeted forms exist
     ball: Linf | L2             attacks inside a ball of radius eps, and which balls
     norm: L2                    minimal-norm attacks, which take no eps, and the norm they make small
@@ -96,7 +96,7 @@ class Plugin:
 
     @property
     def access(self) -> str:
-        """What the attack may ask of the model: `gradients` for white-box attacks."""
+        """What the attack may ask of the model: `gradients`, `scores` or `decisions`."""
         view = self.arguments.get("model")
         return getattr(view, "__name__", str(view)).lower()
 

@@ -116,8 +116,8 @@ def test_targeted_form_reaches_the_target(attack, network, images, labels):
 
 def test_gradients_are_counted(attack, network, images, labels):
     crafted = craft(network, attack, images, labels)
-    if attack.plugin.access == "gradients":
-        assert crafted.gradients >= 1
+    assert (crafted.gradients >= 1) == (attack.plugin.access == "gradients")
+    assert crafted.gradients + crafted.queries >= 1
 
 
 def test_bad_input_is_refused(attack, network, images, labels):
