@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.engine import Rng, repeat
 from advrun.geometry import L2, Linf
-from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 
@@ -31,13 +31,7 @@ def pgd(
         restarts: random starts.
     """
 
-    def ascend(_: Tensor, state: tuple[Tensor, Best]) -> tuple[Tensor, Best]:
-        x_adv, best = state
-        _, logits, gradient = model.value_and_gradient(cross_entropy, x_adv, y)
-        return ball.project(x_adv + step_size * ball.steepest(gradient), x), best.update(x_adv, model.lead(logits, y))
-
     def restart(i: Tensor, best: Best) -> Best:
-        x_adv, best = repeat(ascend, steps, (ball.sample(x, rng.fold(i)), best))
-        return best.update(x_adv, model.lead(model.logits(x_adv), y))
+        return ascent(model, x, y, ball, ball.sample(x, rng.fold(i)), best, steps=steps, step_size=step_size)
 
     return repeat(restart, restarts, Best.nothing(x)).x

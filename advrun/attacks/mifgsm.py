@@ -1,0 +1,38 @@
+"""Momentum iterative FGSM (Dong, Liao, Pang, Su, Zhu, Hu and Li, 2018, arXiv:1710.06081, algorithm 1)."""
+
+from __future__ import annotations
+
+from advrun.attacks._ascent import ascent
+from advrun.attacks._best import Best
+from advrun.classifier import Gradients
+from advrun.engine import ops
+from advrun.geometry import L2, Linf, axes
+from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
+
+
+def mifgsm(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    ball: Linf | L2,
+    *,
+    steps: Count = 10,
+    step_size: Positive = 0.1,
+    decay: NonNegative = 1.0,
+) -> Tensor:
+    """Momentum iterative FGSM: g <- mu g + grad / |grad|_1, x <- P(x + alpha * sign(g)).
+
+    The norm of each gradient is taken image by image. Returns each image's most adversarial iterate.
+
+    Args:
+        steps: gradient steps, T.
+        step_size: alpha, as a share of eps; the paper's is 1 / T.
+        decay: mu, the decay factor of the momentum.
+    """
+
+    def momentum(gradient: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        length = ops.sum(ops.abs(gradient), axis=axes(gradient), keepdims=True)
+        memory = decay * memory + gradient / ops.maximum(length, 1e-12)
+        return memory, memory
+
+    return ascent(model, x, y, ball, x, Best.nothing(x), steps=steps, step_size=step_size, direction=momentum).x
