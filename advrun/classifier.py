@@ -11,9 +11,11 @@ is made here once, in `toward`: the targeted view hands out the negated loss, an
 
 from __future__ import annotations
 
+import json
+import re
+import zipfile
 from collections.abc import Callable
 from copy import copy
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,6 +81,7 @@ class Classifier:
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
         self.sign = 1.0
+        self.counter = engine.Counter("gradients", "queries")  # since the start, one per batch; shared by all views
         self._runs: dict[Any, Any] = {}
 
     @classmethod
@@ -93,11 +96,6 @@ class Classifier:
         return view
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
-
-    @cached_property
-    def counter(self) -> engine.Counter:
-        """Gradient evaluations and gradient-free forward passes since the start, one per batch."""
-        return engine.Counter("gradients", "queries")
 
     def logits(self, x: Tensor) -> Tensor:
         self.counter.add("queries")
@@ -135,7 +133,8 @@ class Classifier:
 
     def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1."""
-        return float((self.predict(x, batch_size).argmax(-1) == np.asarray(y)).mean())
+        y = check_labels(y, len(x), self.classes)
+        return float((self.predict(x, batch_size).argmax(-1) == y).mean())
 
     @property
     def purifier(self) -> Any:
@@ -222,6 +221,46 @@ def load_model(path: str | Path) -> Any:
         raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {reason})") from error
 
 
+def fresh_copy(model: Any) -> Any:
+    """The same architecture with new trainable weights; what is not trained (statistics of the data, frozen layers) is kept."""
+    clone = keras.models.clone_model(model)
+    for old, new in zip(model._flatten_layers(include_self=False), clone._flatten_layers(include_self=False), strict=True):
+        if old.weights and not old.trainable_weights:
+            new.set_weights(old.get_weights())
+    return clone
+
+
+def full_precision(model: Any) -> Any:
+    """The same model computing in float32: gradients of attacks underflow in float16."""
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers(include_self=False)):
+        return model
+
+    def in_float32(layer: Any) -> Any:
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    clone = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a `.keras` file with the same bytes for the same model: Keras itself puts in the time, and memory addresses."""
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        content = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    metadata = json.loads(content["metadata.json"])
+    content["metadata.json"] = json.dumps({**metadata, "date_saved": ""}).encode()
+    seen: dict[bytes, bytes] = {}
+
+    def numbered(match: re.Match[bytes]) -> bytes:
+        return match[1] + seen.setdefault(match[2], b"%d" % len(seen))
+
+    content["config.json"] = re.sub(rb'("shared_object_id": )(\d+)', numbered, content["config.json"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+
+
 def logits_model(model: Any) -> Any:
     """The same network from images to logits: a softmax at the end is cut off, also where there are two.
 
@@ -255,7 +294,7 @@ def _without_softmax(model: Any, output: Any) -> Any:
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
         if isinstance(layer, keras.layers.Softmax) or (activation == "softmax" and isinstance(layer, keras.layers.Activation)):
             output = node.input_tensors[0]
-        elif activation == "softmax":
+        elif activation == "softmax" and isinstance(layer, keras.layers.Dense):
             linear = layer.from_config({**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"})
             linear.build(node.input_tensors[0].shape)
             linear.set_weights(layer.get_weights())
@@ -275,7 +314,7 @@ def _without_softmax(model: Any, output: Any) -> Any:
 
 
 def _check_logits(model: Any) -> None:
-    """Refuse a model whose outputs look like probabilities (AutoAttack's check: in [0, 1] and rows that sum to 1)."""
+    """Refuse a model whose outputs look like probabilities (not negative, and rows with one and the same sum)."""
     side = [size or 32 for size in model.inputs[0].shape[1:]]
     probe = np.random.default_rng(0).random((8, *side), np.float32)
     outputs = np.asarray(model(probe, training=False), np.float32)
@@ -285,8 +324,12 @@ def _check_logits(model: Any) -> None:
     if classes < 2:
         raise ModelError(f"model {model.name!r} has {classes} output; a classifier needs at least 2 classes")
     inside = outputs.min() >= 0 and outputs.max() <= 1
-    if inside and np.abs(outputs.sum(-1) - 1).max() < 1e-4:
+    totals = outputs.sum(-1)
+    if outputs.min() >= 0 and np.ptp(totals) <= 1e-2 * totals.mean():
         raise ModelError(f"model {model.name!r} gives probabilities, and its softmax cannot be cut off; save it so that it ends in logits")
-    last = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+    layer = model.layers[-1]
+    while isinstance(layer, keras.Model):
+        layer = layer.layers[-1]
+    last = getattr(getattr(layer, "activation", None), "__name__", "")
     if inside and last in ("sigmoid", "hard_sigmoid"):
         raise ModelError(f"model {model.name!r} ends in {last}: attacks need logits, the layer's input; save the model without it")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import MinLen, doc
+from annotated_types import Interval, MinLen, doc
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -16,7 +16,7 @@ from advrun.entries import ATTACK, DATA, DEFENSE, MODEL, Attack, Data, Defense, 
 from advrun.errors import ConfigError
 from advrun.forms import UNKNOWN, Form, problem, refuse
 from advrun.overrides import override
-from advrun.types import Count, Natural
+from advrun.types import Count
 from advrun.yamlfile import Document, KeyPath, show
 
 __all__ = ["Attack", "Compute", "Data", "Defense", "Experiment", "Model", "Training", "load", "loads", "schema"]
@@ -50,7 +50,7 @@ class Experiment(Form):
     train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
     attacks: tuple[Annotated[Attack, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
     defenses: tuple[Annotated[Defense, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
-    seeds: Annotated[tuple[Natural, ...], MinLen(1)] = Field(
+    seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
     results: Annotated[str, MinLen(1), doc("the path of a folder")] = Field(

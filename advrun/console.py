@@ -97,8 +97,8 @@ class Console:
             self._line(f"warning: {text}")
 
     def result(self, text: Any) -> None:
-        """What was asked for, on stdout. Not said with --json, where the events carry it."""
-        if self.as_json:
+        """What was asked for, on stdout. Not said when quiet, nor with --json, where the events carry it."""
+        if self.quiet or self.as_json:
             return
         if isinstance(text, str):
             print(text, flush=True)

@@ -105,11 +105,13 @@ def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Te
         x: (n, ...) float32.
     """
     x = tf.convert_to_tensor(x)
+    scale = 1024.0 if _is_half() else 1.0  # small gradients would vanish on their way through float16 layers
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         values, auxiliary = function(x)
-    gradient = tape.gradient(values, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return values, auxiliary, gradient
+        scaled = values if scale == 1.0 else values * scale
+    gradient = tape.gradient(scaled, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return values, auxiliary, gradient if scale == 1.0 else gradient / scale
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,6 +212,7 @@ def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = Fals
     _xla = jit
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    keras.utils.clear_session(free_memory=False)  # layer names count up from here, whatever was built before
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
     keras.utils.set_random_seed(seed)
 
@@ -225,8 +228,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def adam(learning_rate: float) -> Any:
     """Adam (Kingma and Ba, 2015, arXiv:1412.6980), with loss scaling where the weights' policy is half precision."""
     optimizer = keras.optimizers.Adam(learning_rate)
-    half = keras.mixed_precision.dtype_policy().compute_dtype == "float16"
-    return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer) if _is_half() else optimizer
+
+
+def _is_half() -> bool:
+    return bool(keras.mixed_precision.dtype_policy().compute_dtype == "float16")
 
 
 class TrainStep:

@@ -43,7 +43,16 @@ def _within_images(eps: float, info: ValidationInfo) -> float:
 
 
 Eps = Annotated[Positive, AfterValidator(_within_images)]
-_Several = Annotated[tuple[Eps, ...], MinLen(1)]
+
+
+def _no_repeats(sweep: tuple[float, ...]) -> tuple[float, ...]:
+    repeated = [problem(f"{eps:g} is listed twice", i) for i, eps in enumerate(sweep) if eps in sweep[:i]]
+    if repeated:
+        refuse(*repeated)
+    return sweep
+
+
+_Several = Annotated[tuple[Eps, ...], MinLen(1), AfterValidator(_no_repeats)]
 Sweep = Annotated[
     _Several,
     BeforeValidator(lambda eps: eps if isinstance(eps, tuple) else (eps,), json_schema_input_type=Eps | _Several),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, evaluate, registry
-from advrun.classifier import Classifier, load_model, logits_model
+from advrun.classifier import Classifier, full_precision, load_model, logits_model, save_model
 from advrun.console import Console
 from advrun.errors import AdvrunError, ModelError
 from advrun.evaluate import Attack
@@ -30,6 +30,9 @@ from advrun.train import Fit, classification, merged_history
 
 GALLERY_IMAGES = 8
 """Images per attack that the report's figures can show."""
+
+CHECKED_IMAGES = 2000
+"""Images on which a system must predict what plain Keras does."""
 
 Files = Mapping[str, Callable[[Path], Any]]
 
@@ -52,6 +55,9 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
     outcomes.skipped = [cell.label for cell in cells if cell not in pending]
     with console.live():
         for number, cell in enumerate(pending, 1):
+            if store.manifest(cell) is not None:  # its input was lost, and has been rebuilt to the same bytes
+                outcomes.skipped.append(cell.label)
+                continue
             if any(store.manifest(needed) is None for needed in cell.needs):
                 outcomes.blocked.append(cell.label)
                 continue
@@ -109,10 +115,14 @@ class Worker:
             plugin = registry.get("defenses", cell.defense.name)
             settings = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in cell.defense.settings.items()}
             model = plugin.function(model, fit, **settings)
-        model = logits_model(model)
+        original, model = model, full_precision(logits_model(model))
         self._check_fits(model)
+        evaluate.check_against_keras(Classifier(model), original, self.data.x_test[self.order[:CHECKED_IMAGES]])
         history = json.dumps(merged_history(fit.histories), indent=1)
-        files = {f"models/{cell.stem}.keras": model.save, f"models/{cell.stem}.json": partial(Path.write_text, data=history)}
+        files: Files = {
+            f"models/{cell.stem}.keras": partial(save_model, model),
+            f"models/{cell.stem}.json": partial(Path.write_text, data=history),
+        }
         return files, {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
 
     def _undefended(self, cell: Cell, fit: Fit) -> Any:
@@ -158,7 +168,8 @@ class Worker:
         arrays = {"x_adv": crafted.x_adv, "attacked": crafted.attacked, "row": rows}
         if crafted.target is not None:
             arrays["target"] = crafted.target
-        cost = {"gradients": crafted.gradients, "queries": crafted.queries, "seconds": crafted.seconds}
+        attacked = float(crafted.attacked.mean())
+        cost = {"gradients": crafted.gradients, "queries": crafted.queries, "seconds": crafted.seconds, "attacked": attacked}
         return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, "zero_gradients": blind}
 
     # Measuring ---------------------------------------------------------------------------------------------------
@@ -174,7 +185,7 @@ class Worker:
         after = classifier.predict(x_adv, self.experiment.compute.batch_size) if images else before
         outcome = Outcome(classifier, x, x_adv, y, before, after, arrays.get("target"))
         cost = self.store.finished(images).info if images else {}
-        result = evaluate.measure(outcome, row(cell, cost), {"zero_gradients": cost.get("zero_gradients")})
+        result = evaluate.measure(outcome, row(cell, cost), {name: cost.get(name) for name in ("attacked", "zero_gradients")})
         files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
         if images:
             files[f"rows/{cell.stem}.npz"] = gallery(outcome, cell).write
@@ -187,7 +198,7 @@ class Worker:
             model = load_model(self.store.file(cell, ".keras"))
             classifier = Classifier(model, name=cell.label)
             batch_size = self.experiment.compute.batch_size
-            evaluate.check_against_keras(classifier, model, self.data.x_test[self.order[:2000]], batch_size)
+            evaluate.check_against_keras(classifier, model, self.data.x_test[self.order[:CHECKED_IMAGES]], batch_size)
             self._loaded = cell.key, classifier, classifier.predict(self.data.x_test, batch_size)
         return self._loaded[1], self._loaded[2]
 

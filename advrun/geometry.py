@@ -99,6 +99,9 @@ class L2(Ball):
         return self.project(x + per_image(radius, x) * self.steepest(rng.normal(x.shape)), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
+        # Scaled first: the squares of a confident model's gradient would underflow.
+        largest = ops.max(ops.abs(gradient), axis=axes(gradient), keepdims=True)
+        gradient = gradient / ops.where(largest > 0, largest, 1.0)
         return self.eps * gradient / per_image(_positive(l2_norm(gradient)), gradient)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 from advrun import registry
 from advrun.data import Dataset
-from advrun.errors import ModelError
+from advrun.errors import ConfigError, ModelError
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.store import content_key, digest
@@ -27,8 +27,8 @@ STAGES = ("train", "attack", "defend")
 
 CORE = {
     "train": ("engine", "train", "losses", "data", "classifier"),
-    "attack": ("engine", "evaluate", "losses", "geometry", "classifier", "data"),
-    "measure": ("engine", "evaluate", "results", "classifier", "data"),
+    "attack": ("engine", "evaluate", "executor", "losses", "geometry", "classifier", "data"),
+    "measure": ("engine", "evaluate", "executor", "results", "classifier", "data"),
 }
 """Modules whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
 
@@ -52,7 +52,7 @@ class Cell:
     @property
     def stem(self) -> str:
         """File name without ending: readable, and unique by the start of the key."""
-        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.label).strip('-')}-{self.key[:8]}"
+        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.label).strip('-')[:150]}-{self.key[:8]}"
 
     @property
     def system(self) -> Cell:
@@ -83,7 +83,10 @@ class Plan:
 
 
 def make_plan(experiment: Any, data: Dataset) -> Plan:
-    """Raises ModelError when a model file named in the configuration is missing."""
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set."""
+    for attack in experiment.attacks:
+        if isinstance(attack.target, int) and attack.target >= data.classes:
+            raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
     return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
 
 
@@ -148,7 +151,7 @@ class _Planner:
             "norm": attack.norm,
             "eps": eps,
             "target": attack.target,
-            "examples": attack.examples,
+            "examples": min(attack.examples or len(self.data.y_test), len(self.data.y_test)),
             "batch_size": self.experiment.compute.batch_size,
             "seed": system.seed,
             "data": self.data.fingerprint,
@@ -176,7 +179,7 @@ class _Planner:
     def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
             rest = {"model": like.model, "defense": like.defense, "seed": like.seed, **rest}
-        key = content_key([kind, content, [needed.key for needed in needs]])
+        key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
 
 
@@ -205,7 +208,7 @@ def described(kind: str, name: str, settings: Any) -> dict[str, Any]:
 def source_key(kind: str, name: str, work: str) -> str:
     """Hash of the code that a cell runs, comments and docstrings aside."""
     folder = registry.PACKAGE / kind
-    files = [folder / f"{name}.py", *sorted(folder.glob("_[!_]*.py"))]
+    files = [folder / f"{name}.py", *sorted(folder.glob("_*.py"))]
     files += [registry.PACKAGE / f"{module}.py" for module in CORE[work]]
     return content_key([_code(file) for file in files])
 

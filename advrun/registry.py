@@ -112,7 +112,10 @@ def get(kind: str, name: str) -> Plugin:
     if name not in names(kind):
         raise ConfigError(f"no {kind[:-1]} named {name!r}{did_you_mean(name, names(kind))}")
     function = load(kind, name)
-    hints = typing.get_type_hints(function, include_extras=True)
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise PluginError(f"advrun/{kind}/{name}.py: an annotation cannot be read: {error}") from error
     parameters = inspect.signature(function).parameters
     notes = argument_notes(inspect.getdoc(function) or "")
     settings = {
@@ -133,7 +136,7 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     """Import `advrun/KIND/NAME.py` and return its function NAME."""
     try:
         module = importlib.import_module(f"advrun.{kind}.{name}")
-    except (ImportError, SyntaxError, NameError, TypeError) as error:
+    except Exception as error:  # a plugin is anybody's code: whatever it raises, its file is the place to look
         raise PluginError(f"advrun/{kind}/{name}.py cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not inspect.isfunction(function):

@@ -119,28 +119,36 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple
 def flagged(results: Iterable[Result]) -> list[Result]:
     """The same results, with the flags that come from comparing them with each other (Carlini et al., 2019, arXiv:1902.06705)."""
     results = list(results)
-    rows = [result.row for result in results]
-    return [replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result.row, rows)))) for result in results]
+    return [replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result, results)))) for result in results]
 
 
-def _comparisons(row: Row, rows: list[Row]) -> Iterable[str]:
+def _comparisons(result: Result, results: list[Result]) -> Iterable[str]:
+    row = result.row
     if row.threat != "adaptive" or row.targeted:
         return
-    peers = [other for other in rows if (other.model, other.defense, other.seed) == (row.model, row.defense, row.seed)]
-    peers = [other for other in peers if other.norm == row.norm and other.n == row.n and not other.targeted]
-    weaker = [other for other in peers if other.accuracy < row.accuracy - SLACK]
+    if row.eps is None and row.accuracy > 0.02:
+        yield UNBROKEN
+    weaker = [other.row for other in results if _comparable(other.row, row) and _stronger(other, result)]
     same_attack = [other for other in weaker if (other.attack, other.settings) == (row.attack, row.settings)]
     if any(other.threat == "static" and other.eps == row.eps for other in same_attack):
         yield STATIC_WINS
-    if row.eps is None:
-        if row.accuracy > 0.02:
-            yield UNBROKEN
-        return
-    adaptive = [other for other in weaker if other.threat == "adaptive"]
-    if any(other.eps is not None and other.eps < row.eps for other in adaptive if other.attack == row.attack):
+    adaptive = [other for other in weaker if other.threat == "adaptive" and row.eps is not None]
+    if any((other.eps or 0.0) < (row.eps or 0.0) for other in adaptive if other.attack == row.attack):
         yield MORE_EPS_HELPS
     if any(other.eps == row.eps and other.gradients < row.gradients / 2 for other in adaptive):
         yield FEWER_STEPS_WIN
+
+
+def _comparable(other: Row, row: Row) -> bool:
+    """Whether two attacks met the same system in the same norm."""
+    same = (other.model, other.defense, other.seed, other.norm) == (row.model, row.defense, row.seed, row.norm)
+    return same and not other.targeted
+
+
+def _stronger(other: Result, result: Result) -> bool:
+    """Whether `other` leaves clearly less, on the images that both attacked."""
+    n = min(other.row.n, result.row.n)
+    return bool(other.correct[:n].mean() < result.correct[:n].mean() - SLACK)
 
 
 def worst_cases(results: Iterable[Result]) -> list[Result]:
@@ -173,6 +181,7 @@ def _worst(members: list[Result], threat: str) -> Result:
         predictions[still_right] = member.predictions[:n][still_right]
     right = int((predictions == labels).sum())
     attacks = sorted({member.row.attack for member in members})
+    crafted = sorted({member.row.attack for member in members if member.row.threat == threat})
     row = replace(
         members[0].row,
         attack=WORST_CASE,
@@ -180,7 +189,7 @@ def _worst(members: list[Result], threat: str) -> Result:
         n=n,
         accuracy=right / n,
         interval=binomial_interval(right, n),
-        settings={"over": attacks},
+        settings={"over": crafted},
         budget="over " + ", ".join(attacks),
         metrics={},
         gradients=math.fsum(member.row.gradients for member in members),

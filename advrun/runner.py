@@ -78,13 +78,15 @@ def run(
         write_text(store.root / "config.yaml", experiment.to_yaml())
         cells = plan.upto(upto)
         failures: list[tuple[str, str]] = []
+        blocked = 0
+        store.tidy()
         store.event("run", upto=upto, cells=len(cells))
         try:
             if compute and any(store.manifest(cell) is None for cell in cells):
                 from advrun.executor import execute
 
                 outcomes = execute(plan, cells, store, console, fail_fast=fail_fast)
-                failures = outcomes.failed
+                failures, blocked = outcomes.failed, len(outcomes.blocked)
             elif compute:
                 console.event("nothing", label="to do: every cell is finished", cells=len(cells))
             found = findings(plan, store)
@@ -96,7 +98,8 @@ def run(
     _present(found, paths, console)
     if failures:
         listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
-        raise CellError(f"{len(failures)} of {len(cells)} cells failed (the others are done and kept): {listed}")
+        waiting = f", {blocked} more need them" if blocked else ""
+        raise CellError(f"{len(failures)} of {len(cells)} cells failed{waiting}; what is done is kept: {listed}")
     return found
 
 
@@ -137,29 +140,32 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
 
-    sources = sorted(Path(package.__file__).parent.glob("*.*"))
+    sources = [*Path(package.__file__).parent.glob("*.*"), *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "runner"))]
     rows = [result.to_json() for result in found.results]
-    key = content_key(
-        [rows, found.config_yaml, found.environment, found.histories, [digest(source) for source in sources if source.is_file()]]
-    )
+    code = [digest(source) for source in sorted(sources) if source.is_file()]
+    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, code])
     record = store.root / "manifests" / "report.json"
+    known: dict[str, str] = {}
     try:
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known["key"] == key and all(digest(store.root / name) == value for name, value in known["files"].items()):
-            return [store.root / name for name in known["files"]]
-    except (OSError, ValueError, KeyError):
+        content = json.loads(record.read_text(encoding="utf-8"))
+        known = dict(content["files"])
+        if content["key"] == key and all(digest(store.root / name) == value for name, value in known.items()):
+            return [store.root / name for name in known]
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # no report yet, or not a whole one: write it
     console.event("report", label=str(store.root))
     paths: list[Path] = package.write(found, store.root)
     files = {str(path.relative_to(store.root)): digest(path) for path in paths}
     write_text(record, json.dumps({"key": key, "files": files}, indent=1))
+    for name in known.keys() - files.keys():  # figures of what is no longer in the configuration
+        (store.root / name).unlink(missing_ok=True)
     return paths
 
 
 def _present(found: Any, paths: list[Path], console: Console) -> None:
     from advrun.report import terminal
 
-    console.result(terminal.render(found))
+    console.result(terminal.render(found) if found.results else "nothing is measured yet: advrun run CONFIG")
     console.result("\n".join(f"  {path}" for path in paths))
     if console.as_json:
         console.event("report", files=[str(path) for path in paths])

@@ -39,9 +39,9 @@ CHECKPOINT_SECONDS = 1.0
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path in the same folder, then fsync and rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -49,7 +49,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise AdvrunError(f"{path}: cannot be written ({error.strerror or error}); what was there before is unharmed") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -109,9 +110,11 @@ class Store:
         path = self._manifest_path(cell)
         try:
             manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+            if not isinstance(manifest.files, dict) or not isinstance(manifest.inputs, dict):
+                raise ValueError("not a manifest")
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OSError):
             self.event("damaged", cell=cell.label, file=str(path.relative_to(self.root)))
             return None
         if manifest.key != cell.key:
@@ -162,13 +165,21 @@ class Store:
     # Log and lock ------------------------------------------------------------------------------------------------
 
     def event(self, kind: str, /, **details: Any) -> None:
-        """Append one line to log.jsonl. A line torn by a kill is closed by the next event, and readers skip it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        path = self.root / "log.jsonl"
+        """Append one line to log.jsonl. A line torn by a kill is closed by the next event, and readers skip it.
+
+        A log that cannot be written (full disk, read-only folder) stops nothing.
+        """
         line = json.dumps({"time": round(time.time(), 3), "event": kind, "pid": os.getpid(), **details}, default=str)
-        with open(path, "ab+") as file:
-            torn = file.tell() > 0 and _last_byte(file) != b"\n"
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        with contextlib.suppress(OSError):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with open(self.root / "log.jsonl", "ab+") as file:
+                torn = file.tell() > 0 and _last_byte(file) != b"\n"
+                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+
+    def tidy(self) -> None:
+        """Remove what killed writers left half-written. Only under the lock."""
+        for file in [*self.root.glob(".*.tmp*"), *self.root.glob("*/.*.tmp*"), *self.root.glob("partial/*/.*.tmp*")]:
+            file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False) -> Iterator[None]:
@@ -179,16 +190,16 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
-        self.root.mkdir(parents=True, exist_ok=True)
         owner = self.root / ".owner"
         lock = FileLock(self.root / ".lock", timeout=-1 if wait else 0.5)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             held_by = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
             raise LockError(f"{self.root} is being written by {held_by}; wait for it, or use --wait") from error
         except OSError as error:
-            raise AdvrunError(f"{self.root}: cannot be written ({error.strerror or error})") from error
+            raise AdvrunError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
         try:
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
             yield

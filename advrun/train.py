@@ -119,7 +119,7 @@ class _Run:
         bar.advance(1, ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
     def validate(self) -> dict[str, float]:
-        """Means over the validation images; the training images stand in where none were held out."""
+        """Means over the validation images; nothing where none were held out."""
         rows = self.validation_rows
         if len(rows) == 0:
             return {}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from advrun import Classifier
+from advrun.classifier import fresh_copy, full_precision, save_model
 from advrun.engine import keras
 from advrun.errors import DataError, ModelError
 from advrun.losses import cross_entropy, margin
@@ -133,3 +134,54 @@ def test_code_in_a_model_file_is_not_run(ending, tmp_path):
     model.save(tmp_path / f"lambda{ending}")
     with pytest.raises(ModelError, match="cannot load"):
         Classifier.from_file(tmp_path / f"lambda{ending}")
+
+
+def test_a_column_of_labels_is_refused_instead_of_broadcast(network, images):
+    with pytest.raises(DataError, match="one class number per image"):
+        network.accuracy(images, np.zeros((10, 1), int))
+
+
+def test_targeted_views_count_on_the_same_counter(network):
+    assert network.toward().counter is network.counter
+
+
+def test_nested_sigmoid_is_refused():
+    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, activation="sigmoid")])
+    inputs = keras.Input(IMAGE_SHAPE)
+    with pytest.raises(ModelError, match="sigmoid"):
+        Classifier(keras.Model(inputs, inner(inputs)))
+
+
+def test_a_fresh_copy_keeps_what_is_not_trained(images):
+    keras.utils.set_random_seed(1)
+    normal = layers.Normalization()
+    normal.adapt(images)
+    frozen = layers.Conv2D(2, 3, trainable=False)
+    model = keras.Sequential([keras.Input(IMAGE_SHAPE), normal, frozen, layers.Flatten(), layers.Dense(3)])
+    copy = fresh_copy(model)
+    for index in (0, 1):
+        for old, new in zip(model.layers[index].get_weights(), copy.layers[index].get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+    assert (model.layers[-1].get_weights()[0] != copy.layers[-1].get_weights()[0]).all()
+
+
+def test_half_precision_models_are_attacked_in_full(images):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        outer = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, dtype="float32")])
+        inputs = keras.Input(IMAGE_SHAPE)
+        model = keras.Model(inputs, outer(layers.Conv2D(3, 3, padding="same")(inputs)))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    full = full_precision(model)
+    assert {layer.compute_dtype for layer in full._flatten_layers(include_self=False)} == {"float32"}
+    np.testing.assert_allclose(full.predict(images, verbose=0), model.predict(images, verbose=0), atol=0.02)
+
+
+def test_saved_files_have_the_same_bytes_for_the_same_model(tmp_path):
+    for name in ("a", "b"):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        save_model(body(lambda: [layers.Dense(CLASSES)]), tmp_path / f"{name}.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    Classifier.from_file(tmp_path / "a.keras")

@@ -125,7 +125,7 @@ def test_the_resolved_file_gives_an_equal_experiment():
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True)
 EPS = st.floats(1e-6, 1) | st.integers(1, 255).map(lambda level: level / 255)
 ATTACKS = st.fixed_dictionaries(
-    {"name": st.sampled_from(["fgsm", "pgd"]), "eps": EPS | st.lists(EPS, min_size=1, max_size=3).map(tuple)}
+    {"name": st.sampled_from(["fgsm", "pgd"]), "eps": EPS | st.lists(EPS, min_size=1, max_size=3, unique=True).map(tuple)}
 ) | (
     st.fixed_dictionaries({"name": st.just("cw")}, optional={"steps": st.integers(1, 10**6), "preset": st.sampled_from(["fast", "paper"])})
 )
@@ -136,7 +136,7 @@ EXPERIMENTS = st.fixed_dictionaries(
         "description": st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])),
         "attacks": st.lists(ATTACKS, max_size=3).map(lambda items: tuple({**item, "label": f"a{i}"} for i, item in enumerate(items))),
         "train": st.fixed_dictionaries({}, optional={"learning_rate": st.floats(1e-9, 1e9), "epochs": st.integers(1, 10**15)}),
-        "seeds": st.lists(st.integers(0, 2**40), min_size=1, max_size=4, unique=True).map(tuple),
+        "seeds": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True).map(tuple),
         "defenses": st.just(({"name": "hybrid"},)),
     },
 )

@@ -55,6 +55,13 @@ def test_steepest_has_the_dual_norm_as_its_gain(ball, points):
     np.testing.assert_allclose(np.asarray(ball.distance(step, 0 * step)), ball.eps, rtol=1e-5)
 
 
+def test_steepest_of_a_tiny_gradient_has_full_length():
+    """A confident model's gradient: its squares underflow in float32."""
+    tiny = np.full((1, 3, 3, 1), 1e-30, np.float32)
+    for ball in BALLS:
+        assert float(ball.distance(ball.steepest(tiny), 0 * tiny)[0]) == pytest.approx(ball.eps, rel=1e-5)
+
+
 def test_steepest_of_a_zero_gradient_is_no_step():
     zero = np.zeros((2, 3, 3, 1), np.float32)
     for ball in BALLS:

@@ -52,6 +52,13 @@ def test_worst_case_over_the_common_images():
     assert worst[0].row.accuracy == 0.5
 
 
+def test_a_worst_case_names_the_attacks_of_its_own_threat():
+    """Replays count in the adaptive worst case, but must not hide that an adaptive attack is missing."""
+    rows = [result("fgsm", "11", "static"), result("pgd", "10", "static"), result("fgsm", "01")]
+    over = {each.row.threat: each.row.settings["over"] for each in worst_cases(rows)}
+    assert over == {"static": ["fgsm", "pgd"], "adaptive": ["fgsm"]}
+
+
 def test_interval_covers_by_its_definition():
     low, high = binomial_interval(7, 20)
     assert binom.sf(6, 20, low) == pytest.approx(0.025)

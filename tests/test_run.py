@@ -130,11 +130,37 @@ def test_damage_is_repaired_and_nothing_else_is_redone(finished, workplace):
     config = write_config(workplace, copy)
     row = next(path for path in sorted((copy / "toy/rows").glob("*.json")) if "pgd" in path.name and "hybrid" in path.name)
     good = row.read_text()
-    row.write_text(good.replace('"accuracy":0', '"accuracy":1', 1))
+    row.write_text(good.replace('"seed":0', '"seed":1', 1))
     before = len(started(copy / "toy"))
     assert advrun("run", config).exit_code == 0
     assert len(started(copy / "toy")) == before + 1
     assert Result.from_json(row.read_text()).row == Result.from_json(good).row
+
+
+def test_a_lost_model_is_rebuilt_to_the_same_bytes_and_nothing_else_is_redone(finished, workplace):
+    copy = workplace / "lost"
+    shutil.copytree(workplace / "whole", copy)
+    config = write_config(workplace, copy)
+    model = next((copy / "toy/models").glob("*hybrid*.keras"))
+    content = model.read_bytes()
+    model.unlink()
+    before = len(started(copy / "toy"))
+    assert advrun("run", config).exit_code == 0
+    assert len(started(copy / "toy")) == before + 1
+    assert model.read_bytes() == content
+
+
+def test_seeds_of_a_model_from_a_file_are_cells_of_their_own(finished, workplace):
+    """The model is the same for every seed, the rows are not."""
+    file = next((finished / "models").glob("toy*.keras"), None) or next((finished / "models").glob("cnn-seed*.keras"))
+    config = write_config(workplace, workplace / "file")
+    changes = ("seeds=[0,1]", f"models=[{{name: file, path: {file}}}]", "defenses=[]", "attacks=[{name: fgsm, eps: 8/255}]")
+    arguments = [argument for change in changes for argument in ("--set", change)]
+    for _ in range(2):
+        assert advrun("run", config, *arguments).exit_code == 0
+        rows = json.loads((workplace / "file/toy/tables/accuracy.json").read_text())
+        assert sorted(row["seed"] for row in rows if row["attack"] == "clean") == [0, 1]
+    assert len(started(workplace / "file/toy")) == 8
 
 
 def test_one_failing_cell_does_not_stop_the_others(finished, workplace):

@@ -101,6 +101,8 @@ def _opened_npz(path: Path) -> Iterator[tuple[Lookup, np.ndarray | None]]:
             yield lambda name: _npz_array(archive, name), _npz_array(archive, "class_names")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; expected .npz, .h5 or .hdf5") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected .npz, .h5 or .hdf5") from error
     except zipfile.BadZipFile as error:
         with open(path, "rb") as file:
             kind = describe(file.read(HEAD)) or "damaged or not an .npz file"
@@ -180,7 +182,7 @@ def _class_names(names: np.ndarray | None, classes: int, place: Path) -> tuple[s
         return tuple(str(label) for label in range(classes))
     if names.ndim != 1 or len(names) < classes:
         raise DataError(f"{place}: class_names has shape {names.shape}, but labels speak of {classes} classes; name each")
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names.tolist())
 
 
 def _group(values: np.ndarray | None, images: int, place: Path) -> np.ndarray | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
+from advrun.classifier import Classifier, fresh_copy
 from advrun.defenses._attacked import attacked
-from advrun.engine import Rng, keras
+from advrun.engine import Rng
 from advrun.losses import cross_entropy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Fraction, Tensor
@@ -40,7 +40,7 @@ def adversarial_training(
         ratio: r, the weight of the attacked images in the loss.
         replay: share of the attacked images that are crafted on the undefended classifier.
     """
-    network = keras.models.clone_model(model)
+    network = fresh_copy(model)
     learner, undefended = Classifier(network), Classifier(model)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:

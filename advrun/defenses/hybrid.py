@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
+from advrun.classifier import Classifier, fresh_copy
 from advrun.defenses._attacked import attacked
 from advrun.defenses._purifier import denoiser, in_front_of
-from advrun.engine import Rng, keras, ops
+from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Count, Fraction, NonNegative, Tensor
@@ -44,7 +44,7 @@ def hybrid(
         width: channels of the autoencoder's first level; each further level has twice as many.
         levels: halvings of the image's sides.
     """
-    purifier, classifier = denoiser(model.input_shape[1:], width, levels), keras.models.clone_model(model)
+    purifier, classifier = denoiser(model.input_shape[1:], width, levels), fresh_copy(model)
     system = in_front_of(classifier, purifier)
     learner, undefended = Classifier(system), Classifier(model)
 

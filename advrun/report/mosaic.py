@@ -97,7 +97,8 @@ def _wrapped(name: str) -> list[str]:
 def _draw(axes: Axes, band: Band, top: float) -> None:
     axes.text(0.02, top + SIDE / 2, band.title, va="center", fontsize=7)
     for column, image in enumerate(np.clip(band.images, 0, 1)):
-        pixels = np.broadcast_to(image, (*image.shape[:2], 3))
+        shown = image.mean(-1, keepdims=True) if image.shape[-1] == 2 else image[..., :3]
+        pixels = np.broadcast_to(shown, (*image.shape[:2], 3))
         left = MARGIN + column * (SIDE + GAP)
         axes.imshow(pixels, extent=(left, left + SIDE, top + SIDE, top), interpolation="nearest")
     _texts(axes, band.texts, top + SIDE + 0.03, "top")
