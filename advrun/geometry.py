@@ -8,6 +8,7 @@ A ball without eps is infinitely large: minimal-norm attacks take it as their me
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ def axes(images: Tensor) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Ball:
+class Ball(ABC):
     """Images within `eps` of a centre. `eps` is a number, or a scalar tensor while an attack is being compiled."""
 
     eps: Any = math.inf
@@ -37,25 +38,25 @@ class Ball:
         if isinstance(self.eps, (int, float)) and not self.eps > 0:
             raise ConfigError(f"eps is {self.eps:g}; a ball needs a radius above 0, such as 8/255")
 
+    @abstractmethod
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """A random image of the ball around x, inside the box."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """The displacement d of the ball with the largest <gradient, d>: a step of length eps in this norm."""
-        raise NotImplementedError
 
+    @abstractmethod
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest image (L2 distance) to x_adv in the ball around x, then clipped to the box.
 
         Clipping moves every pixel towards x, which lies in the box, so the result is still in the ball.
         """
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of x_adv - x, (n,)."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         return self.name if self.eps == math.inf else f"{self.name} {format_eps(self.eps)}"
