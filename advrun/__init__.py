@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "classifier": ["Classifier"],
         "config": ["load"],
-        "geometry": ["L2", "Linf"],
+        "geometry": ["L0", "L1", "L2", "Linf"],
         "runner": ["run"],
     },
 )

@@ -62,8 +62,8 @@ class PublicAttack:
             ConfigError: for settings, balls or targets that the attack does not have. DataError: for images or labels
             that do not fit the model. ModelError: when the model gives no logits.
         """
+        from advrun.craft import Attack, craft
         from advrun.entries import settings_of
-        from advrun.evaluate import Attack, craft
 
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:

@@ -31,19 +31,34 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
 
 
-class Decisions(Protocol):
-    """Black-box view of attacks that learn labels only."""
+class Blind(Protocol):
+    """View of attacks that never ask the attacked model anything."""
 
     classes: int
 
-    def succeeds(self, x: Tensor, y: Tensor) -> Tensor:
+
+class Decisions(Protocol):
+    """Black-box view of attacks that learn labels only.
+
+    `asked`, (n,) bool, names the images whose answer is wanted: only these count as queries, and only they are sent to a
+    remote model; what is returned for the others means nothing. Batches of k * n images (k variants of each of the n,
+    stacked variant by variant) count k queries for each image; then `asked` has k * n entries too.
+    """
+
+    classes: int
+    targeted: bool
+
+    def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
         """Whether each image is classified as the attack wants, (n,) bool: not as y, or, targeted, as y. One query."""
+
+    def part(self, rows: Tensor) -> Decisions:
+        """The view for the images of the batch numbered `rows` (m,) alone, so that counts go to the right images."""
 
 
 class Scores(Decisions, Protocol):
     """Black-box view of attacks that learn all logits."""
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
         """(n, classes). One query."""
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
@@ -51,6 +66,8 @@ class Scores(Decisions, Protocol):
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         """How far the attack is ahead, (n,): above 0 exactly when it has succeeded."""
+
+    def part(self, rows: Tensor) -> Scores: ...
 
 
 class Gradients(Scores, Protocol):
@@ -61,6 +78,14 @@ class Gradients(Scores, Protocol):
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
         """The last of `value_and_gradient`."""
+
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, classes), and the gradients (k, n, h, w, c) of the logits numbered `classes`, (k, n) int32.
+
+        Never negated, also for a targeted attack. Counts as k gradients, though the forward pass is shared.
+        """
+
+    def part(self, rows: Tensor) -> Gradients: ...
 
 
 class Classifier:
@@ -81,13 +106,19 @@ class Classifier:
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
         self.sign = 1.0
-        self.counter = engine.Counter("gradients", "queries")  # since the start, one per batch; shared by all views
+        self.counter = engine.Counter("gradients", "queries")  # shared by all views
+        self.rows: Tensor | None = None  # which images of the batch a `part` is about
         self._runs: dict[Any, Any] = {}
 
     @classmethod
     def from_file(cls, path: str | Path) -> Classifier:
         """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError."""
         return cls(load_model(path), name=Path(path).stem)
+
+    @property
+    def targeted(self) -> bool:
+        """Whether y names the class to reach."""
+        return self.sign < 0
 
     def toward(self) -> Classifier:
         """The targeted view of this classifier: y names the class to reach, and every loss is negated."""
@@ -97,8 +128,13 @@ class Classifier:
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
 
-    def logits(self, x: Tensor) -> Tensor:
-        self.counter.add("queries")
+    def part(self, rows: Tensor) -> Classifier:
+        view = copy(self)
+        view.rows = rows if self.rows is None else ops.take(self.rows, rows)
+        return view
+
+    def logits(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
+        self._count("queries", x, asked)
         return self.forward(x)
 
     def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,11 +142,15 @@ class Classifier:
             logits = self.forward(x)
             return self.value(loss, logits, y), logits
 
-        self.counter.add("gradients")
+        self._count("gradients", x)
         return engine.value_and_gradient(values, x)
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
         return self.value_and_gradient(loss, x, y)[2]
+
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        self._count("gradients", x, times=classes.shape[0])
+        return engine.jacobian(self.forward, x, classes)
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         return self.sign * loss(logits, y)
@@ -118,8 +158,12 @@ class Classifier:
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)
 
-    def succeeds(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.lead(self.logits(x), y) > 0
+    def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
+        return self.lead(self.logits(x, asked), y) > 0
+
+    def _count(self, what: str, x: Tensor, asked: Tensor | None = None, times: int = 1) -> None:
+        amount = ops.ones((x.shape[0],), "int32") if asked is None else ops.cast(asked, "int32")
+        self.counter.add(what, amount * times, self.rows)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses."""

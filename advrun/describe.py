@@ -35,9 +35,10 @@ def _row(plugin: Plugin) -> dict[str, Any]:
 def _abilities(plugin: Plugin) -> dict[str, Any]:
     return {
         "norms": list(plugin.norms),
-        "budget": "ball" if plugin.needs_eps else "minimal",
+        "budget": "ball" if plugin.needs_eps else "minimal" if plugin.norms else "own",
         "access": plugin.access,
         "targeted": plugin.can_target,
+        "cost": str(plugin.cost({name: setting.default for name, setting in plugin.settings.items()})),
     }
 
 

@@ -97,6 +97,50 @@ def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[
     return tf.while_loop(condition, body, variables, parallel_iterations=1, maximum_iterations=times)[1]
 
 
+def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor]) -> Any:
+    """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
+
+    Whenever at most a quarter of the images in work is still undecided, the loop goes on with those alone, in tensors of
+    a quarter of the size: shapes stay constant, and every image gets the iterations that it would have got.
+
+    Args:
+        step: maps (iteration number, numbers of the images in work (m,), their state) to their next state. It must leave
+            decided images as they are.
+        times: how often at most.
+        state: a nested tuple of tensors (n, ...).
+        decided: maps the state to (m,) bool: images that need no further steps.
+    """
+    n = tf.nest.flatten(state)[0].shape[0]
+    i, rows = tf.constant(0), tf.range(n)
+    size = n
+    while True:
+        smaller = -(-size // 4)
+        room = smaller if size > SMALLEST_BATCH else 0
+
+        def condition(i: Tensor, part: Any, room: int = room) -> Tensor:
+            return tf.logical_and(i < times, tf.math.count_nonzero(~decided(part), dtype=tf.int32) > room)
+
+        def body(i: Tensor, part: Any, rows: Tensor = rows) -> Any:
+            return i + 1, step(i, rows, part)
+
+        part = tf.nest.map_structure(lambda tensor, rows=rows: tf.gather(tensor, rows), state)
+        i, part = tf.while_loop(condition, body, (i, part), parallel_iterations=1)
+        state = tf.nest.map_structure(lambda whole, new, rows=rows: _put(whole, rows, new), state, part)
+        if room == 0:
+            return state
+        size = smaller
+        rows = tf.argsort(tf.cast(decided(state), tf.int32), stable=True)[:size]
+
+
+SMALLEST_BATCH = 16
+"""Batches that need not be cut down further: a call then costs more than its images."""
+
+
+def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
+    """`whole` with the rows numbered `rows`, all different, replaced."""
+    return tf.tensor_scatter_nd_update(whole, rows[:, None], part)
+
+
 def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, Any, Tensor]:
     """Values, further outputs, and the gradient of the sum of the values.
 
@@ -112,6 +156,30 @@ def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Te
         scaled = values if scale == 1.0 else values * scale
     gradient = tape.gradient(scaled, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return values, auxiliary, gradient if scale == 1.0 else gradient / scale
+
+
+def jacobian(function: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs, and the gradients of chosen outputs of each example: one forward pass, one backward pass for each choice.
+
+    Args:
+        function: maps x to (n, c); row i may depend on x[i] alone.
+        x: (n, ...) float32.
+        rows: (k, n) int32: which k of the c outputs of each example.
+
+    Returns:
+        (n, c), and (k, n, ...).
+    """
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+        tape.watch(x)
+        outputs = function(x)
+
+    def backward(row: Tensor) -> Tensor:
+        chosen = tf.one_hot(row, outputs.shape[-1])
+        return tape.gradient(outputs, x, output_gradients=chosen, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    # A loop, as `tf.map_fn` makes it, keeps the graph small; it costs as much as the unrolled passes.
+    return outputs, tf.map_fn(backward, rows, fn_output_signature=tf.float32, parallel_iterations=1)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,17 +243,27 @@ class Rng:
 
 
 class Counter:
-    """Whole numbers that compiled code adds to and Python reads."""
+    """Whole numbers for each image of a batch, which compiled code adds to and Python reads."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
-        self._value = tf.Variable([0] * len(names), dtype=tf.int64, trainable=False)
+        self._value = tf.Variable(np.zeros((len(names), 1), np.int64), shape=(len(names), None), trainable=False)
 
-    def add(self, name: str) -> None:
-        self._value.assign_add([int(name == each) for each in self.names])
+    def start(self, images: int = 1) -> None:
+        """Count anew, for each of so many images; before that, and by default, all images together."""
+        self._value.assign(np.zeros((len(self.names), images), np.int64))
 
-    def read(self) -> dict[str, int]:
-        return dict(zip(self.names, self._value.numpy().tolist(), strict=True))
+    def add(self, name: str, amount: Tensor, rows: Tensor | None = None) -> None:
+        """Add `amount` (m,), m any multiple of the images (or of `rows`, the numbers of the images that are meant)."""
+        images = tf.shape(self._value)[1]
+        index = tf.range(tf.shape(amount)[0])
+        image = index % images if rows is None else tf.gather(rows, index % tf.shape(rows)[0]) % images
+        added = tf.math.unsorted_segment_sum(tf.cast(amount, tf.int64), image, images)
+        self._value.assign_add([added * int(name == each) for each in self.names])
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Name -> (images,) int64."""
+        return dict(zip(self.names, self._value.numpy().copy(), strict=True))  # a copy: the next batch counts in the same memory
 
 
 def has_gpu() -> bool:

@@ -59,7 +59,7 @@ Sweep = Annotated[
     doc("a number > 0 such as 8/255, or a list of them"),
 ]
 """One eps or several, as a tuple."""
-Target = Literal["random", "least_likely", "second"] | Natural | None
+Target = Literal["random", "least_likely", "second", "all"] | Natural | None
 
 
 # What the runner sees ------------------------------------------------------------------------------------------------
@@ -87,22 +87,22 @@ class Model:
 
 @dataclass(frozen=True)
 class InnerAttack:
-    """An attack inside a defence. eps: None for minimal-norm attacks."""
+    """An attack inside a defence. eps: None for attacks without a ball, norm: "" for those without a norm."""
 
     name: str
-    norm: str
     settings: Mapping[str, Any]
+    norm: str = ""
     eps: float | None = None
 
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack. eps: budgets, one after the other; empty for minimal-norm attacks. examples: how many images, None for all."""
+    """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all."""
 
     name: str
     label: str
-    norm: str
     settings: Mapping[str, Any]
+    norm: str = ""
     eps: tuple[float, ...] = ()
     target: str | int | None = None
     examples: int | None = None
@@ -170,7 +170,8 @@ class InnerAttackForm(EntryForm):
     """An attack inside a defence: one norm, one eps."""
 
     refused: ClassVar[Mapping[str, str]] = {
-        "eps": "takes no eps: it looks for the smallest change that works",
+        "eps": "takes no eps: it is not bounded by a ball",
+        "norm": "has no norm: its own settings bound the change",
         "target": "has no target inside a defence",
     }
     eps_type: ClassVar[Any] = Eps
@@ -178,7 +179,7 @@ class InnerAttackForm(EntryForm):
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         if not plugin.norms:
-            raise PluginError(f"advrun/attacks/{plugin.name}.py: an attack takes a `ball` or a `norm`")
+            return super().fields_for(plugin)
         norm = Field(default=plugin.norms[0], description="How the size of the change is measured.")
         eps = Field(description="Largest change in this norm; images are in [0, 1].")
         fields = {"norm": (Literal[plugin.norms], norm), "eps": (cls.eps_type, eps)}

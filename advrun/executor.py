@@ -18,8 +18,8 @@ import numpy as np
 from advrun import engine, evaluate, registry
 from advrun.classifier import Classifier, full_precision, load_model, logits_model, save_model
 from advrun.console import Console
+from advrun.craft import Attack, craft, unit
 from advrun.errors import AdvrunError, ModelError
-from advrun.evaluate import Attack
 from advrun.geometry import GEOMETRIES
 from advrun.metrics import Outcome
 from advrun.plan import Cell, Plan, is_trained
@@ -150,7 +150,7 @@ class Worker:
         rows = self.order[: cell.attack.examples]
         batch_size = self.experiment.compute.batch_size
         with self.console.bar(f"attack {cell.label}", len(rows)) as bar:
-            crafted = evaluate.craft(
+            crafted = craft(
                 classifier,
                 attack,
                 self.data.x_test[rows],
@@ -158,6 +158,7 @@ class Worker:
                 seed=cell.seed,
                 batch_size=batch_size,
                 target=cell.attack.target,
+                train=(self.data.x_train, self.data.y_train),
                 checkpoints=self.store.checkpoints(cell),
                 bar=bar,
             )
@@ -166,10 +167,12 @@ class Worker:
         if len(probe):
             blind = evaluate.zero_gradients(classifier, self.data.x_test[rows][probe], self.data.y_test[rows][probe], batch_size)
         arrays = {"x_adv": crafted.x_adv, "attacked": crafted.attacked, "row": rows}
+        arrays |= {"gradients": crafted.gradients, "queries": crafted.queries}
         if crafted.target is not None:
             arrays["target"] = crafted.target
         attacked = float(crafted.attacked.mean())
-        cost = {"gradients": crafted.gradients, "queries": crafted.queries, "seconds": crafted.seconds, "attacked": attacked}
+        means = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
+        cost = {**means, "seconds": crafted.seconds, "attacked": attacked}
         return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, "zero_gradients": blind}
 
     # Measuring ---------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ class Worker:
         images = cell.needs[1] if len(cell.needs) > 1 else None
         arrays = read_examples(self.store.file(images, ".h5")) if images else {}
         rows = arrays.get("row", self.order)
-        x, y = evaluate.engine_unit(self.data.x_test[rows]), self.data.y_test[rows]
+        x, y = unit(self.data.x_test[rows]), self.data.y_test[rows]
         before = logits[rows]
         x_adv = arrays.get("x_adv", x)
         after = classifier.predict(x_adv, self.experiment.compute.batch_size) if images else before

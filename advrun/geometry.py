@@ -29,10 +29,12 @@ def axes(images: Tensor) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Ball(ABC):
-    """Images within `eps` of a centre. `eps` is a number, or a scalar tensor while an attack is being compiled."""
+    """Images within `eps` of a centre. `eps` is a number; inside an attack also a scalar tensor, or one (n,), an eps for each image."""
 
     eps: Any = math.inf
     name: ClassVar[str]
+    order: ClassVar[float]
+    """p of the Lp norm."""
 
     def __post_init__(self) -> None:
         if isinstance(self.eps, (int, float)) and not self.eps > 0:
@@ -58,6 +60,10 @@ class Ball(ABC):
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of x_adv - x, (n,)."""
 
+    def radius(self, like: Tensor) -> Tensor:
+        """eps, to broadcast against images `like`."""
+        return per_image(self.eps, like) if len(getattr(self.eps, "shape", ())) == 1 else self.eps
+
     def __str__(self) -> str:
         return self.name if self.eps == math.inf else f"{self.name} {format_eps(self.eps)}"
 
@@ -67,6 +73,7 @@ class Linf(Ball):
     """Every pixel changes by at most eps."""
 
     name: ClassVar[str] = "Linf"
+    order: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,13 +81,14 @@ class Linf(Ball):
             raise ConfigError(f"eps is {self.eps:g}; images are in [0, 1], so write {self.eps:g}/255")
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        return self.project(x + self.eps * rng.uniform(x.shape, -1.0, 1.0), x)
+        return self.project(x + self.radius(x) * rng.uniform(x.shape, -1.0, 1.0), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        return self.eps * ops.sign(gradient)
+        return self.radius(gradient) * ops.sign(gradient)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        return ops.clip(x_adv, ops.maximum(x - self.eps, 0.0), ops.minimum(x + self.eps, 1.0))
+        eps = self.radius(x)
+        return ops.clip(x_adv, ops.maximum(x - eps, 0.0), ops.minimum(x + eps, 1.0))
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -92,6 +100,7 @@ class L2(Ball):
     """The Euclidean length of the change is at most eps."""
 
     name: ClassVar[str] = "L2"
+    order: ClassVar[float] = 2.0
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Uniform in the ball: a uniform direction, and a radius eps * u^(1/d)."""
@@ -103,19 +112,93 @@ class L2(Ball):
         # Scaled first: the squares of a confident model's gradient would underflow.
         largest = ops.max(ops.abs(gradient), axis=axes(gradient), keepdims=True)
         gradient = gradient / ops.where(largest > 0, largest, 1.0)
-        return self.eps * gradient / per_image(_positive(l2_norm(gradient)), gradient)
+        return self.radius(gradient) * gradient / per_image(_positive(l2_norm(gradient)), gradient)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         change = x_adv - x
-        shrink = ops.minimum(1.0, self.eps / _positive(l2_norm(change)))
-        return ops.clip(x + per_image(shrink, x) * change, 0.0, 1.0)
+        shrink = ops.minimum(1.0, self.radius(x) / per_image(_positive(l2_norm(change)), x))
+        return ops.clip(x + shrink * change, 0.0, 1.0)
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         return l2_norm(x_adv - x)
 
 
-GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2}
+@dataclass(frozen=True)
+class L1(Ball):
+    """The absolute changes of all values add up to at most eps."""
+
+    name: ClassVar[str] = "L1"
+    order: ClassVar[float] = 1.0
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """Uniform in the ball: the d first of d + 1 shares of eps, uniform on the simplex, with random signs."""
+        dimension = math.prod(x.shape[1:])
+        shares = -ops.log(rng.uniform((x.shape[0], dimension + 1), 1e-30, 1.0))
+        shares = (shares / ops.sum(shares, axis=-1, keepdims=True))[:, :dimension]
+        signs = ops.where(rng.uniform(x.shape) < 0.5, -1.0, 1.0)
+        return self.project(x + self.radius(x) * signs * ops.reshape(shares, x.shape), x)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """All of it on the value with the largest gradient."""
+        return self.radius(gradient) * ops.sign(gradient) * _largest(gradient, 1)
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Exact (Duchi et al., 2008, doi:10.1145/1390156.1390191, figure 1): all changes shrink by one and the same amount."""
+        change = x_adv - x
+        size = ops.reshape(ops.abs(change), (change.shape[0], -1))
+        eps = ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1))
+        falling = ops.flip(ops.sort(size, axis=-1), axis=-1)
+        excess = (ops.cumsum(falling, axis=-1) - eps) / ops.arange(1, size.shape[-1] + 1, dtype="float32")
+        kept = ops.sum(ops.cast(falling > excess, "int32"), axis=-1, keepdims=True)
+        shrink = ops.maximum(ops.take_along_axis(excess, ops.maximum(kept - 1, 0), axis=-1), 0.0)
+        shrunk = ops.sign(change) * ops.maximum(ops.abs(change) - per_image(shrink, x), 0.0)
+        return ops.clip(x + shrunk, 0.0, 1.0)
+
+    @staticmethod
+    def distance(x_adv: Tensor, x: Tensor) -> Tensor:
+        return ops.sum(ops.abs(x_adv - x), axis=axes(x))
+
+
+@dataclass(frozen=True)
+class L0(Ball):
+    """At most eps values change (a value is one channel of one pixel), each by any amount."""
+
+    name: ClassVar[str] = "L0"
+    order: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.eps, (int, float)) and not self.eps >= 1:
+            raise ConfigError(f"eps is {self.eps:g}; in L0 it is how many values may change, 1 or more")
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """Values drawn anew at eps random places."""
+        return self.project(ops.where(_largest(rng.uniform(x.shape), self.eps) > 0, rng.uniform(x.shape), x), x)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """From one end of the box to the other at the eps values with the largest gradients."""
+        return ops.sign(gradient) * _largest(gradient, self.eps)
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The eps largest changes are kept."""
+        change = ops.clip(x_adv, 0.0, 1.0) - x
+        return ops.where(_largest(change, self.eps) > 0, ops.clip(x_adv, 0.0, 1.0), x)
+
+    @staticmethod
+    def distance(x_adv: Tensor, x: Tensor) -> Tensor:
+        return ops.cast(ops.sum(ops.cast(ops.not_equal(x_adv, x), "int32"), axis=axes(x)), "float32")
+
+
+GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+
+
+def _largest(images: Tensor, count: Any) -> Tensor:
+    """1 at the `count` values of each image that are largest in size, 0 elsewhere; of equal values, the first."""
+    flat = ops.abs(ops.reshape(images, (images.shape[0], -1)))
+    rank = ops.argsort(ops.argsort(-flat, axis=-1), axis=-1)
+    count = ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1))
+    return ops.reshape(ops.cast(ops.cast(rank, "float32") < count, "float32"), images.shape)
 
 
 def l2_norm(images: Tensor) -> Tensor:

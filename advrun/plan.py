@@ -27,8 +27,8 @@ STAGES = ("train", "attack", "defend")
 
 CORE = {
     "train": ("engine", "train", "losses", "data", "classifier"),
-    "attack": ("engine", "evaluate", "executor", "losses", "geometry", "classifier", "data"),
-    "measure": ("engine", "evaluate", "executor", "results", "classifier", "data"),
+    "attack": ("engine", "craft", "executor", "losses", "geometry", "classifier", "data"),
+    "measure": ("engine", "craft", "evaluate", "executor", "results", "classifier", "data"),
 }
 """Modules whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
 

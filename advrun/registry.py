@@ -8,7 +8,12 @@ parameters are handed over by the runner, and their annotations say what the plu
     y: Labels | Targets         untargeted and targeted forms exist
     ball: Linf | L2             attacks inside a ball of radius eps, and which balls
     norm: L2                    minimal-norm attacks, which take no eps, and the norm they make small
+    rng: Rng                    random numbers
+    starts: Tensor              for each image another one, of another class (targeted: of the target class), to start from
+    fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
+`Cascade` is made of others: it takes a ball and settings, and names its stages.
 Files that start with an underscore are helpers, not plugins.
 """
 
@@ -26,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.errors import ConfigError, PluginError, did_you_mean
-from advrun.types import AttackChoice, Targets
+from advrun.types import AttackChoice, Cascade, Cost, Targets
 
 KINDS = ("attacks", "defenses", "models", "datasets", "metrics")
 PACKAGE = Path(__file__).parent
@@ -61,6 +66,8 @@ class Plugin:
     settings: Mapping[str, Setting]
     arguments: Mapping[str, Any]
     presets: Mapping[str, Mapping[str, Any]]
+    returns: Any = None
+    module: types.ModuleType | None = None
 
     @property
     def path(self) -> Path:
@@ -86,6 +93,25 @@ class Plugin:
         return tuple(geometry.__name__.lower() for geometry in self.geometries)
 
     @property
+    def is_cascade(self) -> bool:
+        """True for attacks made of others."""
+        return bool(self.returns == Cascade)
+
+    @property
+    def fit(self) -> Callable[..., Any] | None:
+        """What an attack with a `fitted` parameter does with training images first."""
+        return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
+
+    def cost(self, settings: Mapping[str, Any]) -> Cost:
+        """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""
+        function = getattr(self.module, "cost", None)
+        if function is None:
+            return Cost(queries=settings.get("queries", 0))
+        wanted = parameters(function)
+        cost: Cost = function(**{name: value for name, value in settings.items() if name in wanted})
+        return cost
+
+    @property
     def needs_eps(self) -> bool:
         """True for attacks inside a ball, False for minimal-norm attacks."""
         return "ball" in self.arguments
@@ -96,9 +122,16 @@ class Plugin:
 
     @property
     def access(self) -> str:
-        """What the attack may ask of the model: `gradients`, `scores` or `decisions`."""
+        """What the attack may ask of the model: `gradients`, `scores`, `decisions`, or nothing: `blind`."""
+        if self.is_cascade:
+            return "gradients"
         view = self.arguments.get("model")
         return getattr(view, "__name__", str(view)).lower()
+
+
+def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a function's parameters."""
+    return tuple(inspect.signature(function).parameters)
 
 
 def names(kind: str) -> list[str]:
@@ -116,20 +149,21 @@ def get(kind: str, name: str) -> Plugin:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
         raise PluginError(f"advrun/{kind}/{name}.py: an annotation cannot be read: {error}") from error
-    parameters = inspect.signature(function).parameters
+    signature = inspect.signature(function).parameters
     notes = argument_notes(inspect.getdoc(function) or "")
     settings = {
         key: Setting(key, hints.get(key, Any), parameter.default, notes.get(key, ""))
-        for key, parameter in parameters.items()
+        for key, parameter in signature.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    arguments = {key: hints.get(key) for key in parameters if key not in settings}
-    presets = getattr(importlib.import_module(function.__module__), "PRESETS", {})
+    arguments = {key: hints.get(key) for key in signature if key not in settings}
+    module = importlib.import_module(function.__module__)
+    presets = getattr(module, "PRESETS", {})
     for preset in presets.values():
         for key in preset:
             if key not in settings:
                 raise PluginError(f"advrun/{kind}/{name}.py: a preset names {key!r}{did_you_mean(key, settings)}")
-    return Plugin(kind, name, function, settings, arguments, presets)
+    return Plugin(kind, name, function, settings, arguments, presets, hints.get("return"), module)
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, doc
@@ -33,7 +35,33 @@ class Targets:
 
 
 AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
-"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `evaluate.Attack` in the function."""
+"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `craft.Attack` in the function."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attack asks of the model for one image, at most."""
+
+    gradients: int = 0
+    queries: int = 0
+
+    def __str__(self) -> str:
+        counts = ((self.gradients, "gradients"), (self.queries, "queries"))
+        return " + ".join(
+            f"{count:,} {name if count > 1 else name.replace('ies', 'y').removesuffix('s')}" for count, name in counts if count
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attack of a cascade: its name and the settings that differ from its defaults."""
+
+    attack: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+Cascade: TypeAlias = tuple[Stage, ...]
+"""What an attack made of others returns: each stage attacks the images that survived the stages before."""
 
 
 class Content:

@@ -101,7 +101,7 @@ NEW_ATTACK = '''
 from advrun.classifier import Gradients
 from advrun.geometry import Linf
 from advrun.losses import margin
-from advrun.types import Labels, Positive, Tensor
+from advrun.types import Cost, Labels, Positive, Tensor
 
 
 def nudge(model: Gradients, x: Tensor, y: Labels, ball: Linf, *, strength: Positive = 1.0) -> Tensor:
@@ -111,6 +111,11 @@ def nudge(model: Gradients, x: Tensor, y: Labels, ball: Linf, *, strength: Posit
         strength: share of eps.
     """
     return ball.project(x + strength * ball.steepest(model.gradient(margin, x, y)), x)
+
+
+def cost() -> Cost:
+    """One gradient."""
+    return Cost(gradients=1)
 '''
 
 

@@ -12,7 +12,7 @@ EPS = "a number > 0 such as 8/255, or a list of them"
 NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
 DATASETS = "expected one of arrays, folder, gtsrb, signs"
 TAKEN = "give this entry another label"
-TARGETS = "one of random, least_likely, second, or a whole number >= 0, or null"
+TARGETS = "one of random, least_likely, second, all, or a whole number >= 0, or null"
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: pgd, eps: [0.1, 0]}]", 34, "attacks[0].eps[1]: got 0; expected a number > 0"),
         ("attacks: [{name: pgd, eps: '8/255'}]", 28, "attacks[0].eps: got '8/255'; expected a number > 0, without quotes"),
         ("attacks: [{name: pgd, eps: []}]", 28, f"attacks[0].eps: got an empty list; expected {EPS}"),
-        ("attacks: [{name: cw, eps: 1}]", 22, "attacks[0].eps: attack 'cw' takes no eps: it looks for the smallest change that works"),
+        ("attacks: [{name: cw, eps: 1}]", 22, "attacks[0].eps: attack 'cw' takes no eps: it is not bounded by a ball"),
         ("attacks: [{name: cw, norm: linf}]", 28, "attacks[0].norm: got 'linf'; expected l2"),
         ("attacks: [{name: cw, preset: slow}]", 30, "attacks[0].preset: got 'slow'; expected one of fast, paper, or null"),
         ("attacks: [{name: cw, target: worst}]", 30, f"attacks[0].target: got 'worst'; expected {TARGETS}"),

@@ -9,10 +9,10 @@ import pytest
 
 from advrun import Classifier, Linf, attacks, engine, registry
 from advrun.console import Console
+from advrun.craft import Attack
 from advrun.defenses._attacked import attacked
 from advrun.engine import Rng, keras
 from advrun.entries import settings_of
-from advrun.evaluate import Attack
 from advrun.executor import bind
 from advrun.models.cnn import cnn
 from advrun.store import Checkpoints

@@ -73,12 +73,51 @@ def test_distributions():
     assert set(whole.tolist()) == {2, 3, 4}
 
 
-def test_counter_counts_inside_compiled_loops():
+def test_counter_counts_each_image_inside_compiled_loops():
     counter = engine.Counter("a", "b")
+    counter.start(3)
 
     def step(i, x):
-        counter.add("b")
+        counter.add("b", x > 1)
+        counter.add("a", ops.ones((6,)))  # two variants of three images
         return x + 1
 
-    engine.compiled(lambda x: repeat(step, 7, x))(np.zeros(1, np.float32))
-    assert counter.read() == {"a": 0, "b": 7}
+    engine.compiled(lambda x: repeat(step, 4, x))(np.array([0.0, 1.0, 5.0], np.float32))
+    counts = counter.read()
+    assert counts["b"].tolist() == [2, 3, 4]
+    assert counts["a"].tolist() == [8, 8, 8]
+    counter.start(3)
+    counter.add("a", ops.ones((4,)), rows=np.array([2, 0], np.int32))  # two variants of two of the images
+    assert counter.read()["a"].tolist() == [2, 0, 2]
+
+
+def test_jacobian_is_the_weights_of_a_linear_map():
+    weights = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)
+    rows = np.array([[0, 1, 2], [3, 3, 0]], np.int32)
+    for call in (
+        engine.jacobian,
+        lambda *given: engine.compiled(lambda x, rows: engine.jacobian(lambda x: x @ weights, x, rows))(*given[1:]),
+    ):
+        outputs, gradients = call(lambda x: x @ weights, engine.tf.constant(x), engine.tf.constant(rows))
+        np.testing.assert_allclose(outputs, x @ weights, rtol=1e-5)
+        np.testing.assert_allclose(gradients, weights.T[rows], rtol=1e-5)
+
+
+@pytest.mark.parametrize("compile_it", [False, True])
+def test_work_on_the_undecided_alone_changes_nothing(compile_it):
+    """Every image gets its own number of steps; smaller and smaller batches see only those that still need some."""
+    goals = np.random.default_rng(2).integers(0, 40, 100).astype(np.int32)
+    sizes = set()
+
+    def step(i, rows, state):
+        value, goal = state
+        sizes.add(value.shape[0])
+        return ops.where(value < goal, value + 1, value), goal
+
+    def run(goals):
+        return engine.repeat_undecided(step, 30, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])
+
+    value, _ = (engine.compiled(run) if compile_it else run)(engine.tf.constant(goals))
+    np.testing.assert_array_equal(value, np.minimum(goals, 30))
+    assert sizes == {100, 25, 7} if compile_it else sizes <= {100, 25, 7}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advrun import Classifier, Linf, evaluate, registry
+from advrun import L2, Classifier, Linf, evaluate, registry
+from advrun import craft as crafting
+from advrun.craft import Attack, choose_targets, craft
 from advrun.engine import keras, ops
 from advrun.entries import settings_of
 from advrun.errors import BudgetError, ConfigError, ModelError
-from advrun.evaluate import Attack, Outcome, check_against_keras, craft, zero_gradients
+from advrun.evaluate import Outcome, check_against_keras, zero_gradients
 from advrun.registry import Plugin
 from advrun.store import Checkpoints
 
@@ -51,7 +53,7 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
     monkeypatch.setattr("advrun.store.CHECKPOINT_SECONDS", 0.0)
     y = network.predict(images).argmax(-1)
     whole = craft(network, pgd(), images, y, batch_size=3)
-    real, calls = evaluate._Batches._attack, []
+    real, calls = crafting._Batches._attack, []
 
     def limited(self, *arguments):
         calls.append(1)
@@ -59,25 +61,26 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
             raise KeyboardInterrupt
         return real(self, *arguments)
 
-    monkeypatch.setattr(evaluate._Batches, "_attack", limited)
+    monkeypatch.setattr(crafting._Batches, "_attack", limited)
     with pytest.raises(KeyboardInterrupt):
         craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
     resumed = craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
     assert len(calls) == 5  # two batches kept, one lost, two more of four
     np.testing.assert_array_equal(resumed.x_adv, whole.x_adv)
-    assert resumed.gradients == whole.gradients == 40
+    np.testing.assert_array_equal(resumed.gradients, whole.gradients)
+    assert (whole.gradients == 40).all()
 
 
 def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplog):
     y = network.predict(images).argmax(-1)
-    real = evaluate._Batches._attack
+    real = crafting._Batches._attack
 
     def small_memory(self, x, *arguments):
         if self.batch_size > 3:
             raise MemoryError
         return real(self, x, *arguments)
 
-    monkeypatch.setattr(evaluate._Batches, "_attack", small_memory)
+    monkeypatch.setattr(crafting._Batches, "_attack", small_memory)
     crafted = craft(network, pgd(), images, y, batch_size=10)
     assert network.accuracy(crafted.x_adv, y) < 1
     assert "halved to 2" in caplog.text
@@ -87,14 +90,31 @@ def test_targets(network, images):
     logits = network.predict(images)
     y = logits.argmax(-1)
     ordered = logits.argsort(-1)
-    np.testing.assert_array_equal(evaluate.choose_targets("second", logits, y, 0), ordered[:, -2])
-    np.testing.assert_array_equal(evaluate.choose_targets("least_likely", logits, y, 0), ordered[:, 0])
-    random = evaluate.choose_targets("random", logits.repeat(50, 0), y.repeat(50), 0)
+    np.testing.assert_array_equal(choose_targets("second", logits, y, 0), ordered[:, -2])
+    np.testing.assert_array_equal(choose_targets("least_likely", logits, y, 0), ordered[:, 0])
+    random = choose_targets("random", logits.repeat(50, 0), y.repeat(50), 0)
     assert not (random == y.repeat(50)).any()
     assert set(random) == set(range(5))
-    assert set(evaluate.choose_targets(3, logits, y, 0)) == {3}
+    assert set(choose_targets(3, logits, y, 0)) == {3}
     with pytest.raises(ConfigError, match="0 to 4"):
-        evaluate.choose_targets(7, logits, y, 0)
+        choose_targets(7, logits, y, 0)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "cw"])
+def test_all_targets_are_at_least_as_strong_as_one(attack, network, images):
+    y = network.predict(images).argmax(-1)
+    plugin = registry.get("attacks", attack)
+    geometry = Linf(0.02) if plugin.needs_eps else L2()
+    every, one = (
+        craft(network, Attack(plugin, geometry, settings_of(plugin, {})), images, y, target=target) for target in ("all", "second")
+    )
+    reached = network.predict(every.x_adv).argmax(-1) == every.target
+    assert (every.target != y).all()
+    assert reached.sum() >= (network.predict(one.x_adv).argmax(-1) == one.target).sum()
+    np.testing.assert_array_equal(reached, network.predict(every.x_adv).argmax(-1) != y)
+    if attack == "cw":
+        assert (every.gradients >= one.gradients).all()
+        assert (L2.distance(every.x_adv, images) <= L2.distance(one.x_adv, images) + 1e-5).numpy().all()
 
 
 def test_a_classifier_that_differs_from_keras_is_refused(network, images):

@@ -7,9 +7,9 @@ import pytest
 
 from advrun.engine import Rng
 from advrun.errors import ConfigError
-from advrun.geometry import L2, Linf, format_eps
+from advrun.geometry import L0, L1, L2, Linf, format_eps
 
-BALLS = [Linf(0.1), L2(0.7)]
+BALLS = [Linf(0.1), L2(0.7), L1(2.0)]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_steepest_has_the_dual_norm_as_its_gain(ball, points):
     step = np.asarray(ball.steepest(gradient))
     gain = (gradient * step).sum((1, 2, 3))
     flat = gradient.reshape(len(gradient), -1)
-    dual = np.abs(flat).sum(1) if isinstance(ball, Linf) else np.linalg.norm(flat, axis=1)
+    dual = np.linalg.norm(flat, ord={np.inf: 1, 2: 2, 1: np.inf}[ball.order], axis=1)
     np.testing.assert_allclose(gain, ball.eps * dual, rtol=1e-4)
     np.testing.assert_allclose(np.asarray(ball.distance(step, 0 * step)), ball.eps, rtol=1e-5)
 
@@ -79,11 +79,42 @@ def test_sample_fills_the_ball(ball):
         assert (radius <= r).mean() == pytest.approx(r**4, abs=0.03)
 
 
+@pytest.mark.parametrize("ball", [*BALLS, L0(5)], ids=str)
+def test_every_image_may_have_its_own_eps(ball, points):
+    x, far = points
+    eps = np.linspace(0.5, 2, len(x)).astype(np.float32) * ball.eps
+    kind = type(ball)
+    for method in (lambda ball, x, far: ball.project(far, x), lambda ball, x, far: ball.steepest(far)):
+        together = np.asarray(method(kind(eps), x, far))
+        for i in (0, 20, 49):
+            np.testing.assert_allclose(together[i], np.asarray(method(kind(float(eps[i])), x[i : i + 1], far[i : i + 1]))[0], atol=1e-6)
+
+
+def test_l1_projection_of_points_inside_and_on_the_axis():
+    x = np.full((2, 1, 2, 1), 0.5, np.float32)
+    far = x + np.array([[0.1, 0.05], [0.5, 0.1]], np.float32).reshape(2, 1, 2, 1)
+    np.testing.assert_allclose(np.asarray(L1(0.3).project(far, x) - x).reshape(2, 2), [[0.1, 0.05], [0.3, 0.0]], atol=1e-6)
+
+
+def test_l0_keeps_the_largest_changes(points):
+    x, far = points
+    projected = np.asarray(L0(5).project(far, x))
+    changed = projected != x
+    assert (changed.sum((1, 2, 3)) <= 5).all()
+    size = np.abs(far.clip(0, 1) - x)
+    assert all(size[i][changed[i]].min() >= size[i][~changed[i]].max() for i in range(len(x)))
+    np.testing.assert_array_equal(projected[changed], far.clip(0, 1)[changed])
+    sampled = np.asarray(L0(5).sample(x, Rng.from_seed(1)))
+    np.testing.assert_array_equal((sampled != x).sum((1, 2, 3)), 5)
+
+
 def test_bad_radii_are_refused():
     with pytest.raises(ConfigError, match="8/255"):
         Linf(8)
     with pytest.raises(ConfigError, match="above 0"):
         L2(-1.0)
+    with pytest.raises(ConfigError, match="how many values"):
+        L0(0.5)
 
 
 def test_eps_is_written_as_the_field_does():

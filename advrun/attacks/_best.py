@@ -24,3 +24,12 @@ class Best(NamedTuple):
         """Take over the candidates with a higher score."""
         better = score > self.score
         return Best(ops.where(per_image(better, x), x, self.x), ops.where(better, score, self.score))
+
+    def closer(self, x: Tensor, success: Tensor, distance: Tensor) -> Best:
+        """Take over the successes that are closer than the closest so far; for attacks that begin with `nothing`."""
+        return self.update(x, ops.where(success, -distance, -float("inf")))
+
+    @property
+    def distance(self) -> Tensor:
+        """Of the closest success, (n,); infinite where there was none."""
+        return -self.score

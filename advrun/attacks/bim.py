@@ -6,7 +6,7 @@ from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
-from advrun.types import Count, Labels, Positive, Targets, Tensor
+from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 
 def bim(
@@ -28,3 +28,8 @@ def bim(
         step_size: alpha, as a share of eps.
     """
     return ascent(model, x, y, ball, x, Best.nothing(x), steps=steps, step_size=step_size).x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step, and a last look."""
+    return Cost(gradients=steps, queries=1)

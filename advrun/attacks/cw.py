@@ -9,7 +9,7 @@ from advrun.classifier import Gradients
 from advrun.engine import ops, repeat
 from advrun.geometry import L2, per_image
 from advrun.losses import margin
-from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
+from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {
     "fast": {"search_steps": 5, "steps": 100},
@@ -80,7 +80,7 @@ def cw(
             lead, _, gradient = model.value_and_gradient(margin, x_adv, y)
             distance = norm.distance(x_adv, x)
             success = lead > confidence
-            best = state.best.update(x_adv, ops.where(success, -distance, -float("inf")))
+            best = state.best.closer(x_adv, success, distance)
 
             push = ops.where(lead < confidence, c, 0.0)
             slope = (2 * (x_adv - x) - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
@@ -110,3 +110,8 @@ def cw(
     c = ops.full((x.shape[0],), initial_c, dtype="float32")
     search = Search(c, ops.zeros_like(c), ops.full_like(c, NO_UPPER))
     return repeat(search_step, search_steps, (search, Best.nothing(x)))[1].x
+
+
+def cost(search_steps: int, steps: int) -> Cost:
+    """One gradient a step, unless it aborts early."""
+    return Cost(gradients=search_steps * steps)

@@ -7,7 +7,7 @@ from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.engine import ops
 from advrun.geometry import L2, Linf, axes
-from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
+from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 
 def mifgsm(
@@ -36,3 +36,8 @@ def mifgsm(
         return memory, memory
 
     return ascent(model, x, y, ball, x, Best.nothing(x), steps=steps, step_size=step_size, direction=momentum).x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step, and a last look."""
+    return Cost(gradients=steps, queries=1)

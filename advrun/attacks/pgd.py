@@ -7,7 +7,7 @@ from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.engine import Rng, repeat
 from advrun.geometry import L2, Linf
-from advrun.types import Count, Labels, Positive, Targets, Tensor
+from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 
 def pgd(
@@ -35,3 +35,8 @@ def pgd(
         return ascent(model, x, y, ball, ball.sample(x, rng.fold(i)), best, steps=steps, step_size=step_size)
 
     return repeat(restart, restarts, Best.nothing(x)).x
+
+
+def cost(steps: int, restarts: int) -> Cost:
+    """One gradient a step, and a last look for each restart."""
+    return Cost(gradients=restarts * steps, queries=restarts)

@@ -1,0 +1,380 @@
+"""Crafting: classifier + images + attack -> adversarial images, and what they cost.
+
+An attack never judges itself. Every batch it returns is re-checked here (box, ball, NaN), and what it asked of the model is
+read off the classifier's counters, image by image. Images that are misclassified without any attack are not attacked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from advrun import engine, registry
+from advrun.classifier import Classifier, check_images, check_labels, pad
+from advrun.console import Bar
+from advrun.engine import Rng, ops
+from advrun.entries import settings_of
+from advrun.errors import BudgetError, ConfigError
+from advrun.geometry import Ball
+from advrun.registry import Plugin
+from advrun.types import Cascade
+
+TOLERANCE = 1e-6
+"""By how much float32 rounding may leave the box or an Linf ball, in pixel units; for other norms 1e-5 of eps, at least of 1."""
+
+
+TARGETS = "a class number, random, least_likely, second or all"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack with all its settings and its geometry: Linf(8/255), L2() for a minimal-norm attack, None for others."""
+
+    plugin: Plugin
+    geometry: Ball | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
+        return json.dumps([self.plugin.name, str(type(self.geometry)), dict(self.settings)], default=str, sort_keys=True)
+
+    @property
+    def eps(self) -> float:
+        return float(self.geometry.eps) if self.geometry is not None else 0.0
+
+    def __call__(self, model: Any, x: Any, y: Any, rng: Rng, eps: Any = None, *, starts: Any = None, fitted: Any = None) -> Any:
+        """Adversarial tensors for tensors.
+
+        Args:
+            model: the classifier, or its targeted view.
+            x: (n, h, w, c) float32.
+            y: (n,) int32.
+            rng: for everything random.
+            eps: in place of the geometry's, a number or a scalar tensor.
+            starts: (n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
+            fitted: what `fit` returned, for attacks that have one.
+        """
+        handed = {**self._geometry(eps), "rng": rng, "fitted": fitted}
+        if "starts" in self.plugin.arguments:
+            handed["starts"] = ops.roll(x, 1, axis=0) if starts is None else starts
+        handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
+        return self.plugin.function(model, x, y, **handed, **self.settings)
+
+    def fit(self, model: Any, x: np.ndarray, y: np.ndarray, seed: int) -> Any:
+        """What the attack learns from training images before it sees a batch; None for most."""
+        if self.plugin.fit is None:
+            return None
+        wanted = registry.parameters(self.plugin.fit)
+        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), **self.settings}
+        return self.plugin.fit(model, x, y, **{name: value for name, value in offered.items() if name in wanted})
+
+    def stages(self) -> tuple[Attack, ...]:
+        """The attacks that a cascade is made of; the attack itself where it is none."""
+        if not self.plugin.is_cascade:
+            return (self,)
+        stages: Cascade = self.plugin.function(self.geometry, **self.settings)
+        return tuple(self._stage(registry.get("attacks", stage.attack), stage.settings) for stage in stages)
+
+    def _stage(self, plugin: Plugin, settings: Mapping[str, Any]) -> Attack:
+        ball = self.geometry
+        if ball is not None and not plugin.needs_eps:
+            ball = type(ball)()
+        return Attack(plugin, ball, settings_of(plugin, settings))
+
+    def _geometry(self, eps: Any) -> dict[str, Any]:
+        if self.geometry is None:
+            return {}
+        ball = self.geometry if eps is None else type(self.geometry)(eps)
+        return {"ball": ball} if self.plugin.needs_eps else {"norm": self.geometry}
+
+    def budget(self) -> str:
+        """The settings that say how hard the attack tried, in a few words: `5 search steps x 100 steps`."""
+        counts = [(name, value) for name, value in self.settings.items() if type(value) is int and value > 1]
+        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Crafted:
+    """Adversarial images and what they cost.
+
+    x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
+    gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
+    """
+
+    x_adv: np.ndarray
+    attacked: np.ndarray
+    target: np.ndarray | None
+    gradients: np.ndarray
+    queries: np.ndarray
+    seconds: float
+
+    def mean(self, cost: np.ndarray) -> float:
+        """Mean over the attacked images."""
+        return float(cost[self.attacked].mean()) if self.attacked.any() else 0.0
+
+
+def craft(
+    classifier: Classifier,
+    attack: Attack,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    target: str | int | None = None,
+    only_correct: bool = True,
+    train: tuple[np.ndarray, np.ndarray] | None = None,
+    checkpoints: Any = None,
+    bar: Bar | None = None,
+) -> Crafted:
+    """Adversarial images for x.
+
+    Args:
+        classifier: the whole system under attack.
+        attack: what to run.
+        x: (n, h, w, c), uint8 or float32 in [0, 1].
+        y: (n,) true labels.
+        seed: of everything random in the attack.
+        batch_size: images attacked at once; halved, with a warning, when they do not fit into memory.
+        target: None, or the class to reach: a class number, "random", "least_likely", "second" (most likely), or "all":
+            every class in turn, of which the closest (in a ball: the first) that was reached is kept.
+        only_correct: leave images alone that are misclassified already (and, targeted, those already of the target class).
+        train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
+        checkpoints: a `store.Checkpoints` that finished batches are kept in, and taken from.
+        bar: advanced by one for each image.
+
+    Raises:
+        DataError, ConfigError: for images, labels or targets that do not fit the classifier.
+        BudgetError: when the attack leaves its ball, the box, or returns NaN.
+    """
+    x = unit(check_images(x, classifier.image_shape))
+    y = check_labels(y, len(x), classifier.classes)
+    pool = (x, y) if train is None else (check_images(train[0], classifier.image_shape), train[1])
+    logits = classifier.predict(x, batch_size)
+    right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
+    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
+    if target == "all":
+        crafted = _every_target(work, attack, x, y, right)
+    elif target is None:
+        crafted = _cascade(work, attack, x, y, right)
+    else:
+        goal = choose_targets(target, logits, y, seed)
+        crafted = work(attack, x, y, np.flatnonzero(right & (goal != y) if only_correct else right), goal)
+    return crafted
+
+
+def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+    """Each stage attacks what survived the stages before it; an attack that is none of a cascade is its only stage."""
+    stages = attack.stages()
+    if len(stages) == 1:
+        return work(stages[0], x, y, np.flatnonzero(right))
+    total = _clean(x, right)
+    alive = right
+    for number, stage in enumerate(stages):
+        crafted = replace(work, name=f"stage{number}-")(stage, x, y, np.flatnonzero(alive))
+        wrong = work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) != y
+        fooled = alive & wrong & _inside(attack.geometry, crafted.x_adv, x)
+        total = _taken(total, crafted, fooled)
+        alive = alive & ~fooled
+    return total
+
+
+def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+    """The targeted attack towards every class; in a ball, images that reached one are done."""
+    classes = work.classifier.classes
+    nearest = np.full(len(x), np.inf)
+    total = replace(_clean(x, right), target=((y + 1) % classes).astype(np.int32))
+    for goal in range(classes):
+        aimed = right & (y != goal) & ~(np.isfinite(nearest) if attack.plugin.needs_eps else False)
+        if not aimed.any():
+            continue
+        goals = np.full(len(x), goal, np.int32)
+        crafted = replace(work, name=f"target{goal}-")(attack, x, y, np.flatnonzero(aimed), goals)
+        reached = aimed & (work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) == goal)
+        distance = np.zeros(len(x)) if attack.geometry is None else np.asarray(attack.geometry.distance(crafted.x_adv, x))
+        closer = reached & (distance < nearest)
+        total, nearest = _taken(total, crafted, closer), np.where(closer, distance, nearest)
+    return total
+
+
+def _clean(x: np.ndarray, attacked: np.ndarray) -> Crafted:
+    gradients, queries = np.zeros((2, len(x)), np.int64)
+    return Crafted(x.copy(), attacked, None, gradients, queries, 0.0)
+
+
+def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
+    """`total`, with the images of `crafted` where they are better, and the costs of both."""
+    target = total.target if total.target is None or crafted.target is None else np.where(better, crafted.target, total.target)
+    return Crafted(
+        np.where(better[:, None, None, None], crafted.x_adv, total.x_adv),
+        total.attacked,
+        target,
+        total.gradients + crafted.gradients,
+        total.queries + crafted.queries,
+        total.seconds + crafted.seconds,
+    )
+
+
+def _inside(ball: Ball | None, x_adv: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n,) bool: in the ball, up to rounding."""
+    if ball is None:
+        return np.ones(len(x), bool)
+    return np.asarray(ball.distance(x_adv, x)) <= ball.eps + slack(ball)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Crafts with one attack: the batches, one after the other. `name` tells the checkpoints of stages apart."""
+
+    classifier: Classifier
+    seed: int
+    batch_size: int
+    pool: tuple[np.ndarray, np.ndarray]
+    checkpoints: Any
+    bar: Bar | None
+    name: str = ""
+
+    def __call__(self, attack: Attack, x: np.ndarray, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
+        """Attack the images numbered `rows`; the others come back clean."""
+        crafted = replace(_clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
+        labels = y if goal is None else goal
+        starts = _starts(self.pool, y, goal, rows, self.seed) if "starts" in attack.plugin.arguments else None
+        runner = _Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targeted=goal is not None)
+        done, seconds = 0, 0.0
+        while done < len(rows):
+            batch = rows[done : done + runner.batch_size]
+            from_images = None if starts is None else unit(self.pool[0][starts[done : done + len(batch)]])
+            finished = runner(x[batch], labels[batch], from_images, done)
+            if finished is None:  # did not fit: the same images again, at half the batch size
+                continue
+            crafted.x_adv[batch] = finished["x_adv"]
+            crafted.gradients[batch], crafted.queries[batch] = finished["gradients"], finished["queries"]
+            seconds += float(finished["seconds"])
+            done += len(batch)
+            if self.bar is not None:
+                self.bar.advance(len(batch))
+        return replace(crafted, seconds=seconds)
+
+
+class _Batches:
+    """Runs the compiled attack on one batch after the other, all of one shape."""
+
+    def __init__(self, work: _Work, attack: Attack, batch_size: int, *, targeted: bool) -> None:
+        self.work, self.attack, self.batch_size = work, attack, batch_size
+        self.view = work.classifier.toward() if targeted else work.classifier
+
+    @cached_property
+    def run(self) -> Any:
+        def build() -> Any:
+            def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
+                return self.attack(self.view, x, y, Rng(key), eps, starts=starts, fitted=fitted)
+
+            return run
+
+        return self.view.compiled(self.attack.key, build)
+
+    @cached_property
+    def fitted(self) -> Any:
+        self.view.counter.start()
+        return self.attack.fit(self.view, unit(self.work.pool[0]), self.work.pool[1], self.work.seed)
+
+    def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
+        """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
+        checkpoints = self.work.checkpoints
+        name = f"{self.work.name}{first}-{len(x)}"
+        saved: dict[str, np.ndarray] | None = checkpoints.get(name) if checkpoints else None
+        if saved is None:
+            try:
+                saved = self._attack(x, y, starts, first)
+            except Exception as error:
+                if not engine.is_out_of_memory(error) or self.batch_size == 1:
+                    raise
+                self.batch_size = max(min(self.batch_size, len(x)) // 2, 1)
+                logging.getLogger("advrun").warning("out of memory: batch size halved to %d", self.batch_size)
+                return None
+            if checkpoints:
+                checkpoints.put(name, saved)
+        return saved
+
+    def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
+        clock = time.perf_counter()
+        fitted, size, counter = self.fitted, self.batch_size, self.view.counter
+        counter.start(size)
+        key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
+        others = None if starts is None else pad(starts, size)
+        x_adv = np.asarray(self.run(pad(x, size), pad(y, size), key, eps, others, fitted))
+        seconds = time.perf_counter() - clock
+        if x_adv.shape != (size, *x.shape[1:]):
+            raise BudgetError(f"{self.attack.plugin.name}: images {x_adv.shape} came back for images {(size, *x.shape[1:])}")
+        x_adv = x_adv[: len(x)]
+        check_budget(x_adv, x, self.attack, first)
+        counts = {name: count[: len(x)] for name, count in counter.read().items()}
+        # The tolerance of the check was for rounding.
+        return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
+
+
+def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 0) -> None:
+    """Raise BudgetError unless every image is finite, in the box, and in the attack's ball. `start` numbers the images."""
+    name = attack.plugin.name
+
+    def refuse(bad: Any, what: str) -> None:
+        if bad.any():
+            first = int(bad.argmax())
+            raise BudgetError(f"{name}: {int(bad.sum())} of {len(bad)} images {what}, first image {start + first} of those attacked")
+
+    pixels = (1, 2, 3)
+    refuse(~np.isfinite(x_adv).all(pixels), "hold NaN or infinite pixels")
+    refuse((x_adv < -TOLERANCE).any(pixels) | (x_adv > 1 + TOLERANCE).any(pixels), "leave the box [0, 1]")
+    if attack.plugin.needs_eps and attack.geometry is not None:
+        distance = np.asarray(attack.geometry.distance(x_adv, x))
+        refuse(distance > attack.eps + slack(attack.geometry), f"are farther than {attack.geometry} (up to {distance.max():g})")
+
+
+def slack(ball: Ball) -> float:
+    """By how much float32 rounding may leave the ball."""
+    return TOLERANCE if ball.name == "Linf" else 1e-5 * max(float(ball.eps), 1.0)
+
+
+def _starts(pool: tuple[np.ndarray, np.ndarray], y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray, seed: int) -> np.ndarray:
+    """For each of `rows` the number of an image of the pool of another class (targeted: of the target class), where there is one."""
+    rng = np.random.default_rng([seed, 0x57A275])
+    labels = np.asarray(pool[1])
+    wanted = y[rows] if goal is None else goal[rows]
+    chosen = np.zeros(len(rows), int)
+    for label in np.unique(wanted):
+        candidates = np.flatnonzero(labels != label if goal is None else labels == label)
+        mine = wanted == label
+        if len(candidates):
+            chosen[mine] = rng.choice(candidates, mine.sum())
+    return chosen
+
+
+def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Target classes (n,) int32: a class number, `random` (never the true class), `least_likely`, or `second` most likely."""
+    n, classes = logits.shape
+    if isinstance(choice, int):
+        if not 0 <= choice < classes:
+            raise ConfigError(f"target {choice}: the model has the classes 0 to {classes - 1}")
+        return np.full(n, choice, np.int32)
+    if choice == "random":
+        shift = np.random.default_rng([seed, 0x7A46E7]).integers(1, classes, n)
+        return ((y + shift) % classes).astype(np.int32)
+    others = np.where(np.arange(classes) == y[:, None], np.nan, logits)
+    if choice == "least_likely":
+        return np.nanargmin(others, axis=-1).astype(np.int32)
+    if choice == "second":
+        return np.nanargmax(others, axis=-1).astype(np.int32)
+    raise ConfigError(f"target {choice!r}: expected {TARGETS}")
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """uint8 grey levels to float32 in [0, 1], as the compiled code does it; float images as they are."""
+    return x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
