@@ -6,6 +6,7 @@ ADVRUN := $(BIN)/advrun
 CONFIG ?= configs/gtsrb.yaml
 ARGS ?=
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-parity
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,8 +32,17 @@ test: $(INSTALLED) ## the tests, in under 10 minutes
 test-all: $(INSTALLED) ## the slow tests too
 	$(BIN)/python -m pytest -m "not bench" $(ARGS)
 
-bench: $(INSTALLED) ## speed against the floor, on this machine
-	$(BIN)/python -m pytest -m bench -s tests/benchmarks $(ARGS)
+$(PEERS)/.installed: setup.cfg constraints.txt tests/benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -r tests/benchmarks/peers.txt
+	touch $@
+
+parity: $(PEERS)/.installed ## every attack beside its peers, at the same budget: PARITY.md and SPEED.md in tests/benchmarks
+	$(PEERS)/bin/python -m tests.benchmarks.compare $(ARGS)
+
+bench: $(PEERS)/.installed ## the same, measured anew on this machine, and limits on the overhead of the core attacks
+	$(PEERS)/bin/python -m tests.benchmarks.compare --fresh $(ARGS)
+	$(PEERS)/bin/python -m pytest -m bench -s tests/benchmarks
 
 lint: $(INSTALLED) ## style and types; changes nothing
 	$(BIN)/ruff format --check .
@@ -44,6 +54,6 @@ format: $(INSTALLED) ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 
 clean: ## forget the environment and all results
-	rm -rf $(VENV) results
+	rm -rf $(VENV) $(PEERS) results
 
-.PHONY: help setup demo gtsrb train attack defend report test test-all bench lint format clean
+.PHONY: help setup demo gtsrb train attack defend report test test-all parity bench lint format clean

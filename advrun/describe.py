@@ -20,6 +20,8 @@ from advrun.yamlfile import inline
 WIDTH = 100
 SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE}
 """Where the YAML file names plugins."""
+EPS = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0, "l0": 10.0}
+"""What an example shows."""
 
 
 def table(kind: str) -> list[dict[str, Any]]:
@@ -107,7 +109,7 @@ def _key(key: str, info: FieldInfo) -> str:
 
 def example(plugin: Plugin, section: str) -> str:
     """YAML that names the plugin with all its own settings, as they are by default."""
-    eps = {"eps": 8 / 255 if plugin.norms[0] == "linf" else 0.5} if plugin.kind == "attacks" and plugin.needs_eps else {}
+    eps = {"eps": EPS[plugin.norms[0]]} if plugin.kind == "attacks" and plugin.needs_eps else {}
     settings = {key: key.upper() if setting.required else setting.default for key, setting in plugin.settings.items()}
     entry = inline({"name": plugin.name, **eps, **settings})
     return f"{section}: {entry}" if section == "data" else f"{section}:\n  - {entry}"

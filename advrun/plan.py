@@ -17,7 +17,7 @@ from typing import Any
 from advrun import registry
 from advrun.data import Dataset
 from advrun.errors import ConfigError, ModelError
-from advrun.geometry import format_eps
+from advrun.geometry import GEOMETRIES, format_eps
 from advrun.results import CLEAN
 from advrun.store import content_key, digest
 from advrun.types import Content
@@ -155,10 +155,10 @@ class _Planner:
             "batch_size": self.experiment.compute.batch_size,
             "seed": system.seed,
             "data": self.data.fingerprint,
-            "source": source_key("attacks", attack.name, "attack"),
+            "source": [source_key("attacks", name, "attack") for name in (attack.name, *stages(attack))],
         }
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
-        label = f"{system.label} {attack.label} {ball}"
+        label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
 
     def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Cell:
@@ -181,6 +181,14 @@ class _Planner:
             rest = {"model": like.model, "defense": like.defense, "seed": like.seed, **rest}
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
+
+
+def stages(attack: Any) -> list[str]:
+    """Names of the attacks that a cascade is made of."""
+    plugin = registry.get("attacks", attack.name)
+    if not plugin.is_cascade:
+        return []
+    return sorted({stage.attack for stage in plugin.function(GEOMETRIES[attack.norm](), **attack.settings)})
 
 
 def is_trained(model: Any) -> bool:

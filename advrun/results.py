@@ -126,7 +126,7 @@ def _comparisons(result: Result, results: list[Result]) -> Iterable[str]:
     row = result.row
     if row.threat != "adaptive" or row.targeted:
         return
-    if row.eps is None and row.accuracy > 0.02:
+    if row.norm and row.eps is None and row.accuracy > 0.02:
         yield UNBROKEN
     weaker = [other.row for other in results if _comparable(other.row, row) and _stronger(other, result)]
     same_attack = [other for other in weaker if (other.attack, other.settings) == (row.attack, row.settings)]
@@ -156,10 +156,11 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
 
     Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
     do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
-    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order.
+    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order. Attacks without
+    a norm share no budget, and take no part.
     """
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    results = [result for result in results if result.row.threat in ("static", "adaptive") and not result.row.targeted]
+    results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm and not result.row.targeted]
     adaptive = {_system(result.row) for result in results if result.row.threat == "adaptive"}
     for result in results:
         row = result.row

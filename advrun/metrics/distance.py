@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from advrun.geometry import GEOMETRIES
 from advrun.metrics import Outcome
 
 
 def distance(outcome: Outcome) -> dict[str, float | None]:
-    """Mean L2 and Linf distance over the images that were right before the attack and are wrong after it; None if none is."""
-    if not outcome.fooled.any():
-        return {"l2": None, "linf": None}
-    change = (outcome.x_adv - outcome.x)[outcome.fooled]
-    pixels = (1, 2, 3)
-    return {"l2": float(np.sqrt(np.square(change).sum(pixels)).mean()), "linf": float(np.abs(change).max(pixels).mean())}
+    """Mean distance in each norm over the images that were right before the attack and are wrong after it; None if none is."""
+    x, x_adv = outcome.x[outcome.fooled], outcome.x_adv[outcome.fooled]
+    return {name: float(np.mean(ball.distance(x_adv, x))) if len(x) else None for name, ball in GEOMETRIES.items()}

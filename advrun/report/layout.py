@@ -121,13 +121,19 @@ def eps_label(norm: str, eps: float | None) -> str:
 
 
 def norm_label(norm: str) -> str:
-    """'linf' -> 'L∞', 'l2' -> 'L2'."""
+    """'linf' -> 'L∞', 'l2' -> 'L2'; attacks without a norm are measured in L2."""
+    norm = norm or "l2"
     return norm.capitalize().replace("inf", "∞")
 
 
 def attack_label(attack: Attack) -> str:
     """The attack's name, marked when it is targeted."""
     return f"{attack.name} (targeted)" if attack.targeted else attack.name
+
+
+def attack_and_norm(attack: Attack) -> str:
+    """'pgd, L∞'; 'spatial' for an attack without a norm."""
+    return f"{attack_label(attack)}, {norm_label(attack.norm)}" if attack.norm else attack_label(attack)
 
 
 def _split(panel: Panel, widest: int) -> list[Panel]:
@@ -147,8 +153,8 @@ def _table(summary: Summary, panel: Panel, with_clean: bool) -> Table:
         entries += [entry for eps in panel.radii for entry in attacked(summary, panel, system, eps)]
         return Line(system, (*entries, *(_distances(summary, panel, system) if panel.minimal else ())))
 
-    name = "Worst case" if panel.attack.is_worst_case else attack_label(panel.attack)
-    return Table(f"{name}, {norm}", panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
+    name = f"Worst case, {norm}" if panel.attack.is_worst_case else attack_and_norm(panel.attack)
+    return Table(name, panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
 
 
 def _merged(entries: list[Entry], system: System) -> list[Entry]:

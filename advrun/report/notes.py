@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from advrun.report.layout import MISSING, SAME, Table, attack_label, eps_label, marks, norm_label, percent, tables
+from advrun.report.layout import MISSING, SAME, Table, attack_and_norm, eps_label, marks, norm_label, percent, tables
 from advrun.report.summary import UNDEFENDED, Panel, Summary, System
 from advrun.results import CLEAN, Row
 
@@ -17,6 +17,8 @@ THREAT_NOTES = {
 }
 NORM_NOTES = {
     "linf": "no pixel changes by more than ε; pixels run from 0 to 1, so 8/255 is eight grey levels.",
+    "l1": "absolute changes of all pixels and channels, which run from 0 to 1, added up.",
+    "l0": "how many values change; a value is one channel of one pixel.",
     "l2": "Euclidean length of the change over all pixels and channels, which run from 0 to 1.",
 }
 
@@ -99,7 +101,7 @@ def _attacks(summary: Summary) -> list[Note]:
 
 
 def _name(panel: Panel) -> str:
-    return f"{attack_label(panel.attack)}, {norm_label(panel.attack.norm)}"
+    return attack_and_norm(panel.attack)
 
 
 def _budget(summary: Summary, panel: Panel) -> str:
@@ -107,7 +109,7 @@ def _budget(summary: Summary, panel: Panel) -> str:
     budgets = dict.fromkeys(row.budget for row in rows if row.budget)
     parts = [*budgets, f"n = {_span(row.n for row in rows)}"]
     if panel.minimal:
-        parts.append("no ε: the attack makes the distance small; its mean is over the images that fooled the system")
+        parts.append("no ε; the mean distance is over the images that fooled the system")
     return "; ".join(parts) + "."
 
 

@@ -54,7 +54,8 @@ class Cell:
     margin: one seed: distance to the farther end of the 95 % interval; several: standard deviation over them; None when
         only one of several seeds was measured.
     low, high: one seed: the 95 % interval; several: one standard deviation to either side, within 0 and 1.
-    distance: mean over seeds of the mean distance of the images that fooled the system, in the attack's norm, or None.
+    distance: mean over seeds of the mean distance of the images that fooled the system, in the attack's norm (L2 for
+        attacks without one), or None.
     """
 
     accuracy: float
@@ -187,7 +188,7 @@ def _cell(rows: list[Row], seeds: int) -> Cell:
     elif len(rows) > 1:
         margin = stdev(values)
         low, high = max(0.0, accuracy - margin), min(1.0, accuracy + margin)
-    distances = [value for row in rows if (value := row.metrics.get(row.norm)) is not None]
+    distances = [value for row in rows if (value := row.metrics.get(row.norm or "l2")) is not None]
     distance = fmean(distances) if distances else None
     return Cell(accuracy, margin, low, high, min(row.n for row in rows), len(rows), distance, tuple(flags))
 

@@ -1,0 +1,152 @@
+"""advrun beside its peers: `python -m tests.benchmarks.compare`, or `make parity` and `make bench`, which build the peers' environment.
+
+Every match of `matches.py` runs once on every victim; what was measured stays in `results/compare/`, so that a killed run goes on.
+From it are written PARITY.md (strength) and SPEED.md with its figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advrun import engine, registry
+from advrun.craft import Attack, craft
+from advrun.entries import settings_of
+from advrun.geometry import L2
+from advrun.losses import cross_entropy
+
+from . import report
+from .matches import MATCHES, Match, Peer
+from .victims import Victim, read_images, standard
+
+HERE = Path(__file__).parent
+KEPT = Path("results/compare")
+PACKAGES = {
+    "ART": "adversarial-robustness-toolbox",
+    "Foolbox": "foolbox",
+    "CleverHans": "cleverhans",
+    "torchattacks": "torchattacks",
+    "adv-lib": "adv-lib",
+    "AutoAttack": "pyautoattack",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--victim", action="append", type=Path, help="a .keras file; several times for several")
+    parser.add_argument("--images", type=Path, help="an .npz file with x and y")
+    parser.add_argument("--only", action="append", default=[], help="attacks to run, several times; all by default")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is kept")
+    parser.add_argument("--no-peers", action="store_true", help="advrun alone")
+    parser.add_argument("--write", type=Path, default=HERE, help="folder of PARITY.md, SPEED.md and speed.svg")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    if bool(options.victim) != bool(options.images):
+        parser.error("--victim and --images go together")
+    victims = [Victim.load(path, *read_images(options.images)) for path in options.victim] if options.victim else standard()
+    measured: dict[str, dict[str, Any]] = {}
+    for victim in victims:
+        store = KEPT / f"{victim.name}.json"
+        kept = {} if options.fresh or not store.exists() else json.loads(store.read_text())
+        for match in MATCHES:
+            if options.only and match.attack not in options.only:
+                continue
+            found = kept.setdefault(match.key, {})
+            for name, outcome in run(match, victim, found, peers=not options.no_peers):
+                found[name] = outcome
+                store.parent.mkdir(parents=True, exist_ok=True)
+                store.write_text(json.dumps(kept))
+                print(f"{victim.name}  {match.key}  {name}: {report.in_words(match, outcome)}", flush=True)
+        measured[victim.name] = kept
+    environment = {name: version(package) for name, package in {"TensorFlow": "tensorflow", "Keras": "keras", **PACKAGES}.items()}
+    return report.write(measured, environment, options.write)
+
+
+def run(match: Match, victim: Victim, found: dict[str, Any], *, peers: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Outcomes by library of what is not yet `found`; ours first."""
+    few = victim.first(match.images)
+    if "advrun" not in found:
+        yield "advrun", ours(match, few)
+    for name, peer in match.peers.items() if peers else ():
+        if name not in found:
+            yield name, theirs(match, few, peer)
+
+
+def ours(match: Match, victim: Victim) -> dict[str, Any]:
+    """Strength, seconds of the first call (which compiles) and of the second, and what the bare calls of the model would take."""
+    plugin = registry.get("attacks", match.attack)
+    attack = Attack(plugin, match.ball, settings_of(plugin, match.settings))
+    times = []
+    for _ in range(2):
+        crafted = craft(victim.classifier, attack, victim.x, victim.y, batch_size=len(victim.x), only_correct=False)
+        times.append(crafted.seconds)
+    gradient, forward = unit_costs(victim)
+    floor = float(crafted.gradients.mean() * gradient + crafted.queries.mean() * forward)
+    cost = {"gradients": float(crafted.gradients.mean()), "queries": float(crafted.queries.mean())}
+    return {**strength(match, victim, crafted.x_adv), "first": times[0], "seconds": times[1], "floor": floor, **cost}
+
+
+def theirs(match: Match, victim: Victim, peer: Peer) -> dict[str, Any]:
+    """Strength and seconds of a peer, or the line that it failed with."""
+    engine.keras.utils.set_random_seed(0)
+    prepare(victim)
+    start = time.perf_counter()
+    try:
+        x_adv = peer(victim)
+    except Exception as error:  # a peer is anybody's code: whatever it raises is its result
+        return {"error": f"{type(error).__name__}: {error}".split("\n")[0][:120]}
+    seconds = time.perf_counter() - start
+    return {**strength(match, victim, x_adv), "seconds": seconds}
+
+
+def prepare(victim: Victim) -> None:
+    """Build what peers share before their clock runs."""
+    for build in ("foolbox", "art", "torch"):
+        try:
+            getattr(victim, build)
+        except TypeError as error:
+            print(f"{victim.name}: {error}", file=sys.stderr)
+
+
+def strength(match: Match, victim: Victim, x_adv: np.ndarray) -> dict[str, Any]:
+    """Which images are fooled, and how far they went; what left the box or the ball counts as not fooled, and is told."""
+    ball = match.ball or L2()
+    x_adv = x_adv.astype(np.float32)
+    broken = ~np.isfinite(x_adv).all((1, 2, 3)) | (x_adv < -1e-4).any((1, 2, 3)) | (x_adv > 1 + 1e-4).any((1, 2, 3))
+    x_adv = np.where(broken[:, None, None, None], victim.x, x_adv).clip(0, 1)
+    distance = np.asarray(ball.distance(x_adv, victim.x))
+    broken |= distance > ball.eps * (1 + 1e-3)
+    fooled = (victim.classifier.predict(x_adv).argmax(-1) != victim.y) & ~broken
+    return {"fooled": fooled.tolist(), "distance": distance.round(6).tolist(), "outside": int(broken.sum())}
+
+
+def unit_costs(victim: Victim) -> tuple[float, float]:
+    """Seconds of one compiled gradient and of one compiled forward pass over all images: the best of many."""
+    x, y = engine.tf.constant(victim.x), engine.tf.constant(victim.y)
+    classifier = victim.classifier
+    gradient = classifier.compiled("bare gradient", lambda: lambda x, y: classifier.gradient(cross_entropy, x, y))
+    forward = classifier.compiled("bare forward", lambda: lambda x, y: classifier.forward(x))
+    return best_time(lambda: gradient(x, y)), best_time(lambda: forward(x, y))
+
+
+def best_time(call: Callable[[], Any], repeats: int = 15) -> float:
+    np.asarray(call())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.asarray(call())
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

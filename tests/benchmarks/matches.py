@@ -1,0 +1,214 @@
+"""Who meets whom: every attack beside the same attack of its peers, at the same budget.
+
+A peer is a function of a victim that returns adversarial images (n, h, w, c). Nothing here measures anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from advrun import L0, L1, L2, Linf
+from advrun.geometry import Ball
+
+from .victims import Victim
+
+Peer = Callable[[Victim], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One attack with its settings against peers with the same budget.
+
+    attack: of advrun. ball: with eps, without for minimal-norm attacks, None for attacks without a norm. measure: the ball
+    whose distance is compared, where the attack has none. peers: library -> peer. images: how many of the victim's.
+    """
+
+    attack: str
+    ball: Ball | None
+    budget: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    images: int = 256
+
+    @property
+    def key(self) -> str:
+        return f"{self.attack} {self.ball or ''} {self.budget} {self.images}"
+
+
+def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
+    """A Foolbox attack; images that it did not fool come back clean."""
+
+    def run(victim: Victim) -> np.ndarray:
+        import foolbox as library
+
+        x, y = victim.tensors
+        raw, clipped, success = getattr(library.attacks, name)(**settings)(victim.foolbox, x, y, epsilons=eps)
+        found = np.asarray(raw if eps is None else clipped)
+        return found if eps is not None else np.where(np.asarray(success)[:, None, None, None], found, victim.x)
+
+    return run
+
+
+def art(name: str, *, call: Mapping[str, Any] | None = None, **settings: Any) -> Peer:
+    """An attack of ART. `call`: further arguments of `generate`."""
+
+    def run(victim: Victim) -> np.ndarray:
+        import art.attacks.evasion as library
+
+        kind = getattr(library, name)
+        if "verbose" in kind.attack_params:
+            settings.setdefault("verbose", False)
+        labels = np.eye(victim.classifier.classes, dtype=np.float32)[victim.y]
+        return np.asarray(kind(victim.art, **settings).generate(victim.x.copy(), labels, **(call or {})))
+
+    return run
+
+
+def cleverhans(name: str, *arguments: Any, **settings: Any) -> Peer:
+    """A TensorFlow attack of CleverHans; NORM arguments are np.inf or 2."""
+
+    def run(victim: Victim) -> np.ndarray:
+        from importlib import import_module
+
+        attack = getattr(import_module(f"cleverhans.tf2.attacks.{name}"), name)
+        x, y = victim.tensors
+        return np.asarray(attack(victim.model, x, *arguments, y=y, clip_min=0.0, clip_max=1.0, **settings))
+
+    return run
+
+
+def torchattacks(name: str, **settings: Any) -> Peer:
+    """An attack of torchattacks."""
+
+    def run(victim: Victim) -> np.ndarray:
+        import torchattacks as library
+
+        attack = getattr(library, name)(victim.torch, **settings)
+        return nhwc(attack(victim.torch_x, victim.torch_y))
+
+    return run
+
+
+def adv_lib(name: str, **settings: Any) -> Peer:
+    """An attack of the adversarial library."""
+
+    def run(victim: Victim) -> np.ndarray:
+        import adv_lib.attacks as library
+
+        return nhwc(getattr(library, name)(victim.torch, victim.torch_x, victim.torch_y, **settings))
+
+    return run
+
+
+def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
+    """AutoAttack by its authors (a packaged form of their repository): 'standard', or some of its attacks."""
+
+    def run(victim: Victim) -> np.ndarray:
+        from pyautoattack import AutoAttack
+
+        version = {"version": "custom", "attacks_to_run": list(attacks)} if attacks else {"version": "standard"}
+        adversary = AutoAttack(victim.torch, norm=norm, eps=eps, device="cpu", verbose=False, seed=0, **version)
+        return nhwc(adversary.run_standard_evaluation(victim.torch_x, victim.torch_y, bs=len(victim.x)))
+
+    return run
+
+
+def nhwc(images: Any) -> np.ndarray:
+    """(n, c, h, w) of PyTorch as (n, h, w, c)."""
+    return images.detach().numpy().transpose(0, 2, 3, 1)
+
+
+EPS, EPS2 = 8 / 255, 0.5
+ITERATED = {"eps": EPS, "eps_step": EPS / 10, "max_iter": 40, "batch_size": 256}
+
+MATCHES = [
+    Match(
+        "fgsm",
+        Linf(EPS),
+        "1 step",
+        peers={
+            "ART": art("FastGradientMethod", eps=EPS, batch_size=256),
+            "Foolbox": foolbox("LinfFastGradientAttack", EPS),
+            "CleverHans": cleverhans("fast_gradient_method", EPS, np.inf),
+            "torchattacks": torchattacks("FGSM", eps=EPS),
+        },
+    ),
+    Match(
+        "fgsm",
+        L2(EPS2),
+        "1 step",
+        peers={
+            "ART": art("FastGradientMethod", norm=2, eps=EPS2, batch_size=256),
+            "Foolbox": foolbox("L2FastGradientAttack", EPS2),
+            "CleverHans": cleverhans("fast_gradient_method", EPS2, 2),
+        },
+    ),
+    Match(
+        "bim",
+        Linf(EPS),
+        "10 steps of eps/8",
+        peers={
+            "Foolbox": foolbox("LinfBasicIterativeAttack", EPS, rel_stepsize=0.125, steps=10, random_start=False),
+            "ART": art("BasicIterativeMethod", eps=EPS, eps_step=EPS / 8, max_iter=10, batch_size=256),
+            "torchattacks": torchattacks("BIM", eps=EPS, alpha=EPS / 8, steps=10),
+            "CleverHans": cleverhans("basic_iterative_method", EPS, EPS / 8, 10, np.inf),
+        },
+    ),
+    Match(
+        "pgd",
+        Linf(EPS),
+        "40 steps of eps/10",
+        peers={
+            "ART": art("ProjectedGradientDescentTensorFlowV2", num_random_init=1, **ITERATED),
+            "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
+            "CleverHans": cleverhans("projected_gradient_descent", EPS, EPS / 10, 40, np.inf),
+            "torchattacks": torchattacks("PGD", eps=EPS, alpha=EPS / 10, steps=40),
+            "adv-lib": adv_lib("pgd_linf", ε=EPS, steps=40, absolute_step_size=EPS / 10, relative_step_size=0.1, random_init=True),
+        },
+    ),
+    Match(
+        "pgd",
+        L2(EPS2),
+        "40 steps of eps/10",
+        peers={
+            "ART": art(
+                "ProjectedGradientDescentTensorFlowV2", norm=2, num_random_init=1, **{**ITERATED, "eps": EPS2, "eps_step": EPS2 / 10}
+            ),
+            "Foolbox": foolbox("L2PGD", EPS2, rel_stepsize=0.1, steps=40),
+            "CleverHans": cleverhans("projected_gradient_descent", EPS2, EPS2 / 10, 40, 2, rand_init=False),
+            "torchattacks": torchattacks("PGDL2", eps=EPS2, alpha=EPS2 / 10, steps=40),
+        },
+    ),
+    Match(
+        "mifgsm",
+        Linf(EPS),
+        "10 steps of eps/10",
+        peers={
+            "Foolbox": foolbox("LinfMomentumIterativeFastGradientMethod", EPS, rel_stepsize=0.1, steps=10, random_start=False),
+            "CleverHans": cleverhans("momentum_iterative_method", EPS, EPS / 10, 10),
+            "torchattacks": torchattacks("MIFGSM", eps=EPS, alpha=EPS / 10, steps=10, decay=1.0),
+        },
+    ),
+    Match(
+        "cw",
+        L2(),
+        "5 searches x 100 steps",
+        peers={
+            "Foolbox": foolbox("L2CarliniWagnerAttack", binary_search_steps=5, steps=100, stepsize=0.01),
+            "adv-lib": adv_lib("carlini_wagner_l2", binary_search_steps=5, max_iterations=100, learning_rate=0.01),
+            "torchattacks": torchattacks("CW", c=1, steps=500, lr=0.01),
+        },
+    ),
+    Match(
+        "cw",
+        L2(),
+        "5 searches x 100 steps",
+        images=8,
+        peers={"ART": art("CarliniL2Method", binary_search_steps=5, max_iter=100, learning_rate=0.01, batch_size=8)},
+    ),
+]
+__all__ = ["L0", "L1", "MATCHES", "Match"]

@@ -1,0 +1,151 @@
+"""PARITY.md, SPEED.md and speed.svg, from what `compare.py` measured."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .matches import MATCHES, Match
+
+LIBRARIES = ("ART", "Foolbox", "CleverHans", "torchattacks", "adv-lib", "AutoAttack")
+IN_TENSORFLOW = ("ART", "Foolbox", "CleverHans")
+POINTS, SHARE = 0.005, 0.01
+"""By how much less strong we may be: 0.5 points of accuracy, 1 % of distance."""
+
+PARITY = """# Strength: advrun beside its peers
+
+Made by `make parity` on {date}: {environment}.
+The same weights, images and budgets. Attacks inside a ball: accuracy after the attack, in percent of all images. Minimal-norm
+attacks: mean distance of the images that were fooled, and in brackets the accuracy that is left where it is not 0. Lower is
+stronger. `=`: at least as strong as every peer (up to 0.5 points, or 1 % of the distance on the images that both fooled);
+otherwise the peer that is stronger is named. Weights go to PyTorch's CPU build for torchattacks, adv-lib and AutoAttack.
+"""
+SPEED = """# Speed: advrun beside its peers
+
+Made by `make bench` on {date}, on {cores} cores without a GPU: {environment}.
+Seconds for all images in one batch; advrun's second call, and in brackets its first, which compiles. *floor*: the time of the bare
+gradients and forward passes that the attack asked for, so 1.10 x means 10 % of overhead (below 1: a Jacobian shares its forward pass).
+Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes.
+
+![How many times as long the peers take](speed.svg)
+"""
+
+
+def in_words(match: Match, outcome: Mapping[str, Any]) -> str:
+    """One outcome, for the terminal."""
+    if "error" in outcome:
+        return f"failed ({outcome['error']})"
+    return f"{entry(match, outcome)}, {outcome['seconds']:.2f} s"
+
+
+def write(measured: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str], folder: Path) -> int:
+    """Write the three files; 1 when a peer is stronger anywhere."""
+    versions = ", ".join(f"{name} {number}" for name, number in environment.items())
+    facts = {"date": datetime.date.today().isoformat(), "environment": versions, "cores": os.cpu_count()}
+    strength, speed = [PARITY.format(**facts)], [SPEED.format(**facts)]
+    worse: list[str] = []
+    for name, found in measured.items():
+        matches = [match for match in MATCHES if "advrun" in found.get(match.key, {})]
+        rows = [parity_row(match, found[match.key]) for match in matches]
+        worse += [f"{name}: {row[0]}" for row in rows if row[-1] != "="]
+        strength.append(section(name, ["attack", "budget", "n", "advrun", *LIBRARIES, ""], rows))
+        speed_rows = [speed_row(match, found[match.key]) for match in matches]
+        speed.append(section(name, ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest"], speed_rows))
+    (folder / "PARITY.md").write_text("\n".join(strength), encoding="utf-8")
+    (folder / "SPEED.md").write_text("\n".join(speed), encoding="utf-8")
+    figure(next(iter(measured.values())), folder / "speed.svg")
+    for line in worse:
+        print(f"a peer is stronger: {line}")
+    return int(bool(worse))
+
+
+def section(name: str, head: list[str], rows: list[list[str]]) -> str:
+    lines = [f"## {name}", "", *("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)), ""]
+    return "\n".join(lines)
+
+
+def parity_row(match: Match, found: Mapping[str, Any]) -> list[str]:
+    entries = [entry(match, found.get(library)) for library in LIBRARIES]
+    stronger = [library for library in LIBRARIES if is_stronger(match, found.get(library), found["advrun"])]
+    return [*title(match), entry(match, found["advrun"]), *entries, ", ".join(stronger) or "="]
+
+
+def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
+    own = found["advrun"]
+    floor = f"{own['seconds'] / own['floor']:.2f} x" if own["floor"] else ""
+    entries = [f"{seconds:.2f}" if (seconds := found.get(library, {}).get("seconds")) else "" for library in LIBRARIES]
+    ratio = fastest(found, LIBRARIES)
+    return [*title(match), f"{own['seconds']:.2f} ({own['first']:.1f})", floor, *entries, f"{ratio:.1f} x" if ratio else ""]
+
+
+def title(match: Match) -> list[str]:
+    return [f"{match.attack} {match.ball or ''}".strip(), match.budget, str(match.images)]
+
+
+def entry(match: Match, outcome: Mapping[str, Any] | None) -> str:
+    """'19.53', or '0.6440 (12.5)' for a minimal-norm attack."""
+    if outcome is None:
+        return ""
+    if "error" in outcome:
+        return "fails"
+    fooled = np.asarray(outcome["fooled"])
+    left = f"{100 * (1 - fooled.mean()):.2f}"
+    note = f" [{outcome['outside']} outside]" if outcome["outside"] else ""
+    if not is_minimal(match):
+        return left + note
+    mean = f"{np.asarray(outcome['distance'])[fooled].mean():.4f}" if fooled.any() else "-"
+    return f"{mean}{'' if fooled.all() else f' ({left})'}{note}"
+
+
+def is_minimal(match: Match) -> bool:
+    return match.ball is not None and not np.isfinite(match.ball.eps)
+
+
+def is_stronger(match: Match, peer: Mapping[str, Any] | None, own: Mapping[str, Any]) -> bool:
+    """Whether the peer leaves clearly less accuracy, or goes clearly less far on the images that both fooled."""
+    if peer is None or "error" in peer:
+        return False
+    theirs, ours = np.asarray(peer["fooled"]), np.asarray(own["fooled"])
+    if theirs.mean() > ours.mean() + POINTS:
+        return True
+    both = theirs & ours
+    if not is_minimal(match) or not both.any():
+        return False
+    means = (np.asarray(outcome["distance"])[both].mean() for outcome in (own, peer))
+    return bool(next(means) > (1 + SHARE) * next(means))
+
+
+def fastest(found: Mapping[str, Any], libraries: tuple[str, ...]) -> float | None:
+    """The fastest peer's seconds over ours."""
+    times = [found[library]["seconds"] for library in libraries if "seconds" in found.get(library, {})]
+    return min(times) / found["advrun"]["seconds"] if times else None
+
+
+def figure(found: Mapping[str, Any], path: Path) -> None:
+    """For each attack, a dot for each peer: seconds over ours, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "advrun", "font.size": 9})
+    from matplotlib import pyplot
+
+    matches = [match for match in MATCHES if "advrun" in found.get(match.key, {}) and fastest(found[match.key], LIBRARIES)]
+    matches.sort(key=lambda match: fastest(found[match.key], LIBRARIES) or 0)
+    drawing, axes = pyplot.subplots(figsize=(8, 1.2 + 0.22 * len(matches)))
+    for library, marker in zip(LIBRARIES, "osD^vP", strict=True):
+        rows = [i for i, match in enumerate(matches) if "seconds" in found[match.key].get(library, {})]
+        ratios = [found[matches[i].key][library]["seconds"] / found[matches[i].key]["advrun"]["seconds"] for i in rows]
+        axes.plot(ratios, rows, marker, markersize=5, label=library)
+    axes.axvline(1, color="#333333", linewidth=1)
+    axes.set(xscale="log", xlabel="seconds, as a multiple of advrun's", yticks=range(len(matches)))
+    axes.set_yticklabels([" ".join(title(match)[:2]) for match in matches])
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(ncols=6, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    drawing.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    pyplot.close(drawing)

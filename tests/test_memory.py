@@ -1,0 +1,31 @@
+"""A long run must not grow: measured on the process itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advrun import Linf, registry
+from advrun.craft import Attack, craft
+from advrun.entries import settings_of
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's account of the process")
+@pytest.mark.parametrize("name", ["pgd", "square"])
+def test_a_thousand_batches_grow_the_process_by_less_than_50_mb(name, network, images):
+    plugin = registry.get("attacks", name)
+    few = {"steps": 3} if name == "pgd" else {"queries": 10}
+    attack = Attack(plugin, Linf(0.05), settings_of(plugin, few))
+    x = np.tile(images, (400, 1, 1, 1))
+    y = network.predict(x).argmax(-1)
+    craft(network, attack, x[:400], y[:400], batch_size=4)
+    before = resident_bytes()
+    craft(network, attack, x, y, batch_size=4)
+    assert resident_bytes() - before < 50e6
