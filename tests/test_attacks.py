@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advrun import attacks, engine, registry
+from advrun import Classifier, attacks, engine, registry
 from advrun.craft import Attack, craft
 from advrun.engine import Rng
 from advrun.entries import settings_of
 from advrun.errors import ConfigError, DataError
 from advrun.geometry import GEOMETRIES
 
-from .conftest import CLASSES, boundary_distances, linear_classifier
+from .conftest import CLASSES, IMAGE_SHAPE, boundary_distances, linear_classifier
 
 EPS = {"linf": 0.06, "l2": 0.6, "l1": 6.0, "l0": 12.0}
 BATCH = 5  # with 8 images to attack: a full batch, and a ragged one
@@ -42,6 +42,13 @@ def labels(network, images):
     y = network.predict(images).argmax(-1)
     y[:2] = (y[:2] + 1) % CLASSES
     return y
+
+
+@pytest.fixture(scope="module")
+def blind(network):
+    """The network with its input rounded to eleven grey levels: every gradient is zero."""
+    inputs = engine.keras.Input(IMAGE_SHAPE)
+    return Classifier(engine.keras.Model(inputs, network.model(engine.ops.round(inputs * 10) / 10)))
 
 
 def run(attack: Attack, classifier, x, y, **options):
@@ -166,6 +173,13 @@ def test_it_works_with_two_classes(attack, images):
     two = linear_classifier(2, seed=8)
     y = two.predict(images).argmax(-1)
     assert two.accuracy(run(attack, two, images, y), y) < 1
+
+
+def test_zero_gradients_and_flat_images_give_no_nan(attack, blind, images):
+    """A model behind a step function: `craft` would refuse NaN, and images outside box or ball."""
+    x = np.concatenate([images[:3], np.full_like(images[:1], 0.5), np.zeros_like(images[:1])])
+    y = blind.predict(x).argmax(-1)
+    assert craft(blind, attack, x, y, batch_size=BATCH).attacked.all()
 
 
 def test_documentation(attack):
