@@ -7,6 +7,7 @@ From it are written PARITY.md (strength) and SPEED.md with its figure.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -85,27 +86,40 @@ def ours(match: Match, victim: Victim) -> dict[str, Any]:
     """Strength, seconds of the first call (which compiles) and of the second, and what the bare calls of the model would take."""
     plugin = registry.get("attacks", match.attack)
     attack = Attack(plugin, match.ball, settings_of(plugin, match.settings))
-    times = []
-    for _ in range(2):
-        crafted = craft(victim.classifier, attack, victim.x, victim.y, batch_size=len(victim.x), only_correct=False)
-        times.append(crafted.seconds)
+    runs = []
+    for seed in range(max(match.seeds, 2)):
+        options = {"seed": seed % match.seeds, "batch_size": len(victim.x), "only_correct": False}
+        runs.append(craft(victim.classifier, attack, victim.x, victim.y, **options))
+    crafted = runs[-1]
     gradient, forward = unit_costs(victim)
     floor = float(crafted.gradients.mean() * gradient + crafted.queries.mean() * forward)
     cost = {"gradients": float(crafted.gradients.mean()), "queries": float(crafted.queries.mean())}
-    return {**strength(match, victim, crafted.x_adv), "first": times[0], "seconds": times[1], "floor": floor, **cost}
+    times = {"first": runs[0].seconds, "seconds": min(run.seconds for run in runs[1:])}
+    return {**strength(match, victim, [run.x_adv for run in runs]), **times, "floor": floor, **cost}
 
 
 def theirs(match: Match, victim: Victim, peer: Peer) -> dict[str, Any]:
     """Strength and seconds of a peer, or the line that it failed with."""
-    engine.keras.utils.set_random_seed(0)
     prepare(victim)
-    start = time.perf_counter()
-    try:
-        x_adv = peer(victim)
-    except Exception as error:  # a peer is anybody's code: whatever it raises is its result
-        return {"error": f"{type(error).__name__}: {error}".split("\n")[0][:120]}
-    seconds = time.perf_counter() - start
-    return {**strength(match, victim, x_adv), "seconds": seconds}
+    runs, times = [], []
+    for seed in range(match.seeds):
+        seed_everything(seed)
+        start = time.perf_counter()
+        try:
+            runs.append(peer(victim))
+        except Exception as error:  # a peer is anybody's code: whatever it raises is its result
+            return {"error": f"{type(error).__name__}: {error}".split("\n")[0][:120]}
+        times.append(time.perf_counter() - start)
+    return {**strength(match, victim, runs), "seconds": min(times)}
+
+
+def seed_everything(seed: int) -> None:
+    """Python, NumPy, TensorFlow, PyTorch."""
+    engine.keras.utils.set_random_seed(seed)
+    with contextlib.suppress(ImportError):
+        import torch
+
+        torch.manual_seed(seed)
 
 
 def prepare(victim: Victim) -> None:
@@ -117,8 +131,15 @@ def prepare(victim: Victim) -> None:
             print(f"{victim.name}: {error}", file=sys.stderr)
 
 
-def strength(match: Match, victim: Victim, x_adv: np.ndarray) -> dict[str, Any]:
-    """Which images are fooled, and how far they went; what left the box or the ball counts as not fooled, and is told."""
+def strength(match: Match, victim: Victim, runs: list[np.ndarray]) -> dict[str, Any]:
+    """How often each image is fooled, and how far it went; what left the box or the ball counts as not fooled, and is told."""
+    each = [judged(match, victim, x_adv) for x_adv in runs]
+    fooled, distance, outside = (np.mean(columns, axis=0).round(6).tolist() for columns in zip(*each, strict=True))
+    return {"fooled": fooled, "distance": distance, "outside": outside}
+
+
+def judged(match: Match, victim: Victim, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """(n,) bool: fooled; (n,) distances; how many images left the box or the ball."""
     ball = match.ball or L2()
     x_adv = x_adv.astype(np.float32)
     broken = ~np.isfinite(x_adv).all((1, 2, 3)) | (x_adv < -1e-4).any((1, 2, 3)) | (x_adv > 1 + 1e-4).any((1, 2, 3))
@@ -126,7 +147,7 @@ def strength(match: Match, victim: Victim, x_adv: np.ndarray) -> dict[str, Any]:
     distance = np.asarray(ball.distance(x_adv, victim.x))
     broken |= distance > ball.eps * (1 + 1e-3)
     fooled = (victim.classifier.predict(x_adv).argmax(-1) != victim.y) & ~broken
-    return {"fooled": fooled.tolist(), "distance": distance.round(6).tolist(), "outside": int(broken.sum())}
+    return fooled, distance, int(broken.sum())
 
 
 def unit_costs(victim: Victim) -> tuple[float, float]:

@@ -23,8 +23,8 @@ Peer = Callable[[Victim], np.ndarray]
 class Match:
     """One attack with its settings against peers with the same budget.
 
-    attack: of advrun. ball: with eps, without for minimal-norm attacks, None for attacks without a norm. measure: the ball
-    whose distance is compared, where the attack has none. peers: library -> peer. images: how many of the victim's.
+    attack: of advrun. ball: with eps, without for minimal-norm attacks, None for attacks without a norm. peers: library ->
+    peer. images: how many of the victim's. seeds: how many runs are averaged, where chance matters.
     """
 
     attack: str
@@ -33,6 +33,7 @@ class Match:
     settings: Mapping[str, Any] = field(default_factory=dict)
     peers: Mapping[str, Peer] = field(default_factory=dict)
     images: int = 256
+    seeds: int = 1
 
     @property
     def key(self) -> str:
@@ -162,6 +163,7 @@ MATCHES = [
         "pgd",
         Linf(EPS),
         "40 steps of eps/10",
+        seeds=5,
         peers={
             "ART": art("ProjectedGradientDescentTensorFlowV2", num_random_init=1, **ITERATED),
             "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
@@ -174,6 +176,7 @@ MATCHES = [
         "pgd",
         L2(EPS2),
         "40 steps of eps/10",
+        seeds=5,
         peers={
             "ART": art(
                 "ProjectedGradientDescentTensorFlowV2", norm=2, num_random_init=1, **{**ITERATED, "eps": EPS2, "eps_step": EPS2 / 10}

@@ -95,10 +95,10 @@ def entry(match: Match, outcome: Mapping[str, Any] | None) -> str:
         return "fails"
     fooled = np.asarray(outcome["fooled"])
     left = f"{100 * (1 - fooled.mean()):.2f}"
-    note = f" [{outcome['outside']} outside]" if outcome["outside"] else ""
+    note = f" [{outcome['outside']:g} outside]" if outcome["outside"] else ""
     if not is_minimal(match):
         return left + note
-    mean = f"{np.asarray(outcome['distance'])[fooled].mean():.4f}" if fooled.any() else "-"
+    mean = f"{np.asarray(outcome['distance'])[fooled > 0].mean():.4f}" if fooled.any() else "-"
     return f"{mean}{'' if fooled.all() else f' ({left})'}{note}"
 
 
@@ -113,7 +113,7 @@ def is_stronger(match: Match, peer: Mapping[str, Any] | None, own: Mapping[str, 
     theirs, ours = np.asarray(peer["fooled"]), np.asarray(own["fooled"])
     if theirs.mean() > ours.mean() + POINTS:
         return True
-    both = theirs & ours
+    both = (theirs == 1) & (ours == 1)
     if not is_minimal(match) or not both.any():
         return False
     means = (np.asarray(outcome["distance"])[both].mean() for outcome in (own, peer))
