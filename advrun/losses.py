@@ -20,6 +20,39 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return other - at_label(logits, y)
 
 
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio (Croce and Hein, 2020, arXiv:2003.01690, equation 6): -(z_y - max_{i != y} z_i) / (z_1st - z_3rd).
+
+    z_kth is the k-th largest logit. Above 0 exactly when another class wins; scaling or shifting the logits changes nothing. With two
+    classes there is no third logit: then it is the margin.
+    """
+    return margin(logits, y) / _spread(logits, 3, 3)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The same towards a class (equation 7): -(z_y - z_target) / (z_1st - (z_3rd + z_4th) / 2).
+
+    With fewer than four classes it is z_target - z_y.
+    """
+    return (at_label(logits, target) - at_label(logits, y)) / _spread(logits, 3, 4)
+
+
+def dlr_of_target(logits: Tensor, target: Tensor) -> Tensor:
+    """What targeted attacks make small: minus `targeted_dlr`, with the strongest other class in the place of y.
+
+    Below 0 exactly when the target wins. (Plain `dlr` has no gradient there while the target is third.)
+    """
+    return margin(logits, target) / _spread(logits, 3, 4)
+
+
+def _spread(logits: Tensor, third: int, last: int) -> Tensor:
+    """The largest logit minus the mean of the third and the `last` largest; 1 where there are not so many."""
+    if logits.shape[-1] < last:
+        return 1.0
+    falling = ops.top_k(logits, last)[0]
+    return falling[:, 0] - (falling[:, third - 1] + falling[:, last - 1]) / 2 + 1e-12
+
+
 def one_hot(logits: Tensor, y: Tensor) -> Tensor:
     """(n, classes): 1 at the label, 0 elsewhere."""
     return ops.one_hot(y, logits.shape[-1], dtype=logits.dtype)

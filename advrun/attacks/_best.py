@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from advrun.engine import ops
-from advrun.geometry import per_image
+from advrun.engine import ops, select
 from advrun.types import Tensor
 
 
@@ -23,7 +22,7 @@ class Best(NamedTuple):
     def update(self, x: Tensor, score: Tensor) -> Best:
         """Take over the candidates with a higher score."""
         better = score > self.score
-        return Best(ops.where(per_image(better, x), x, self.x), ops.where(better, score, self.score))
+        return Best(select(better, x, self.x), select(better, score, self.score))
 
     def closer(self, x: Tensor, success: Tensor, distance: Tensor) -> Best:
         """Take over the successes that are closer than the closest so far; for attacks that begin with `nothing`."""

@@ -118,6 +118,19 @@ def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
     return run
 
 
+def fab(norm: str, targets: int) -> Peer:
+    """FAB-T by the authors of AutoAttack, without an eps to stop at."""
+
+    def run(victim: Victim) -> np.ndarray:
+        from pyautoattack.fab_pt import FABAttack_PT
+
+        attack = FABAttack_PT(victim.torch, n_restarts=1, n_iter=100, eps=100.0, seed=0, norm=norm, verbose=False, device="cpu")
+        attack.targeted, attack.n_target_classes = True, targets
+        return nhwc(attack.perturb(victim.torch_x, victim.torch_y))
+
+    return run
+
+
 def nhwc(images: Any) -> np.ndarray:
     """(n, c, h, w) of PyTorch as (n, h, w, c)."""
     return images.detach().numpy().transpose(0, 2, 3, 1)
@@ -213,5 +226,157 @@ MATCHES = [
         images=8,
         peers={"ART": art("CarliniL2Method", binary_search_steps=5, max_iter=100, learning_rate=0.01, batch_size=8)},
     ),
+    *(
+        Match(
+            name,
+            Linf(EPS),
+            "10 steps of eps/10",
+            seeds=seeds,
+            settings={"steps": 10, "step_size": 0.1},
+            peers={"torchattacks": torchattacks(theirs, eps=EPS, alpha=EPS / 10, steps=10, **settings)},
+        )
+        for name, theirs, seeds, settings in (
+            ("nifgsm", "NIFGSM", 1, {"decay": 1.0}),
+            ("difgsm", "DIFGSM", 5, {"decay": 1.0}),
+            ("sifgsm", "SINIFGSM", 1, {"decay": 1.0, "m": 5}),
+            ("tifgsm", "TIFGSM", 5, {"decay": 1.0, "diversity_prob": 0.0}),
+            ("vmifgsm", "VMIFGSM", 5, {"decay": 1.0, "N": 20, "beta": 1.5}),
+        )
+    ),
+    Match(
+        "apgd",
+        Linf(EPS),
+        "cross-entropy, 100 steps",
+        peers={
+            "AutoAttack": autoattack("Linf", EPS, ("apgd-ce",)),
+            "torchattacks": torchattacks("APGD", norm="Linf", eps=EPS, steps=100),
+            "adv-lib": adv_lib("apgd", eps=EPS, norm=float("inf"), n_iter=100, loss_function="ce"),
+            "ART": art("AutoProjectedGradientDescent", eps=EPS, eps_step=2 * EPS, max_iter=100, nb_random_init=1, batch_size=256),
+        },
+    ),
+    Match(
+        "apgd",
+        L2(EPS2),
+        "cross-entropy, 100 steps",
+        peers={
+            "AutoAttack": autoattack("L2", EPS2, ("apgd-ce",)),
+            "torchattacks": torchattacks("APGD", norm="L2", eps=EPS2, steps=100),
+            "adv-lib": adv_lib("apgd", eps=EPS2, norm=2, n_iter=100, loss_function="ce"),
+        },
+    ),
+    Match(
+        "apgd",
+        Linf(EPS),
+        "DLR, 100 steps",
+        settings={"loss": "dlr"},
+        peers={"AutoAttack": autoattack("Linf", EPS, ("apgd-dlr",)), "adv-lib": adv_lib("apgd", eps=EPS, norm=float("inf"), n_iter=100)},
+    ),
+    Match(
+        "apgd",
+        Linf(EPS),
+        "targeted DLR, 9 x 100 steps",
+        settings={"loss": "targeted_dlr"},
+        peers={"AutoAttack": autoattack("Linf", EPS, ("apgd-t",)), "torchattacks": torchattacks("APGDT", eps=EPS, steps=100)},
+    ),
+    Match(
+        "fab",
+        Linf(),
+        "9 targets x 100 steps",
+        settings={"targets": 9},
+        peers={"AutoAttack": fab("Linf", 9)},
+    ),
+    Match("fab", L2(), "9 targets x 100 steps", settings={"targets": 9}, peers={"AutoAttack": fab("L2", 9)}),
+    Match(
+        "fab",
+        L2(),
+        "all classes, 20 steps",
+        settings={"targets": 0, "steps": 20},
+        images=32,
+        peers={"adv-lib": adv_lib("fab", norm=2, n_iter=20)},
+    ),
+    Match(
+        "square",
+        Linf(EPS),
+        "1,000 queries",
+        settings={"queries": 1000},
+        seeds=3,
+        peers={
+            "ART": art("SquareAttack", eps=EPS, max_iter=1000, batch_size=256),
+            "torchattacks": torchattacks("Square", norm="Linf", eps=EPS, n_queries=1000),
+        },
+    ),
+    Match(
+        "square",
+        L2(EPS2),
+        "1,000 queries",
+        settings={"queries": 1000},
+        seeds=3,
+        peers={
+            "ART": art("SquareAttack", norm=2, eps=EPS2, max_iter=1000, batch_size=256),
+            "torchattacks": torchattacks("Square", norm="L2", eps=EPS2, n_queries=1000),
+        },
+    ),
+    Match(
+        "square",
+        Linf(EPS),
+        "5,000 queries, unscaled",
+        settings={"rescale": False},
+        peers={"AutoAttack": autoattack("Linf", EPS, ("square",))},
+    ),
+    Match("autoattack", Linf(EPS), "standard", peers={"AutoAttack": autoattack("Linf", EPS)}),
+    Match("autoattack", L2(EPS2), "standard", peers={"AutoAttack": autoattack("L2", EPS2)}),
+    Match(
+        "deepfool",
+        L2(),
+        "50 steps, 10 classes",
+        peers={
+            "Foolbox": foolbox("L2DeepFoolAttack", steps=50, candidates=10),
+            "adv-lib": adv_lib("df", steps=50),
+            "torchattacks": torchattacks("DeepFool", steps=50),
+        },
+    ),
+    Match("deepfool", L2(), "50 steps, 10 classes", images=32, peers={"ART": art("DeepFool", max_iter=50, nb_grads=10, batch_size=32)}),
+    Match(
+        "deepfool",
+        Linf(),
+        "50 steps, 10 classes",
+        peers={"Foolbox": foolbox("LinfDeepFoolAttack", steps=50, candidates=10), "adv-lib": adv_lib("df", steps=50, norm=float("inf"))},
+    ),
+    Match(
+        "ddn",
+        L2(),
+        "100 steps",
+        settings={"steps": 100},
+        peers={"Foolbox": foolbox("DDNAttack", steps=100), "adv-lib": adv_lib("ddn", steps=100, levels=None)},
+    ),
+    *(
+        Match(
+            "fmn",
+            norm(),
+            "100 steps",
+            settings={"steps": 100},
+            peers={
+                "Foolbox": foolbox(f"{theirs}FMNAttack", steps=100),
+                "adv-lib": adv_lib("fmn", norm=order, steps=100),
+            },
+        )
+        for norm, theirs, order in ((L0, "L0", 0), (L1, "L1", 1), (L2, "L2", 2), (Linf, "LInf", float("inf")))
+    ),
+    Match(
+        "ead",
+        L1(),
+        "9 searches x 100 steps, beta 1e-3",
+        settings={"search_steps": 9, "steps": 100, "beta": 1e-3},
+        peers={
+            "Foolbox": foolbox("EADAttack", binary_search_steps=9, steps=100, regularization=1e-3, decision_rule="L1"),
+            "torchattacks": torchattacks("EADL1", lr=0.01, binary_search_steps=9, max_iterations=100, beta=1e-3),
+        },
+    ),
+    Match("newtonfool", L2(), "100 steps, eta 0.01", peers={"Foolbox": foolbox("NewtonFoolAttack", steps=100, stepsize=0.01)}),
+    Match("newtonfool", L2(), "100 steps, eta 0.01", images=32, peers={"ART": art("NewtonFool", max_iter=100, eta=0.01, batch_size=32)}),
+    Match("cw_linf", Linf(), "", images=16, peers={"adv-lib": adv_lib("carlini_wagner_linf")}),
+    Match("brendel_bethge", L2(), "", images=32, peers={"Foolbox": foolbox("L2BrendelBethgeAttack", steps=200)}),
+    Match("boundary", L2(), "5,000 queries", images=32, peers={"Foolbox": foolbox("BoundaryAttack", steps=5000)}),
+    Match("hopskipjump", L2(), "5,000 queries", images=32, peers={"Foolbox": foolbox("HopSkipJumpAttack", steps=16)}),
+    Match("hopskipjump", Linf(), "5,000 queries", images=32, peers={"Foolbox": foolbox("HopSkipJumpAttack", steps=16, constraint="linf")}),
 ]
-__all__ = ["L0", "L1", "MATCHES", "Match"]

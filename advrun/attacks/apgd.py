@@ -1,0 +1,183 @@
+"""Auto-PGD (Croce and Hein, 2020, ICML, arXiv:2003.01690, algorithm 1; losses: section 4)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from advrun.attacks._best import Best
+from advrun.attacks._rivals import rivals
+from advrun.classifier import Gradients, Loss
+from advrun.engine import Rng, ops, repeat, repeat_undecided, select
+from advrun.geometry import L2, Linf, per_image
+from advrun.losses import cross_entropy, dlr, dlr_of_target, targeted_dlr
+from advrun.types import Cost, Count, Labels, Targets, Tensor
+
+MOMENTUM = 0.75  # alpha
+RISING = 0.75  # rho: the share of steps between two checkpoints that should raise the loss
+CLASSES_NEEDED = {"ce": 2, "dlr": 3, "targeted_dlr": 4}
+
+
+class Climb(NamedTuple):
+    """One run from a random start; the first axis of everything is the images.
+
+    x, y, goal: clean image, label, and the class that the targeted DLR loss aims at. x_adv, previous: x^(k) and x^(k-1).
+    f: loss of the iterate looked at last.
+    x_max, slope_max, f_max: the iterate with the largest loss, its gradient and its loss. eta: step size, as a share of eps.
+    rises: steps that raised the loss since the last checkpoint. halved, f_check: whether eta was halved there, and f_max there.
+    """
+
+    x: Tensor
+    y: Tensor
+    goal: Tensor
+    x_adv: Tensor
+    previous: Tensor
+    f: Tensor
+    x_max: Tensor
+    slope_max: Tensor
+    f_max: Tensor
+    eta: Tensor
+    rises: Tensor
+    halved: Tensor
+    f_check: Tensor
+    best: Best
+
+    @classmethod
+    def start(cls, x: Tensor, y: Tensor, goal: Tensor, x_adv: Tensor, best: Best) -> Climb:
+        zeros = ops.zeros((x.shape[0],), dtype="float32")
+        never = zeros - float("inf")
+        # The first loss cannot be a rise: nothing is larger than infinity.
+        return cls(x, y, goal, x_adv, x_adv, -never, x_adv, ops.zeros_like(x), never, zeros + 2, zeros, zeros > 0, never, best)
+
+
+def apgd(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    ball: Linf | L2,
+    rng: Rng,
+    *,
+    loss: Literal["ce", "dlr", "targeted_dlr"] = "ce",
+    steps: Count = 100,
+    restarts: Count = 1,
+    targets: Count = 9,
+    eot: Count = 1,
+    early_stop: bool = True,
+) -> Tensor:
+    """Auto-PGD: z = P(x_k + eta grad f(x_k)), x_{k+1} = P(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_{k-1})), from eta = 2 eps.
+
+    At checkpoints, closer and closer together, eta is halved, and the run goes back to its best iterate, where fewer than 3/4 of the
+    steps raised f, or where neither f_max nor eta has changed since the last one. An image is done at its first misclassified iterate;
+    the others come back as their most adversarial iterate. With fewer than 3 classes (targeted: 4) the DLR losses have no denominator:
+    the numerator is taken, with a warning. In the targeted form both of them are the targeted DLR loss towards y, away from the strongest
+    other class.
+
+    Args:
+        loss: f, cross-entropy, the difference of logits ratio (DLR), or targeted DLR: towards each of the `targets` in turn.
+        steps: N_iter, of each run.
+        restarts: runs from random starts, of each target.
+        targets: of targeted DLR in an untargeted attack: so many of the most likely other classes.
+        eot: for random models: forward and backward passes that logits, loss and gradient are averaged over.
+        early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
+    """
+    objective = _objective(model, loss)
+    one_by_one = loss == "targeted_dlr" and not model.targeted
+    goals = rivals(model.logits(x), y, targets) if one_by_one else y[None]
+    checkpoint, window = schedule(steps)
+
+    def running(best: Best) -> Tensor:
+        return best.score <= 0 if early_stop else ops.ones_like(best.score, dtype="bool")
+
+    def step(k: Tensor, rows: Tensor, now: Climb) -> Climb:
+        view = model.part(rows)
+        f, logits, slope = averaged(lambda: view.value_and_gradient(objective(now.goal), now.x_adv, now.y), eot)
+        lead = ops.where(running(now.best), view.lead(logits, now.y), -float("inf"))
+        higher = f > now.f_max
+        now = now._replace(
+            f=f,
+            rises=now.rises + ops.cast(f > now.f, "float32"),
+            x_max=select(higher, now.x_adv, now.x_max),
+            slope_max=select(higher, slope, now.slope_max),
+            f_max=ops.maximum(f, now.f_max),
+            best=now.best.update(now.x_adv, lead),
+        )
+        now, slope = ops.cond(ops.take(checkpoint, k), lambda: check(now, slope, ops.take(window, k)), lambda: (now, slope))
+        alpha = ops.where(k > 0, MOMENTUM, 1.0)
+        z = ball.project(now.x_adv + per_image(now.eta, x) * ball.steepest(slope), now.x)
+        x_adv = ball.project(now.x_adv + alpha * (z - now.x_adv) + (1 - alpha) * (now.x_adv - now.previous), now.x)
+        return now._replace(x_adv=x_adv, previous=now.x_adv)
+
+    def attempt(i: Tensor, best: Best) -> Best:
+        start = Climb.start(x, y, ops.take(goals, i // restarts, axis=0), ball.sample(x, rng.fold(i)), best)
+        end = repeat_undecided(step, steps, start, decided=lambda now: ~running(now.best))
+        asked = running(end.best)
+        (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
+        return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -float("inf")))
+
+    return repeat(attempt, goals.shape[0] * restarts, Best.nothing(x)).x
+
+
+def cost(loss: str, steps: int, restarts: int, targets: int, eot: int) -> Cost:
+    """One gradient a step and draw, and a last look at the end of each run; targets are chosen by the clean image's logits."""
+    one_by_one = loss == "targeted_dlr"
+    runs = restarts * (targets if one_by_one else 1)
+    return Cost(gradients=runs * steps * eot, queries=runs * eot + one_by_one)
+
+
+def schedule(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """For k = 0 .. steps: whether x^(k) is a checkpoint, and the steps since the last one (section 3.3).
+
+    w_j = ceil(p_j N_iter), p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06); counted in percent.
+    """
+    since, last, p, gap = np.zeros(steps + 1, np.float32), 0, 22, 22
+    while p <= 100:
+        w = -(-p * steps // 100)
+        since[w] += w - last  # of few steps, several checkpoints may fall together
+        last, gap = w, max(gap - 3, 6)
+        p += gap
+    return since > 0, since
+
+
+def check(now: Climb, slope: Tensor, window: Tensor) -> tuple[Climb, Tensor]:
+    """Conditions 1 and 2 of section 3.2: halve the step and go back to the best iterate, or go on as before."""
+    stalled = ops.logical_and(~now.halved, now.f_max <= now.f_check)
+    halved = ops.logical_or(now.rises < RISING * window, stalled)
+    back = now._replace(
+        f=select(halved, now.f_max, now.f),
+        x_adv=select(halved, now.x_max, now.x_adv),
+        eta=select(halved, now.eta / 2, now.eta),
+        rises=0 * now.rises,
+        halved=halved,
+        f_check=now.f_max,
+    )
+    return back, select(halved, now.slope_max, slope)
+
+
+def averaged(draw: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor, ...]:
+    """The mean of the tensors that several draws from a random model give."""
+    if draws == 1:
+        return draw()
+    total = repeat(lambda _, total: tuple(a + b for a, b in zip(total, draw(), strict=True)), draws - 1, draw())
+    return tuple(tensor / draws for tensor in total)
+
+
+def _objective(model: Gradients, name: str) -> Callable[[Tensor], Loss]:
+    """The loss f for images that aim at `goal`; warns where the model has too few classes for it."""
+    needed = 4 if model.targeted and name != "ce" else CLASSES_NEEDED[name]
+    if model.classes < needed:
+        logging.getLogger("advrun").warning(
+            "apgd: the %s loss needs %d classes, the model has %d: its numerator, a difference of logits, is taken",
+            name,
+            needed,
+            model.classes,
+        )
+    if name == "ce":
+        return lambda goal: cross_entropy
+    if model.targeted:
+        return lambda goal: dlr_of_target
+    if name == "dlr":
+        return lambda goal: dlr
+    return lambda goal: lambda logits, y: targeted_dlr(logits, y, goal)

@@ -1,0 +1,101 @@
+"""Jacobian-based saliency map attack (Papernot et al., 2016, EuroS&P, arXiv:1511.07528, algorithms 2 and 3)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from advrun.classifier import Gradients
+from advrun.engine import ops, repeat_undecided, select
+from advrun.geometry import L0
+from advrun.losses import at_label
+from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
+
+PRESETS = {"paper": {"direction": "increase", "theta": 1.0, "gamma": 0.145}}
+
+
+class State(NamedTuple):
+    """For each image: its label, the current iterate, values that may still change (n, d) bool, and whether the attack is over."""
+
+    y: Tensor
+    x_adv: Tensor
+    open: Tensor
+    over: Tensor
+
+
+def jsma(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L0,
+    *,
+    theta: Positive = 1.0,
+    gamma: Fraction = 1.0,
+    steps: Count = 500,
+    direction: Literal["increase", "decrease", "both"] = "both",
+    candidates: Count = 64,
+) -> Tensor:
+    """Saliency map attack: change the pair (p, q) of values with the largest -alpha * beta by theta, again and again.
+
+    alpha is the sum of dF_t / dx over the pair, beta that of all other classes' logits; alpha > 0 > beta when values increase.
+    The untargeted form lowers F_y in place of raising F_t. `direction: both` tries increases and decreases (Wiyatno and Xu,
+    2018, arXiv:1808.07945). Of the d^2 pairs those of the most salient values are compared: the best pair is among them
+    unless its values are salient only together. Images that were never fooled come back clean.
+
+    Args:
+        theta: change of a value.
+        gamma: share of the values that may change.
+        steps: pairs that may change.
+        direction: whether values increase, decrease, or what is better.
+        candidates: how many of the values with the largest alpha, and as many with the largest -beta, are paired.
+    """
+    n, size = x.shape[0], math.prod(x.shape[1:])
+    signs = {"increase": (1.0,), "decrease": (-1.0,), "both": (1.0, -1.0)}[direction]
+    kept = min(candidates, size)
+
+    def away(logits: Tensor, y: Tensor) -> Tensor:
+        return -at_label(logits, y)
+
+    def others(logits: Tensor, y: Tensor) -> Tensor:
+        return at_label(logits, y) - ops.sum(logits, axis=-1)
+
+    def best_pair(alpha: Tensor, beta: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices (m, 2) of the best pair, and its saliency (m,), 0 where there is none."""
+        alpha, beta = ops.where(open_, alpha, -1e9), ops.where(open_, beta, 1e9)
+        index = ops.concatenate([ops.top_k(alpha, kept)[1], ops.top_k(-beta, kept)[1]], axis=-1)
+        a, b = ops.take_along_axis(alpha, index, axis=-1), ops.take_along_axis(beta, index, axis=-1)
+        pair_a, pair_b = a[:, :, None] + a[:, None, :], b[:, :, None] + b[:, None, :]
+        different = ops.not_equal(index[:, :, None], index[:, None, :])
+        valid = ops.logical_and(different, ops.logical_and(pair_a > 0, pair_b < 0))
+        saliency = ops.reshape(ops.where(valid, -pair_a * pair_b, 0.0), (-1, index.shape[1] ** 2))
+        top = ops.argmax(saliency, axis=-1)
+        p, q = (ops.take_along_axis(index, ops.cast(which, "int32")[:, None], axis=-1) for which in (top // (2 * kept), top % (2 * kept)))
+        return ops.concatenate([p, q], axis=-1), ops.max(saliency, axis=-1)
+
+    def step(_: Tensor, rows: Tensor, state: State) -> State:
+        y, x_adv, open_, over = state
+        view = model.part(rows)
+        _, logits, slope = view.value_and_gradient(away, x_adv, y)
+        alpha, beta = (ops.reshape(each, (-1, size)) for each in (slope, view.gradient(others, x_adv, y)))
+        flat = ops.reshape(x_adv, (-1, size))
+        found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, flat < 1 if sign > 0 else flat > 0)) for sign in signs]
+        pair, saliency, sign = found[0][0], found[0][1], ops.full_like(found[0][1], signs[0])
+        for (other, larger), other_sign in zip(found[1:], signs[1:], strict=True):
+            better = larger > saliency
+            pair, saliency, sign = select(better, other, pair), select(better, larger, saliency), ops.where(better, other_sign, sign)
+        chosen = ops.max(ops.one_hot(pair, size), axis=1)
+        moved = ops.clip(flat + theta * sign[:, None] * chosen, 0.0, 1.0)
+        over = ops.logical_or(over, ops.logical_or(model.lead(logits, y) > 0, saliency <= 0))
+        # A value that was moved up must not come down again later.
+        open_ = ops.logical_and(open_, ops.logical_or(chosen < 1, theta < 1))
+        return State(y, select(over, x_adv, ops.reshape(moved, x_adv.shape)), open_, over)
+
+    start = State(y, x, ops.ones((n, size), dtype="bool"), ops.zeros((n,), dtype="bool"))
+    pairs = min(steps, max(int(gamma * size / 2), 1))
+    x_adv = repeat_undecided(step, pairs, start, decided=lambda state: state.over).x_adv
+    return select(model.succeeds(x_adv, y), x_adv, x)
+
+
+def cost(steps: int) -> Cost:
+    """Two gradients a pair, and a last look."""
+    return Cost(gradients=2 * steps, queries=1)

@@ -1,0 +1,85 @@
+"""Rotations and translations (Engstrom, Tran, Tsipras, Schmidt and Madry, 2019, ICML, arXiv:1712.02779, sections 3 and 4)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from advrun.attacks._warp import positions, warp
+from advrun.classifier import Scores
+from advrun.engine import Rng, ops, repeat_undecided, select
+from advrun.types import Cost, Count, Fraction, Labels, Natural, NonNegative, Targets, Tensor
+
+PRESETS = {"paper": {}, "worst_of_10": {"samples": 10}}
+
+
+class State(NamedTuple):
+    """For each image: itself, its label, the most adversarial view so far, and its lead."""
+
+    x: Tensor
+    y: Tensor
+    x_adv: Tensor
+    lead: Tensor
+
+
+def spatial(
+    model: Scores,
+    x: Tensor,
+    y: Labels | Targets,
+    rng: Rng,
+    *,
+    max_rotation: NonNegative = 30.0,
+    max_translation: Fraction = 0.1,
+    rotations: Count = 31,
+    translations: Count = 5,
+    samples: Natural = 0,
+) -> Tensor:
+    """Rotate and shift: the worst of a grid of (theta, du, dv), or of random ones; bilinear, black outside.
+
+    An image is asked about until it succeeds; the others come back in the view that comes closest.
+
+    Args:
+        max_rotation: theta, in degrees to either side.
+        max_translation: du and dv, as a share of the image's side, to either side.
+        rotations: values of theta in the grid.
+        translations: values of du, and of dv, in the grid.
+        samples: 0 for the grid; else so many random transformations for each image (the paper's worst-of-10).
+    """
+    grid = ops.convert_to_tensor(transformations(rotations, translations))
+
+    def step(i: Tensor, rows: Tensor, state: State) -> State:
+        n = state.x.shape[0]
+        share = rng.fold(i).uniform((n, 3), -1.0, 1.0) if samples else ops.broadcast_to(grid[i], (n, 3))
+        view = moved(state.x, share[:, 0] * max_rotation, share[:, 1:] * max_translation)
+        open_ = state.lead <= 0
+        lead = model.part(rows).lead(model.part(rows).logits(view, asked=open_), state.y)
+        better = ops.logical_and(open_, lead > state.lead)
+        return State(state.x, state.y, select(better, view, state.x_adv), select(better, lead, state.lead))
+
+    state = State(x, y, x, ops.full((x.shape[0],), -math.inf, dtype="float32"))
+    return repeat_undecided(step, samples or grid.shape[0], state, decided=lambda state: state.lead > 0).x_adv
+
+
+def cost(rotations: int, translations: int, samples: int) -> Cost:
+    """One query for each transformation."""
+    return Cost(queries=samples or rotations * translations**2)
+
+
+def transformations(rotations: int, translations: int) -> np.ndarray:
+    """The grid, (points, 3) in [-1, 1]: shares of the largest rotation and of the largest shifts."""
+    turns, shifts = (np.linspace(-1, 1, count) if count > 1 else np.zeros(1) for count in (rotations, translations))
+    return np.stack(np.meshgrid(turns, shifts, shifts, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+
+
+def moved(x: Tensor, degrees: Tensor, shift: Tensor) -> Tensor:
+    """Images turned about their centre by `degrees` (n,), counterclockwise, then shifted down and right by shares (n, 2) of their sides."""
+    _, height, width, _ = x.shape
+    rows, columns = positions(x)
+    theta = degrees[:, None, None] * (math.pi / 180)
+    down = rows - (height - 1) / 2 - shift[:, 0, None, None] * height
+    right = columns - (width - 1) / 2 - shift[:, 1, None, None] * width
+    from_rows = ops.cos(theta) * down + ops.sin(theta) * right
+    from_columns = ops.cos(theta) * right - ops.sin(theta) * down
+    return warp(x, from_rows + (height - 1) / 2, from_columns + (width - 1) / 2)
