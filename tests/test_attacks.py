@@ -204,7 +204,8 @@ HEURISTICS: dict[str, float] = {
 WHITE_BOX = [pair for pair in ATTACKS if registry.get("attacks", pair[0]).access == "gradients"]
 INSIDE_A_BALL = [pair for pair in WHITE_BOX if registry.get("attacks", pair[0]).needs_eps]
 MINIMAL_NORM = [pair for pair in WHITE_BOX if pair[1] and not registry.get("attacks", pair[0]).needs_eps]
-DECISIONS = [pair for pair in ATTACKS if registry.get("attacks", pair[0]).access == "decisions" and pair[1]]
+BY_DECISIONS = [pair for pair in ATTACKS if pair[1] and registry.get("attacks", pair[0]).access == "decisions"]
+DECISIONS = [pair for pair in BY_DECISIONS if "queries" in registry.get("attacks", pair[0]).settings]
 
 
 def well_inside(classifier, images):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from advrun.attacks._blur import gaussian_blur
 from advrun.attacks._jpeg import jpeg as as_jpeg
 from advrun.attacks._warp import positions, warp
 from advrun.classifier import Blind
@@ -62,7 +63,8 @@ def corruptions(
             radius, sigma = MOTION[level]
             changed = motion_blur(x, max(round(radius * scale), 1), sigma * scale, rng)
         case "gaussian_blur":
-            changed = gaussian_blur(x, BLUR[level] * scale)
+            sigma = BLUR[level] * scale
+            changed = gaussian_blur(x, ops.full((x.shape[0],), sigma), widest=sigma)
         case "jpeg":
             changed = as_jpeg(x, JPEG[level])
     return ops.clip(changed, 0.0, 1.0)
@@ -103,14 +105,3 @@ def motion_blur(x: Tensor, radius: int, sigma: float, rng: Rng) -> Tensor:
         column = ops.clip(columns + t * ops.cos(theta), 0, width - 1)
         total += warp(x, row, column) * (weight / sum(weights))
     return total
-
-
-def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """Blurs rows, then columns; the border is repeated."""
-    radius = max(math.ceil(3 * sigma), 1)
-    weights = [math.exp(-(t**2) / (2 * sigma**2)) for t in range(-radius, radius + 1)]
-    for axis in (1, 2):
-        length = x.shape[axis]
-        shifted = (ops.take(x, ops.clip(ops.arange(length) + t, 0, length - 1), axis=axis) for t in range(-radius, radius + 1))
-        x = sum(weight / sum(weights) * image for weight, image in zip(weights, shifted, strict=True))
-    return x

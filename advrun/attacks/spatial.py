@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from advrun.attacks._tries import most_adversarial
 from advrun.attacks._warp import positions, warp
 from advrun.classifier import Scores
-from advrun.engine import Rng, ops, repeat_undecided, select
+from advrun.engine import Rng, ops
 from advrun.types import Cost, Count, Fraction, Labels, Natural, NonNegative, Targets, Tensor
 
 PRESETS = {"paper": {}, "worst_of_10": {"samples": 10}}
-
-
-class State(NamedTuple):
-    """For each image: itself, its label, the most adversarial view so far, and its lead."""
-
-    x: Tensor
-    y: Tensor
-    x_adv: Tensor
-    lead: Tensor
 
 
 def spatial(
@@ -49,17 +40,12 @@ def spatial(
     """
     grid = ops.convert_to_tensor(transformations(rotations, translations))
 
-    def step(i: Tensor, rows: Tensor, state: State) -> State:
-        n = state.x.shape[0]
+    def change(i: Tensor, x: Tensor) -> Tensor:
+        n = x.shape[0]
         share = rng.fold(i).uniform((n, 3), -1.0, 1.0) if samples else ops.broadcast_to(grid[i], (n, 3))
-        view = moved(state.x, share[:, 0] * max_rotation, share[:, 1:] * max_translation)
-        open_ = state.lead <= 0
-        lead = model.part(rows).lead(model.part(rows).logits(view, asked=open_), state.y)
-        better = ops.logical_and(open_, lead > state.lead)
-        return State(state.x, state.y, select(better, view, state.x_adv), select(better, lead, state.lead))
+        return moved(x, share[:, 0] * max_rotation, share[:, 1:] * max_translation)
 
-    state = State(x, y, x, ops.full((x.shape[0],), -math.inf, dtype="float32"))
-    return repeat_undecided(step, samples or grid.shape[0], state, decided=lambda state: state.lead > 0).x_adv
+    return most_adversarial(model, x, y, change, samples or grid.shape[0])
 
 
 def cost(rotations: int, translations: int, samples: int) -> Cost:
