@@ -195,10 +195,14 @@ GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 def _largest(images: Tensor, count: Any) -> Tensor:
     """1 at the `count` values of each image that are largest in size, 0 elsewhere; of equal values, the first."""
-    flat = ops.abs(ops.reshape(images, (images.shape[0], -1)))
-    rank = ops.argsort(ops.argsort(-flat, axis=-1), axis=-1)
-    count = ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1))
-    return ops.reshape(ops.cast(ops.cast(rank, "float32") < count, "float32"), images.shape)
+    size = ops.abs(ops.reshape(images, (images.shape[0], -1)))
+    count = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)), (size.shape[0], 1))
+    rank = ops.cast(ops.clip(count, 1, size.shape[-1]), "int32") - 1
+    smallest = ops.take_along_axis(ops.flip(ops.sort(size, axis=-1), axis=-1), rank, axis=-1)
+    larger, equal = (ops.cast(mask, "float32") for mask in (size > smallest, ops.equal(size, smallest)))
+    room = ops.floor(count) - ops.sum(larger, axis=-1, keepdims=True)
+    chosen = larger + equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32")
+    return ops.reshape(chosen, images.shape)
 
 
 def l2_norm(images: Tensor) -> Tensor:

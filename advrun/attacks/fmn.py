@@ -1,0 +1,85 @@
+"""Fast minimum-norm attacks (Pintor, Roli, Brendel and Biggio, 2021, NeurIPS, arXiv:2102.12827, algorithm 1)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.attacks._schedule import cosine
+from advrun.classifier import Gradients
+from advrun.engine import ops, repeat, select
+from advrun.geometry import L0, L1, L2, Ball, Linf
+from advrun.losses import margin
+from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
+
+
+class State(NamedTuple):
+    """The iterate, the radius eps (n,) that it is projected onto, and the closest success."""
+
+    x_adv: Tensor
+    eps: Tensor
+    best: Best
+
+
+def fmn(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L2 | Linf | L1 | L0,
+    *,
+    steps: Count = 100,
+    step_size: Positive = 1.0,
+    gamma: Fraction = 0.05,
+) -> Tensor:
+    """Fast minimum norm: delta <- P_eps(delta + alpha g / |g|_2), with eps closing in on the boundary from both sides.
+
+    Until the first success eps = |delta|_p + L / |grad L|_q, the distance to the linearised boundary; afterwards it shrinks by
+    gamma after a success and grows by gamma otherwise (in L0 by one value at least). alpha falls from `step_size` to a hundredth,
+    gamma to a fiftieth, along half a cosine. The closest success is kept; what is never fooled comes back clean.
+
+    Args:
+        steps: K, iterations.
+        step_size: alpha_0, L2 length of the first step.
+        gamma: gamma_0, share by which eps changes at first.
+    """
+
+    def step(k: Tensor, state: State) -> State:
+        lead, _, slope = model.value_and_gradient(margin, state.x_adv, y)
+        success, length = lead > 0, norm.distance(state.x_adv, x)
+        best = state.best.closer(state.x_adv, success, length)
+        share = cosine(gamma, gamma / 50, k, steps)
+        linear = length + ops.abs(lead) / ops.maximum(dual_length(norm, slope), 1e-12)
+        if norm.order == 0:
+            linear = ops.ceil(ops.minimum(linear, 1.0 * math.prod(x.shape[1:])))
+        grown = ops.where(best.distance < math.inf, grow(norm, state.eps, share), linear)
+        eps = select(success, ops.minimum(shrink(norm, state.eps, share), best.distance), grown)
+        moved = state.x_adv + L2(cosine(step_size, step_size / 100, k, steps)).steepest(slope)
+        return State(type(norm)(eps).project(moved, x), eps, best)
+
+    start = State(x, ops.full((x.shape[0],), math.inf, dtype="float32"), Best.nothing(x))
+    end = repeat(step, steps, start)
+    return end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x)).x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step, and a last look."""
+    return Cost(gradients=steps, queries=1)
+
+
+def grow(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
+    """eps (1 + share), in L0 by one value at least."""
+    return ops.maximum(eps * (1 + share), ops.floor(eps) + 1) if norm.order == 0 else eps * (1 + share)
+
+
+def shrink(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
+    """eps (1 - share), in L0 by one value at least, to no less than one."""
+    return ops.maximum(ops.minimum(eps * (1 - share), ops.floor(eps) - 1), 1.0) if norm.order == 0 else eps * (1 - share)
+
+
+def dual_length(norm: Ball, slope: Tensor) -> Tensor:
+    """|slope|_q, (n,), q the dual of the norm's p; of L0, as in the paper, the largest value."""
+    flat = ops.abs(ops.reshape(slope, (slope.shape[0], -1)))
+    if norm.order == math.inf:
+        return ops.sum(flat, axis=-1)
+    return ops.sqrt(ops.sum(ops.square(flat), axis=-1)) if norm.order == 2 else ops.max(flat, axis=-1)
