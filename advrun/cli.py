@@ -39,6 +39,7 @@ class Commands(click.Group):
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("advrun: interrupted; what was finished is kept, and the same command goes on from there", err=True)
+            exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
             sys.exit(130)
 
 

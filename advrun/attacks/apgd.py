@@ -49,8 +49,9 @@ class Climb(NamedTuple):
     def start(cls, x: Tensor, y: Tensor, goal: Tensor, x_adv: Tensor, best: Best) -> Climb:
         zeros = ops.zeros((x.shape[0],), dtype="float32")
         never = zeros - float("inf")
+        nowhere = ops.zeros_like(x)
         # The first loss cannot be a rise: nothing is larger than infinity.
-        return cls(x, y, goal, x_adv, x_adv, -never, x_adv, ops.zeros_like(x), never, zeros + 2, zeros, zeros > 0, never, best)
+        return cls(x, y, goal, x_adv, x_adv, -never, x_adv, nowhere, never, zeros + 2, zeros, zeros > 0, never, best)
 
 
 def apgd(
