@@ -1,0 +1,77 @@
+"""Projections onto a hyperplane inside the image box (Croce and Hein, 2020, arXiv:1907.02044, section 2.2 and appendix A)."""
+
+from __future__ import annotations
+
+from advrun.engine import ops, repeat, select
+from advrun.geometry import L1, L2, Ball
+from advrun.types import Tensor
+
+ENDLESS = 1e30
+
+
+def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
+    """The smallest change d, in the norm, with <w, d> = gap and x + d in [0, 1]; exact.
+
+    Where the box has no such point, d leads to its corner with the largest <w, d>.
+
+    Args:
+        norm: Linf, L2 or L1.
+        x, w: (n, h, w, c).
+        gap: (n,), of any sign.
+    """
+    flat = ops.reshape(w, (w.shape[0], -1)) * ops.sign(gap)[:, None]
+    a = ops.abs(flat)
+    largest = ops.max(a, axis=1)
+    largest = ops.where(largest > 0, largest, 1.0)  # gradients of confident models are small: their squares would underflow
+    a, gap = a / largest[:, None], ops.abs(gap) / largest
+    x = ops.reshape(x, flat.shape)
+    room = select(flat > 0, 1 - x, x)
+    size = (_greedy if isinstance(norm, L1) else _water_level)(norm, a, room, gap)
+    return ops.reshape(ops.sign(flat) * size, w.shape)
+
+
+def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """Changes min(level * pace, room), where pace is |w| (L2) or 1 (Linf): the level at which they add up to the gap.
+
+    Their sum grows with the level along a concave, piecewise linear curve, so Newton's method comes from below and ends on the root.
+    """
+    pace = a if isinstance(norm, L2) else ops.sign(a)
+    gain, speed = a * room, a * pace
+
+    def newton(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        level, _ = state
+        full = ops.cast(level[:, None] * pace >= room, "float32")
+        rate = ops.sum(speed - full * speed, axis=1)
+        higher = (gap - ops.sum(full * gain, axis=1)) / ops.where(rate > 0, rate, 1.0)
+        return ops.where(rate > 0, ops.maximum(higher, level), ENDLESS), level
+
+    start = ops.zeros_like(gap)
+    level, _ = repeat(newton, a.shape[1], (start, start - 1), until=lambda state: ops.all(state[0] <= state[1]))
+    return ops.minimum(level[:, None] * pace, room)
+
+
+def _greedy(_: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """The whole room of the values with the largest |w|, and a part of the next: what L1 asks for."""
+    order = ops.argsort(-a, axis=1)
+    filled = ops.cumsum(ops.take_along_axis(a * room, order, axis=1), axis=1)
+    last = ops.minimum(ops.sum(ops.cast(filled < gap[:, None], "int32"), axis=1), a.shape[1] - 1)
+    level = ops.take_along_axis(ops.take_along_axis(a, order, axis=1), last[:, None], axis=1)
+    above, equal = ops.cast(a > level, "float32"), ops.cast(a == level, "float32")
+    gained, left = (ops.sum(mask * a * room, axis=1) for mask in (above, equal))
+    share = ops.clip((gap - gained) / ops.where(left > 0, left, 1.0), 0.0, 1.0)
+    return room * (above + equal * share[:, None])
+
+
+def dual_norm(norm: Ball, w: Tensor) -> Tensor:
+    """The largest <w, d> over changes d of length 1: the norm of w (..., h, w, c) that turns a gap into a distance."""
+    pixels = (-3, -2, -1)
+    if isinstance(norm, L1):
+        return ops.max(ops.abs(w), axis=pixels)
+    if isinstance(norm, L2):
+        return ops.sqrt(ops.sum(ops.square(w), axis=pixels))
+    return ops.sum(ops.abs(w), axis=pixels)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> of each image, (n,)."""
+    return ops.sum(a * b, axis=(1, 2, 3))
