@@ -30,6 +30,9 @@ from advrun.types import Tensor
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
 
+Through = Callable[[Tensor], Tensor]
+"""Anything -> images (n, h, w, c), differentiable."""
+
 
 class Blind(Protocol):
     """View of attacks that never ask the attacked model anything."""
@@ -73,10 +76,13 @@ class Scores(Decisions, Protocol):
 class Gradients(Scores, Protocol):
     """White-box view: an attack whose `model` is annotated so may ask for everything."""
 
-    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient."""
+    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient.
 
-    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
+        `through` makes the images that the model is shown out of x, which may then be anything that the gradient is wanted for.
+        """
+
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> Tensor:
         """The last of `value_and_gradient`."""
 
     def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,16 +143,16 @@ class Classifier:
         self._count("queries", x, asked)
         return self.forward(x)
 
-    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> tuple[Tensor, Tensor, Tensor]:
         def values(x: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.forward(x)
+            logits = self.forward(through(x) if through else x)
             return self.value(loss, logits, y), logits
 
-        self._count("gradients", x)
+        self._count("gradients", y)
         return engine.value_and_gradient(values, x)
 
-    def gradient(self, loss: Loss, x: Tensor, y: Tensor) -> Tensor:
-        return self.value_and_gradient(loss, x, y)[2]
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> Tensor:
+        return self.value_and_gradient(loss, x, y, through)[2]
 
     def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         self._count("gradients", x, times=classes.shape[0])

@@ -199,8 +199,9 @@ def test_documentation(attack):
 HEURISTICS: dict[str, float] = {
     "jsma": 2.5,  # changes values whose gradients have opposite signs for the two classes only, and in pairs
     "newtonfool": 1.05,  # goes down the probability of the true class, not towards the nearest boundary
+    "tifgsm": 3.0,  # blurs the gradient, here of weights that are noise
 }
-"""Minimal-norm attacks whose paper does not promise the nearest boundary, and the ratio that they reach with two classes: one boundary."""
+"""Attacks whose paper does not promise the nearest boundary, and the ratio that they reach with two classes: one boundary."""
 WHITE_BOX = [pair for pair in ATTACKS if registry.get("attacks", pair[0]).access == "gradients"]
 INSIDE_A_BALL = [pair for pair in WHITE_BOX if registry.get("attacks", pair[0]).needs_eps]
 MINIMAL_NORM = [pair for pair in WHITE_BOX if pair[1] and not registry.get("attacks", pair[0]).needs_eps]
@@ -219,12 +220,13 @@ def well_inside(classifier, images):
 @pytest.mark.parametrize(("name", "norm"), INSIDE_A_BALL)
 def test_ball_attacks_succeed_from_the_true_distance_on(name, norm, images):
     """With two classes the gradient points at the only boundary: 2 % less than the distance must fail, 5 % more succeed."""
+    enough = HEURISTICS.get(name, 1.05)
     two = linear_classifier(2, seed=8)
     grey = well_inside(two, images)
     y = two.predict(grey).argmax(-1)
     distances = boundary_distances(two, grey, GEOMETRIES[norm].order)
     for x, label, distance in zip(grey, y, distances, strict=True):
-        for factor, accuracy in ((0.98, 1), (1.05, 0)):
+        for factor, accuracy in ((0.98, 1), (enough, 0)):
             x_adv = getattr(attacks, name)(two, x[None], label[None], GEOMETRIES[norm](float(distance * factor)))
             assert two.accuracy(x_adv, label[None]) == accuracy
 

@@ -86,7 +86,7 @@ def apgd(
     """
     objective = _objective(model, loss)
     one_by_one = loss == "targeted_dlr" and not model.targeted
-    goals = rivals(model.logits(x), y, targets) if one_by_one else y[None]
+    goals = rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
     checkpoint, window = schedule(steps)
 
     def running(best: Best) -> Tensor:

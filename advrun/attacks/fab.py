@@ -52,7 +52,7 @@ def fab(
         beta: how much of the distance is kept on the way back from an adversarial image.
     """
     logits = model.logits(x)
-    goals = y[None] if model.targeted else rivals(logits, y, targets)
+    goals = ops.expand_dims(y, 0) if model.targeted else rivals(logits, y, targets)
     runs = (goals.shape[0] if one_by_one else 1) * restarts
 
     def step(boundary: Boundary, x_adv: Tensor, best: Best) -> tuple[Tensor, Best]:
@@ -85,7 +85,7 @@ def cost(steps: int, restarts: int, targets: int, one_by_one: bool) -> Cost:
 
 def nearest(model: Gradients, y: Tensor, others: Tensor, norm: Ball) -> Boundary:
     """The boundary between y and that of the `others` (k, n) which the linearised classifier puts nearest (equation 6)."""
-    classes = ops.concatenate([y[None], others])
+    classes = ops.concatenate([ops.expand_dims(y, 0), others])
     image = ops.arange(y.shape[0])
 
     def boundary(x_adv: Tensor) -> tuple[Tensor, Tensor]:

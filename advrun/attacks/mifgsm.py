@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
+from advrun.attacks._momentum import accumulate
 from advrun.classifier import Gradients
-from advrun.engine import ops
-from advrun.geometry import L2, Linf, axes
+from advrun.geometry import L2, Linf
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 
@@ -30,10 +30,9 @@ def mifgsm(
         decay: mu, the decay factor of the momentum.
     """
 
-    def momentum(gradient: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        length = ops.sum(ops.abs(gradient), axis=axes(gradient), keepdims=True)
-        memory = decay * memory + gradient / ops.maximum(length, 1e-12)
-        return memory, memory
+    def momentum(gradient: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        g = accumulate(g, gradient, decay)
+        return g, g
 
     return ascent(model, x, y, ball, x, Best.nothing(x), steps=steps, step_size=step_size, direction=momentum).x
 

@@ -192,7 +192,7 @@ def faded(height: int, width: int) -> np.ndarray:
     row, column = height // 2, width // 2
     for k in range(max(row, column) + 1):
         pattern[max(row - k, 0) : row + k + 1, max(column - k, 0) : column + k + 1] += 1 / (k + 1) ** 2
-    return pattern / max(np.linalg.norm(pattern), TINY)
+    return pattern / max(float(np.linalg.norm(pattern)), TINY)
 
 
 def padded(pattern: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,0 +1,49 @@
+"""AutoAttack (Croce and Hein, 2020, ICML, arXiv:2003.01690, section 5; versions plus and rand: the authors' repository)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from advrun.geometry import L2, Linf
+from advrun.types import Cascade, Cost, Stage
+
+CE, DLR, ALL_CLASSES = {"loss": "ce"}, {"loss": "dlr"}, {"targets": 1000}
+APGD_T = Stage("apgd", {"loss": "targeted_dlr", "targets": 9})
+FAB_T = Stage("fab", {"one_by_one": True, "targets": 9})
+SQUARE = Stage("square", {"queries": 5000, "rescale": False})
+VERSIONS: dict[str, Cascade] = {
+    "standard": (Stage("apgd", CE), APGD_T, FAB_T, SQUARE),
+    "plus": (
+        Stage("apgd", {**CE, "restarts": 5}),
+        Stage("apgd", {**DLR, "restarts": 5}),
+        Stage("fab", {**ALL_CLASSES, "restarts": 5}),
+        SQUARE,
+        APGD_T,
+        FAB_T,
+    ),
+    "rand": (Stage("apgd", {**CE, "eot": 20}), Stage("apgd", {**DLR, "eot": 20})),
+}
+
+
+def autoattack(ball: Linf | L2, *, version: Literal["standard", "plus", "rand"] = "standard") -> Cascade:
+    """AutoAttack: APGD-CE, targeted APGD-DLR and FAB-T towards 9 classes, and Square with 5,000 queries, each on what survived the last.
+
+    Every stage has the authors' settings: 100 steps, one restart, Square's schedule not rescaled. An image counts as robust when
+    no stage moves it out of its class inside the ball. It stands for a deterministic, differentiable classifier; `rand` averages
+    20 passes for random ones. Other attacks in a row, or with other budgets, are not AutoAttack.
+
+    Args:
+        version: standard; plus: also untargeted APGD-DLR and FAB, with 5 restarts; rand: APGD-CE and APGD-DLR, averaging 20 gradients.
+    """
+    return VERSIONS[version]
+
+
+def cost(version: str) -> Cost:
+    """What an image costs that survives every stage."""
+    from advrun import registry
+
+    costs = []
+    for stage in VERSIONS[version]:
+        plugin = registry.get("attacks", stage.attack)
+        costs.append(plugin.cost({name: setting.default for name, setting in plugin.settings.items()} | dict(stage.settings)))
+    return Cost(gradients=sum(each.gradients for each in costs), queries=sum(each.queries for each in costs))
