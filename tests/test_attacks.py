@@ -27,7 +27,7 @@ def geometry(name: str, norm: str):
 
 def bound(name: str, norm: str) -> Attack:
     plugin = registry.get("attacks", name)
-    brief = {"queries": 400} if "queries" in plugin.settings else {}
+    brief = {"queries": 3000 if name == "zoo" else 400} if "queries" in plugin.settings else {}
     return Attack(plugin, geometry(name, norm), settings_of(plugin, brief))
 
 

@@ -1,0 +1,86 @@
+"""One pixel attack (Su, Vargas and Sakurai, 2019, doi:10.1109/TEVC.2019.2890858, arXiv:1710.08864, section III.B)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from advrun.classifier import Scores
+from advrun.engine import Rng, ops, repeat, repeat_undecided, select
+from advrun.losses import cross_entropy
+from advrun.types import Count, Labels, Positive, Targets, Tensor
+
+
+class State(NamedTuple):
+    """For each image: itself, its label, the population (n, p, pixels, 2 + channels), its losses (n, p), the best image and its lead."""
+
+    x: Tensor
+    y: Tensor
+    population: Tensor
+    loss: Tensor
+    x_best: Tensor
+    best_loss: Tensor
+    lead: Tensor
+
+
+def one_pixel(
+    model: Scores,
+    x: Tensor,
+    y: Labels | Targets,
+    rng: Rng,
+    *,
+    queries: Count = 40_000,
+    pixels: Count = 1,
+    population: Count = 400,
+    scale: Positive = 0.5,
+) -> Tensor:
+    """One pixel: differential evolution over the place and the colour of a pixel, to make p(y) small.
+
+    A child is a + F (b - c) of three random parents, without crossover, and replaces the parent of its own number if it does better.
+    An image is done at the end of the generation in which it succeeded; it comes back with its best candidate.
+
+    Args:
+        queries: at most this many for each image; generations = queries / population, the first one drawn at random.
+        pixels: how many may change.
+        population: candidates of each generation.
+        scale: F.
+    """
+    _, height, width, channels = x.shape
+    members = min(population, queries)
+
+    def painted(x: Tensor, candidate: Tensor) -> Tensor:
+        """x with the pixels of the candidates (m, pixels, 2 + channels) set."""
+        m = x.shape[0]
+        limits = ops.convert_to_tensor([height - 1.0, width - 1.0])
+        place = ops.cast(ops.clip(ops.floor(candidate[..., :2] * (limits + 1)), 0.0, limits), "int32")
+        image = ops.broadcast_to(ops.arange(m)[:, None, None], (m, pixels, 1))
+        where = ops.reshape(ops.concatenate([image, place], axis=-1), (m * pixels, 3))
+        return ops.scatter_update(x, where, ops.reshape(ops.clip(candidate[..., 2:], 0.0, 1.0), (m * pixels, channels)))
+
+    def generation(i: Tensor, rows: Tensor, now: State) -> State:
+        view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.fold(i), now.x.shape[0]
+        parents = [ops.take_along_axis(now.population, draw.integers((m, members), 0, members)[:, :, None, None], axis=1) for _ in range(3)]
+        bred = ops.clip(parents[0] + scale * (parents[1] - parents[2]), 0.0, 1.0)
+        first = ops.concatenate(
+            [draw.uniform((m, members, pixels, 2)), ops.clip(0.5 + draw.normal((m, members, pixels, channels)) / 2, 0.0, 1.0)], axis=-1
+        )
+        children = ops.where(i > 0, bred, first)
+
+        def try_one(j: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            losses, x_best, best_loss, best_lead = state
+            trial = painted(now.x, ops.take(children, j, axis=1))
+            logits = view.logits(trial, asked=undecided)
+            loss, lead = view.value(cross_entropy, logits, now.y), view.lead(logits, now.y)
+            better = ops.logical_and(undecided, ops.logical_or(loss > best_loss, lead > 0))
+            better = ops.logical_and(better, ops.logical_or(best_lead <= 0, lead > best_lead))
+            losses = ops.where(ops.equal(ops.arange(members), j)[None], loss[:, None], losses)
+            return losses, select(better, trial, x_best), select(better, loss, best_loss), select(better, lead, best_lead)
+
+        losses, x_best, best_loss, lead = repeat(try_one, members, (now.loss, now.x_best, now.best_loss, now.lead))
+        kept = ops.logical_or(losses >= now.loss, ops.equal(i, 0))
+        population = ops.where(kept[:, :, None, None], children, now.population)
+        return State(now.x, now.y, population, ops.where(kept, losses, now.loss), x_best, best_loss, lead)
+
+    n = x.shape[0]
+    nothing = ops.full((n,), -float("inf"), dtype="float32")
+    start = State(x, y, ops.zeros((n, members, pixels, 2 + channels)), ops.zeros((n, members)), x, nothing, nothing)
+    return repeat_undecided(generation, queries // members, start, decided=lambda now: now.lead > 0).x_best
