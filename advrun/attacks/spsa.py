@@ -24,7 +24,7 @@ def spsa(
     delta: Positive = 0.01,
     step_size: Positive = 0.01,
 ) -> Tensor:
-    """SPSA (algorithm 1): Adam on the margin, with the gradient (f(x + delta v) - f(x - delta v)) / (2 delta) * v averaged over random signs v.
+    """SPSA (algorithm 1): Adam on the margin; gradient (f(x + delta v) - f(x - delta v)) / (2 delta) * v averaged over random signs v.
 
     Every iterate is projected onto the ball; the attack stops at the first success. The paper's strongest runs take 8,192 samples.
 

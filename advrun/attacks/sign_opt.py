@@ -1,0 +1,113 @@
+"""Sign-OPT (Cheng, Singh, Chen, Chen, Liu and Hsieh, 2020, ICLR, arXiv:1909.10773, algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from advrun.attacks._decision import Ask, begin, bits
+from advrun.classifier import Decisions
+from advrun.engine import Rng, ops, repeat, repeat_undecided, select
+from advrun.geometry import L2, l2_norm, per_image
+from advrun.types import Count, Labels, Positive, Targets, Tensor
+
+BISECTION = bits(1e-5)
+TRIES = 6
+
+
+class State(NamedTuple):
+    """For each image: itself, its label, the unit direction theta, g(theta), the step alpha, whether there is a start, and queries left."""
+
+    x: Tensor
+    y: Tensor
+    theta: Tensor
+    g: Tensor
+    alpha: Tensor
+    found: Tensor
+    left: Tensor
+
+    def image(self, theta: Tensor, length: Tensor) -> Tensor:
+        return ops.clip(self.x + per_image(length, self.x) * theta, 0.0, 1.0)
+
+
+def sign_opt(
+    model: Decisions,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L2,
+    rng: Rng,
+    starts: Tensor,
+    *,
+    queries: Count = 5000,
+    samples: Count = 100,
+    step_size: Positive = 0.2,
+    radius: Positive = 0.001,
+) -> Tensor:
+    """Sign-OPT: descend g(theta), the distance to the boundary in direction theta, along sum_q sign(g(theta + eps u_q) - g(theta)) u_q.
+
+    Each sign is one query: is x + g(theta) (theta + eps u) / |theta + eps u| still adversarial? Along the mean direction the step
+    doubles while g falls, and else shrinks to a quarter; a step is first asked whether it lowers g at all, then g is found by bisection.
+
+    Args:
+        queries: at most this many for each image.
+        samples: Q, of each gradient.
+        step_size: eta, of the unit vector theta, at first.
+        radius: eps, for unit vectors u.
+    """
+
+    def step(i: Tensor, rows: Tensor, now: State) -> State:
+        ask, draw = Ask(model.part(rows), now.y), rng.fold(i)
+
+        def add(q: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            total, left = state
+            u = unit(draw.fold(q).normal(now.x.shape))
+            success, asked, left = ask(now.image(unit(now.theta + radius * u), now.g), now.found, left)
+            sign = ops.where(asked, ops.where(success, -1.0, 1.0), 0.0)  # still adversarial: the boundary is nearer
+            return total + per_image(sign, u) * u, left
+
+        gradient, left = repeat(add, samples, (ops.zeros_like(now.x), now.left))
+        gradient = unit(gradient)
+
+        def search(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            theta, g, alpha, improved, done, left = state
+            trial = unit(now.theta - per_image(alpha, now.theta) * gradient)
+            lower, _asked, left = ask(now.image(trial, 0.999 * g), ops.logical_and(now.found, ops.logical_not(done)), left)
+            # Doubled until g falls no more; else cut down until it falls.
+            done = ops.logical_or(done, ops.where(improved, ops.logical_not(lower), ops.logical_and(lower, alpha < now.alpha)))
+            following = ops.where(lower, 2 * alpha, ops.where(improved, alpha / 2, alpha / 4))
+            moved = select(lower, trial, theta), select(lower, 0.999 * g, g), select(done, alpha, following)
+            return *moved, ops.logical_or(improved, lower), done, left
+
+        never = ops.zeros_like(now.found)
+        theta, g, alpha, improved, _, left = repeat(search, TRIES, (now.theta, now.g, now.alpha, never, never, left))
+        g, left = nearer(ask, now._replace(theta=theta, left=left), g, improved)
+        return now._replace(theta=theta, g=g, alpha=ops.clip(alpha, 1e-3, 1.0), left=left)
+
+    first = begin(model, x, y, starts, rng.fold(-1), queries)
+    change = first.x_adv - x
+    length = l2_norm(change)
+    start = State(x, y, unit(change), length, ops.full(x.shape[:1], step_size, dtype="float32"), first.found, first.left)
+    g, left = nearer(Ask(model, y), start, length, first.found)
+    start = start._replace(g=g, left=left)
+    end = repeat_undecided(
+        step, queries // samples + 1, start, decided=lambda now: ops.logical_not(ops.logical_and(now.found, now.left > 0))
+    )
+    return select(end.found, end.image(end.theta, end.g), x)
+
+
+def nearer(ask: Ask, now: State, g: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """g(theta) by bisection below a g that is adversarial, and the queries left."""
+
+    def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        low, high, left = state
+        middle = (low + high) / 2
+        success, asked, left = ask(now.image(now.theta, middle), which, left)
+        failed = ops.logical_and(asked, ops.logical_not(success))
+        return select(failed, middle, low), select(success, middle, high), left
+
+    _, high, left = repeat(halve, BISECTION, (ops.zeros_like(g), g, now.left))
+    return high, left
+
+
+def unit(images: Tensor) -> Tensor:
+    """Of L2 length 1."""
+    return L2(1.0).steepest(images)
