@@ -76,7 +76,9 @@ class Scores(Decisions, Protocol):
 class Gradients(Scores, Protocol):
     """White-box view: an attack whose `model` is annotated so may ask for everything."""
 
-    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def value_and_gradient(
+        self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss (n,), logits (n, classes), and the gradient of the loss with respect to x. Counts as one gradient.
 
         `through` makes the images that the model is shown out of x, which may then be anything that the gradient is wanted for.
@@ -143,12 +145,14 @@ class Classifier:
         self._count("queries", x, asked)
         return self.forward(x)
 
-    def value_and_gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def value_and_gradient(
+        self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         def values(x: Tensor) -> tuple[Tensor, Tensor]:
             logits = self.forward(through(x) if through else x)
             return self.value(loss, logits, y), logits
 
-        self._count("gradients", y)
+        self._count("gradients", y, asked)
         return engine.value_and_gradient(values, x)
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> Tensor:
@@ -203,11 +207,11 @@ class Classifier:
         run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
         return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
 
-    def compiled(self, key: Any, build: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-        """The compiled form of `build()`, made once for each key."""
+    def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
+        """The compiled form of `build()`, made once for each key; see `engine.compiled`."""
         key = (key, self.sign)
         if key not in self._runs:
-            self._runs[key] = engine.compiled(build())
+            self._runs[key] = engine.compiled(build(), xla=xla)
         return self._runs[key]
 
 

@@ -279,7 +279,7 @@ class _Batches:
 
             return run
 
-        return self.view.compiled(self.attack.key, build)
+        return self.view.compiled(self.attack.key, build, xla=not self.attack.plugin.in_python)
 
     @cached_property
     def fitted(self) -> Any:

@@ -190,9 +190,19 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor) -> t
     return outputs, tf.map_fn(backward, rows, fn_output_signature=tf.float32, parallel_iterations=1)
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile to one graph: by XLA if `start` said so, by default on a GPU only; on a CPU the graph executor is faster."""
-    return tf.function(function, autograph=False, jit_compile=_use_xla())
+def compiled(function: Callable[..., Any], *, xla: bool = True) -> Callable[..., Any]:
+    """Compile to one graph: by XLA if `start` said so, by default on a GPU only; on a CPU the graph executor is faster.
+
+    `xla=False` is for functions that use `in_python`, which XLA cannot compile.
+    """
+    return tf.function(function, autograph=False, jit_compile=xla and _use_xla())
+
+
+def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: Tensor) -> Tensor:
+    """`function` of the inputs as NumPy arrays, called when the compiled code runs; its result has the shape and dtype of `like`."""
+    result = tf.numpy_function(function, inputs, like.dtype)
+    result.set_shape(like.shape)
+    return result
 
 
 _xla = "auto"

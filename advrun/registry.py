@@ -98,6 +98,11 @@ class Plugin:
         return bool(self.returns == Cascade)
 
     @property
+    def in_python(self) -> bool:
+        """True for attacks that call Python between the steps of their graph: their file says `IN_PYTHON = True`."""
+        return bool(getattr(self.module, "IN_PYTHON", False))
+
+    @property
     def fit(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None

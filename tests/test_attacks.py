@@ -199,6 +199,8 @@ def test_documentation(attack):
 HEURISTICS: dict[str, float] = {
     "jsma": 2.5,  # changes values whose gradients have opposite signs for the two classes only, and in pairs
     "newtonfool": 1.05,  # goes down the probability of the true class, not towards the nearest boundary
+    "ead": 1.4,  # minimises the elastic net, at the paper's beta far from L1 alone
+    "lbfgs": 1.05,  # goes to the likeliest class, not to the nearest
     "tifgsm": 3.0,  # blurs the gradient, here of weights that are noise
 }
 """Attacks whose paper does not promise the nearest boundary, and the ratio that they reach with two classes: one boundary."""

@@ -1,0 +1,117 @@
+"""Carlini and Wagner's L0 attack (2017, IEEE S&P, arXiv:1608.04644, section VI.B)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.classifier import Gradients
+from advrun.engine import ops, repeat_undecided, select
+from advrun.geometry import L0, per_image
+from advrun.losses import margin
+from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
+
+PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 100_000, "patience": 1000, "initial_c": 1e-3, "largest_c": 2e6}}
+
+
+class State(NamedTuple):
+    """For each image: itself, its label, w, Adam's moments, steps since c or the mask changed, c, the values that may change,
+    the share of them to freeze next, whether it is done, and the best."""
+
+    x: Tensor
+    y: Tensor
+    w: Tensor
+    first: Tensor
+    second: Tensor
+    age: Tensor
+    c: Tensor
+    allowed: Tensor
+    share: Tensor
+    done: Tensor
+    best: Best
+
+
+def cw_l0(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L0,
+    *,
+    steps: Count = 1000,
+    patience: Count = 40,
+    step_size: Positive = 0.05,
+    initial_c: Positive = 0.1,
+    largest_c: Positive = 100.0,
+    removal: Fraction = 0.3,
+    confidence: NonNegative = 0.0,
+) -> Tensor:
+    """Carlini and Wagner's L0 attack: run their L2 attack, freeze the values i with the smallest g_i d_i, and again on what is left.
+
+    g is the gradient of f at the adversarial image, d its change. A success freezes a share of the values that may still change, one at
+    least; when `patience` steps bring no success, c doubles. At the largest c the paper stops; here the best success is taken up again,
+    and half the share is frozen, until a single value was too many. Every image goes at its own pace. What is never fooled stays clean.
+
+    Args:
+        steps: gradient steps in all.
+        patience: steps that each c gets.
+        step_size: Adam's learning rate, in units of w.
+        initial_c: first c.
+        largest_c: where the search over c ends.
+        removal: the share of the values that is frozen after a success, at first.
+        confidence: kappa, by how much the wrong class must lead, in logits.
+    """
+
+    def step(_: Tensor, rows: Tensor, now: State) -> State:
+        tanh, allowed = ops.tanh(now.w), now.allowed
+        x_adv = ops.where(allowed > 0, (tanh + 1) / 2, now.x)
+        lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y)
+        going = ops.logical_not(now.done)
+        success = ops.logical_and(going, lead > confidence)
+        best = now.best.closer(x_adv, success, norm.distance(x_adv, now.x))
+
+        tired = ops.logical_and(going, ops.logical_and(~success, now.age >= patience))
+        spent = ops.logical_and(tired, 2 * now.c > largest_c)
+        c = ops.where(spent, initial_c, ops.where(tired, 2 * now.c, now.c))
+        gain = ops.abs(gradient * (x_adv - now.x))
+        allowed = select(success, without_smallest(gain, allowed, now.share), allowed)
+        single = now.share * best.distance <= 1
+        share = ops.where(spent, now.share / 2, now.share)
+        fresh = ops.logical_or(success, tired)
+        kept = per_image(1 - ops.cast(fresh, "float32"), x)
+        age = ops.where(fresh, 0.0, now.age) + 1
+
+        push = ops.where(lead < confidence, c, 0.0)
+        slope = allowed * (2 * (x_adv - now.x) - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
+        first, second = 0.9 * kept * now.first + 0.1 * slope, 0.999 * kept * now.second + 0.001 * ops.square(slope)
+        rate = per_image(step_size * ops.sqrt(1 - 0.999**age) / (1 - 0.9**age), x)
+        w = now.w - rate * first / (ops.sqrt(second) + 1e-8)
+        w = select(spent, start_of(best.x), w)
+        allowed = select(spent, ops.cast(ops.not_equal(best.x, now.x), "float32"), allowed)
+        done = ops.logical_or(now.done, ops.logical_and(spent, ops.logical_or(single, best.distance == math.inf)))
+        return State(now.x, now.y, w, first, second, age, c, allowed, share, done, best)
+
+    n, zeros = ops.ones(x.shape[:1]), ops.zeros_like(x)
+    start = State(x, y, start_of(x), zeros, zeros, 0 * n, initial_c * n, ops.ones_like(x), removal * n, n < 0, Best.nothing(x))
+    return repeat_undecided(step, steps, start, decided=lambda now: now.done).best.x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step."""
+    return Cost(gradients=steps)
+
+
+def without_smallest(gain: Tensor, allowed: Tensor, share: Tensor) -> Tensor:
+    """The mask without the values of the smallest gain: all without any, and of the k others this share (n,), one at least."""
+    size = math.prod(gain.shape[1:])
+    flat = ops.reshape(allowed * gain, (-1, size))
+    useful = ops.sum(ops.cast(flat > 0, "float32"), axis=1)
+    keep = ops.cast(ops.maximum(useful - ops.maximum(ops.floor(share * useful), 1.0), 1.0), "int32")
+    falling = ops.flip(ops.sort(flat, axis=1), axis=1)
+    least = ops.take_along_axis(falling, (keep - 1)[:, None], axis=1)
+    return ops.reshape(ops.cast(ops.logical_and(flat >= least, flat > 0), "float32"), gain.shape)
+
+
+def start_of(x: Tensor) -> Tensor:
+    """w of the images x."""
+    return ops.arctanh((2 * x - 1) * 0.999999)

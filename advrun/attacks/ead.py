@@ -1,0 +1,96 @@
+"""Elastic-net attack, EAD (Chen, Sharma, Zhang, Yi and Hsieh, 2018, AAAI, arXiv:1709.04114, algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.attacks.cw import NO_UPPER, Search
+from advrun.classifier import Gradients
+from advrun.engine import ops, repeat
+from advrun.geometry import L1, l2_norm, per_image
+from advrun.losses import margin
+from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
+
+PRESETS = {"fast": {"search_steps": 9, "steps": 100}, "paper": {"search_steps": 9, "steps": 1000}}
+
+
+class Descent(NamedTuple):
+    """x^(k), the slack variable y^(k), successes (n,), and the closest success by the decision rule."""
+
+    x_adv: Tensor
+    slack: Tensor
+    success: Tensor
+    best: Best
+
+
+def ead(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L1,
+    *,
+    search_steps: Count = 9,
+    steps: Count = 100,
+    step_size: Positive = 0.01,
+    beta: NonNegative = 1e-3,
+    initial_c: Positive = 1e-3,
+    confidence: NonNegative = 0.0,
+    rule: Literal["l1", "en"] = "l1",
+) -> Tensor:
+    """EAD: minimise c f(x') + beta |x' - x|_1 + |x' - x|_2^2 by FISTA: x^(k+1) = S_beta(y^(k) - alpha_k grad g(y^(k))).
+
+    S_beta shrinks every change by beta, to zero where it is smaller, and clips to the box (equation 5); y^(k+1) = x^(k+1) + k / (k + 3)
+    (x^(k+1) - x^(k)); alpha_k falls as sqrt(1 - k / K). f is Carlini and Wagner's, c is searched for each image as there. What is never
+    fooled comes back clean.
+
+    Args:
+        search_steps: binary search steps over c.
+        steps: K, iterations of each search step.
+        step_size: alpha_0.
+        beta: weight of the L1 norm.
+        initial_c: first c of the search.
+        confidence: kappa, by how much the wrong class must lead, in logits.
+        rule: which success is kept: the smallest in L1, or in the elastic net beta |.|_1 + |.|_2^2.
+    """
+
+    def size(x_adv: Tensor) -> Tensor:
+        length = norm.distance(x_adv, x)
+        return length if rule == "l1" else beta * length + l2_norm(x_adv - x) ** 2
+
+    def minimise(c: Tensor, best: Best) -> Descent:
+        def descend(k: Tensor, now: Descent) -> Descent:
+            lead, _, gradient = model.value_and_gradient(margin, now.slack, y)
+            push = ops.where(lead < confidence, c, 0.0)
+            slope = 2 * (now.slack - x) - per_image(push, x) * gradient
+            k = ops.cast(k, "float32")
+            x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, x, beta)
+            # One gradient a step: the success of y^(k) is known, that of x^(k) is not.
+            success = lead > confidence
+            best = now.best.closer(now.slack, success, size(now.slack))
+            ahead = ops.clip(x_adv + k / (k + 3) * (x_adv - now.x_adv), 0.0, 1.0)
+            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best)
+
+        end = repeat(descend, steps, Descent(x, x, ops.zeros((x.shape[0],), dtype="bool"), best))
+        success = model.lead(model.logits(end.x_adv), y) > confidence
+        return end._replace(success=ops.logical_or(end.success, success), best=end.best.closer(end.x_adv, success, size(end.x_adv)))
+
+    def search_step(_: Tensor, state: tuple[Search, Best]) -> tuple[Search, Best]:
+        search, best = state
+        end = minimise(search.c, best)
+        return search.narrow(end.success), end.best
+
+    c = ops.full((x.shape[0],), initial_c, dtype="float32")
+    search = Search(c, ops.zeros_like(c), ops.full_like(c, NO_UPPER))
+    return repeat(search_step, search_steps, (search, Best.nothing(x)))[1].x
+
+
+def cost(search_steps: int, steps: int) -> Cost:
+    """One gradient a step, and a last look at each search step's end."""
+    return Cost(gradients=search_steps * steps, queries=search_steps)
+
+
+def shrunk(z: Tensor, x: Tensor, beta: float) -> Tensor:
+    """S_beta (equation 5)."""
+    change = z - x
+    return ops.clip(x + ops.sign(change) * ops.maximum(ops.abs(change) - beta, 0.0), 0.0, 1.0)
