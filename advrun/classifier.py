@@ -38,6 +38,8 @@ class Blind(Protocol):
     """View of attacks that never ask the attacked model anything."""
 
     classes: int
+    image_shape: tuple[int, ...]
+    targeted: bool
 
 
 class Decisions(Protocol):
@@ -49,7 +51,11 @@ class Decisions(Protocol):
     """
 
     classes: int
+    image_shape: tuple[int, ...]
     targeted: bool
+
+    def labels(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
+        """The class that the model gives each image, (n,) int32. One query."""
 
     def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
         """Whether each image is classified as the attack wants, (n,) bool: not as y, or, targeted, as y. One query."""
@@ -167,6 +173,9 @@ class Classifier:
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)
+
+    def labels(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
+        return ops.cast(ops.argmax(self.logits(x, asked), axis=-1), "int32")
 
     def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
         return self.lead(self.logits(x, asked), y) > 0

@@ -68,12 +68,12 @@ class Attack:
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
         return self.plugin.function(model, x, y, **handed, **self.settings)
 
-    def fit(self, model: Any, x: np.ndarray, y: np.ndarray, seed: int) -> Any:
-        """What the attack learns from training images before it sees a batch; None for most."""
+    def fit(self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None) -> Any:
+        """What the attack learns from training images before it sees a batch; None for most. targets: the classes to be reached."""
         if self.plugin.fit is None:
             return None
         wanted = registry.parameters(self.plugin.fit)
-        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), **self.settings}
+        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), "targets": targets, **self.settings}
         return self.plugin.fit(model, x, y, **{name: value for name, value in offered.items() if name in wanted})
 
     def stages(self) -> tuple[Attack, ...]:
@@ -247,7 +247,8 @@ class _Work:
         crafted = replace(_clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
         labels = y if goal is None else goal
         starts = _starts(self.pool, y, goal, rows, self.seed) if "starts" in attack.plugin.arguments else None
-        runner = _Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targeted=goal is not None)
+        targets = None if goal is None else np.unique(goal[rows])
+        runner = _Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
         done, seconds = 0, 0.0
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
@@ -267,9 +268,9 @@ class _Work:
 class _Batches:
     """Runs the compiled attack on one batch after the other, all of one shape."""
 
-    def __init__(self, work: _Work, attack: Attack, batch_size: int, *, targeted: bool) -> None:
-        self.work, self.attack, self.batch_size = work, attack, batch_size
-        self.view = work.classifier.toward() if targeted else work.classifier
+    def __init__(self, work: _Work, attack: Attack, batch_size: int, targets: np.ndarray | None) -> None:
+        self.work, self.attack, self.batch_size, self.targets = work, attack, batch_size, targets
+        self.view = work.classifier if targets is None else work.classifier.toward()
 
     @cached_property
     def run(self) -> Any:
@@ -283,8 +284,13 @@ class _Batches:
 
     @cached_property
     def fitted(self) -> Any:
+        if self.attack.plugin.fit is None:
+            return None
         self.view.counter.start()
-        return self.attack.fit(self.view, unit(self.work.pool[0]), self.work.pool[1], self.work.seed)
+        fitted = self.attack.fit(self.view, unit(self.work.pool[0]), self.work.pool[1], self.work.seed, self.targets)
+        asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
+        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
+        return fitted
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""

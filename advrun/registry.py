@@ -130,7 +130,7 @@ class Plugin:
         """What the attack may ask of the model: `gradients`, `scores`, `decisions`, or nothing: `blind`."""
         if self.is_cascade:
             return "gradients"
-        view = self.arguments.get("model")
+        view = typing.get_type_hints(self.fit)["model"] if self.fit else self.arguments.get("model")
         return getattr(view, "__name__", str(view)).lower()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advrun.engine import ops, repeat, select
-from advrun.geometry import L1, L2, Ball
+from advrun.geometry import L0, L1, L2, Ball
 from advrun.types import Tensor
 
 ENDLESS = 1e30
@@ -15,7 +15,7 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
     Where the box has no such point, d leads to its corner with the largest <w, d>.
 
     Args:
-        norm: Linf, L2 or L1.
+        norm: Linf, L2, L1 or L0.
         x, w: (n, h, w, c).
         gap: (n,), of any sign.
     """
@@ -26,7 +26,7 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
     a, gap = a / largest[:, None], ops.abs(gap) / largest
     x = ops.reshape(x, flat.shape)
     room = select(flat > 0, 1 - x, x)
-    size = (_greedy if isinstance(norm, L1) else _water_level)(norm, a, room, gap)
+    size = (_greedy if isinstance(norm, (L1, L0)) else _water_level)(norm, a, room, gap)
     return ops.reshape(ops.sign(flat) * size, w.shape)
 
 
@@ -50,8 +50,10 @@ def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     return ops.minimum(level[:, None] * pace, room)
 
 
-def _greedy(_: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """The whole room of the values with the largest |w|, and a part of the next: what L1 asks for."""
+def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """The whole room of the best values, and a part of the next: of those with the largest |w| for L1, the largest |w| * room for L0."""
+    if isinstance(norm, L0):
+        return room * _greedy(L1(), a * room, ops.ones_like(room), gap)
     order = ops.argsort(-a, axis=1)
     filled = ops.cumsum(ops.take_along_axis(a * room, order, axis=1), axis=1)
     last = ops.minimum(ops.sum(ops.cast(filled < gap[:, None], "int32"), axis=1), a.shape[1] - 1)

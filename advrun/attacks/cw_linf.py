@@ -19,7 +19,7 @@ CLOSE = 0.01
 
 
 class State(NamedTuple):
-    """For each image: itself, its label, the iterate and Adam's moments, steps since c or tau changed, c, tau, the largest failed tau, the best."""
+    """For each image: itself, label, iterate, Adam's moments, steps since c or tau changed, c, tau, its largest failure, the best."""
 
     x: Tensor
     y: Tensor

@@ -6,6 +6,7 @@ from typing import Any
 
 from advrun.classifier import Classifier
 from advrun.engine import Rng, ops
+from advrun.errors import ConfigError
 from advrun.types import Tensor
 
 
@@ -15,6 +16,8 @@ def attacked(attack: Any, learner: Classifier, undefended: Classifier, x: Tensor
     A share `replay` is crafted on the undefended classifier, the rest on the learner as it is now: ensemble adversarial
     training (Tramèr et al., 2018, arXiv:1705.07204, section 4) with one static model.
     """
+    if attack.plugin.is_cascade or attack.plugin.fit:
+        raise ConfigError(f"attack {attack.plugin.name!r} cannot run inside adversarial training: it is more than one function of a batch")
     count = round(replay * x.shape[0])
     sources = ((undefended, slice(None, count)), (learner, slice(count, None)))
     parts = [attack(model, x[rows], y[rows], rng.fold(i)) for i, (model, rows) in enumerate(sources) if len(range(x.shape[0])[rows])]

@@ -1,0 +1,92 @@
+"""Networks that stand in for the attacked one: read from files, or trained here."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from advrun import engine
+from advrun.classifier import Classifier
+from advrun.engine import Rng, keras
+from advrun.errors import ConfigError
+from advrun.geometry import Ball
+from advrun.train import classification
+from advrun.types import Tensor
+
+BATCH = 64
+
+
+@cache
+def network(owner: str, image_shape: tuple[int, ...], classes: int) -> Classifier:
+    """The one surrogate of an attack for images and classes of this kind: compiled code refers to its variables. `train` fills them."""
+    from advrun import registry
+
+    blocks = max(min(3, int(np.log2(min(image_shape[:2])))), 1)
+    return Classifier(registry.load("models", "cnn")(image_shape, classes, width=16, blocks=blocks, dropout=0.0), name=owner)
+
+
+@cache
+def from_files(paths: tuple[str, ...], image_shape: tuple[int, ...], classes: int) -> Classifier:
+    """The mean of the logits of one or several model files (Liu et al., 2017, arXiv:1611.02770). Raises ConfigError, ModelError."""
+    members = [Classifier.from_file(path) for path in paths]
+    for path, member in zip(paths, members, strict=True):
+        if member.image_shape != image_shape or member.classes != classes:
+            raise ConfigError(
+                f"transfer: {path} maps images {member.image_shape} to {member.classes} classes; "
+                f"the attacked model {image_shape} to {classes}"
+            )
+    if len(members) == 1:
+        return members[0]
+    inputs = keras.Input(image_shape)
+    return Classifier(keras.Model(inputs, keras.layers.Average()([member.model(inputs) for member in members]), name="ensemble"))
+
+
+class Student:
+    """Trains a surrogate, from weights that only the seed decides."""
+
+    def __init__(self, surrogate: Classifier, seed: np.ndarray) -> None:
+        self.model, self.seed, self.epoch = surrogate.model, [int(number) & 0xFFFFFFFF for number in seed], 0
+        rng = np.random.default_rng(self.seed)
+        for weight in self.model.trainable_variables:
+            if len(weight.shape) > 1:
+                limit = np.sqrt(6 / (np.prod(weight.shape[:-1]) + weight.shape[-1]))  # Glorot's
+                weight.assign(rng.uniform(-limit, limit, weight.shape))
+            else:
+                weight.assign(np.ones(weight.shape) if weight.name == "gamma" else np.zeros(weight.shape))
+        for weight in self.model.non_trainable_variables:
+            if weight.name.startswith("moving"):
+                weight.assign(np.ones(weight.shape) if "variance" in weight.name else np.zeros(weight.shape))
+        self.step = engine.TrainStep(self.model, classification(self.model), engine.adam(1e-3))
+
+    def learn(self, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
+        """Pass over the images `epochs` times; of fewer than a batch, some are seen twice."""
+        size = min(BATCH, len(x))
+        for _ in range(epochs):
+            self.epoch += 1
+            order = np.random.default_rng([*self.seed, self.epoch]).permutation(len(x))
+            for i in range(0, len(x) - size + 1, size):
+                rows = order[i : i + size]
+                self.step.train(x[rows], y[rows].astype(np.int32), Rng.from_seed(*self.seed, self.epoch, i).key)
+
+
+def craft_on(surrogate: Classifier, name: str, *, targeted: bool, x: Tensor, y: Tensor, ball: Ball, rng: Rng) -> Tensor:
+    """Adversarial images of the attack `name`, at its default settings, against the surrogate."""
+    return chosen(name)(surrogate.toward() if targeted else surrogate, x, y, rng, ball=ball)
+
+
+def chosen(name: str) -> Any:
+    """The attack that crafts on surrogates. Raises ConfigError."""
+    from advrun import registry
+    from advrun.craft import Attack
+    from advrun.entries import settings_of
+
+    plugin = registry.get("attacks", name)
+    if not plugin.needs_eps or plugin.access != "gradients" or plugin.is_cascade or plugin.fit:
+        raise ConfigError(f"attack {name!r} cannot craft on a surrogate; take a white-box attack inside a ball, such as mifgsm or pgd")
+
+    def run(model: Classifier, x: Tensor, y: Tensor, rng: Rng, ball: Ball) -> Tensor:
+        return Attack(plugin, ball, settings_of(plugin, {}))(model, x, y, rng)
+
+    return run

@@ -1,0 +1,141 @@
+"""Brendel and Bethge's attack (Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge, 2019, NeurIPS, arXiv:1907.01003, section 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.attacks._decision import NOISES, Ask, begin, bits, to_boundary
+from advrun.attacks._hyperplane import ENDLESS, inner, to_hyperplane
+from advrun.classifier import Gradients
+from advrun.engine import Rng, ops, repeat, select
+from advrun.geometry import L0, L1, L2, Ball, Linf, axes, l2_norm, per_image
+from advrun.losses import margin
+from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
+
+LOOKS = bits(1e-3)
+SCHEDULES = {"Linf": (0.05, 5), "L2": (1.0, 10), "L1": (1.0, 10), "L0": (1.0, 10)}
+"""r at first, as a share of the distance, and how often it is halved: Linf needs smaller steps, for there all values move at once."""
+LEVELS, ROOT = 10, 6
+"""Bisection steps over how strongly the norm pulls, and steps towards the root lambda in each."""
+
+
+class State(NamedTuple):
+    """The iterate and the closest success."""
+
+    x_adv: Tensor
+    best: Best
+
+
+def brendel_bethge(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    norm: L2 | Linf | L1 | L0,
+    rng: Rng,
+    starts: Tensor,
+    *,
+    steps: Count = 200,
+    radius: Positive | None = None,
+) -> Tensor:
+    """Follow the boundary inwards from an adversarial image: min_d |x_k + d - x|_p with <b, d> = c, |d|_2 <= r, x_k + d in the box.
+
+    b is the gradient of the margin at x_k, and c brings it to zero. The minimum is found through its dual: x_k + d - x is the proximal
+    map of the norm at x_k - x + lambda b, cut to the box; lambda, for <b, d> = c, by Newton's method, and the weight of the norm, for
+    |d|_2 = r, by bisection. r begins at `radius` times the distance and is halved several times on the way.
+    The walk begins on the boundary between x and an image of another class. What is never adversarial comes back clean.
+
+    Args:
+        steps: iterations.
+        radius: r at first, as a share of the distance; null for what suits the norm.
+    """
+
+    usual, halvings = SCHEDULES[norm.name]
+
+    def step(k: Tensor, state: State) -> State:
+        lead, _, b = model.value_and_gradient(margin, state.x_adv, y)
+        best = state.best.closer(state.x_adv, lead > 0, norm.distance(state.x_adv, x))
+        r = first * 0.5 ** (halvings * ops.cast(k, "float32") / steps)
+        # A touch beyond the boundary, or half of the iterates would miss it.
+        c = (-lead + 0.01 * ops.abs(lead)) / ops.maximum(l2_norm(b), 1e-12) + 1e-4 * r
+        z = smallest(norm, state.x_adv - x, L2(1.0).steepest(b), ops.clip(c, -r, r), r, x)
+        return State(ops.clip(x + z, 0.0, 1.0), best)
+
+    walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
+    walk = to_boundary(Ask(model, y), norm if norm.order == float("inf") else L2(), walk, walk.found, LOOKS)
+    best = Best.nothing(x).closer(walk.x_adv, walk.found, norm.distance(walk.x_adv, x))
+    first = (usual if radius is None else radius) * l2_norm(walk.x_adv - x)
+    end = repeat(step, steps, State(walk.x_adv, best))
+    closest = end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x))
+    return closest.x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step; before that the way to the boundary, and a last look."""
+    return Cost(gradients=steps, queries=2 + NOISES + LOOKS)
+
+
+def smallest(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:
+    """The change z from x, x + z in the box, that is smallest in the norm with <b, z - u> = c and |z - u|_2 <= r.
+
+    Where the smallest change without the last constraint fulfils it, that is the answer, and it is known exactly. b has length 1, and
+    |c| <= r: without a pull of the norm (level 0) the constraint on r holds, but for the box.
+    """
+    largest = ops.max(ops.abs(u), axis=axes(u))
+
+    def solve(level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """z and lambda at a level: 0, no pull, to 1, all the way to x."""
+
+        def closer(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            """Newton's step where it stays between what is known to be too little and too much, else bisection, or farther out."""
+            little, much, multiplier = state
+            v = u + per_image(multiplier, b) * b
+            z = ops.clip(proximal(norm, v, level, largest), -x, 1 - x)
+            free = ops.cast(ops.logical_and(z > -x, z < 1 - x), "float32") * moves(norm, v, level, largest)
+            rate = ops.sum(free * b * b, axis=axes(b))
+            gap = c - ops.sum(b * (z - u), axis=axes(b))
+            little, much = ops.where(gap > 0, multiplier, little), ops.where(gap > 0, much, multiplier)
+            newton = multiplier + gap / ops.maximum(rate, 1e-9)
+            farther = multiplier + ops.sign(gap) * (1 + 4 * ops.abs(multiplier))
+            between = ops.where(ops.logical_and(little > -ENDLESS, much < ENDLESS), (little + much) / 2, farther)
+            return little, much, ops.where(ops.logical_and(newton > little, newton < much), newton, between)
+
+        endless = ops.full_like(start, ENDLESS)
+        multiplier = repeat(closer, ROOT, (-endless, endless, start))[2]
+        v = u + per_image(multiplier, b) * b
+        return ops.clip(proximal(norm, v, level, largest), -x, 1 - x), multiplier
+
+    def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        low, high, multiplier, kept = state
+        level = (low + high) / 2
+        z, found = solve(level, multiplier)
+        inside = l2_norm(z - u) <= r
+        return select(inside, level, low), select(inside, high, level), select(inside, found, multiplier), select(inside, z, kept)
+
+    low, high = ops.zeros_like(c), ops.ones_like(c)
+    z, multiplier = solve(low, c)
+    within = repeat(halve, LEVELS, (low, high, multiplier, z))[3]
+    best = to_hyperplane(norm, x, b, c + inner(b, u))
+    return select(l2_norm(best - u) <= r, best, within)
+
+
+def proximal(norm: Ball, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
+    """What the norm makes of a change v: L2 shrinks it, Linf cuts it off, L1 and L0 threshold it softly and hardly; (n,) levels."""
+    threshold = per_image(level * largest, v)
+    if norm.order == 2:
+        return v * per_image(1 - level, v)
+    if norm.order == 1:
+        return ops.sign(v) * ops.maximum(ops.abs(v) - threshold, 0.0)
+    if norm.order == 0:
+        return ops.where(ops.abs(v) > threshold, v, 0.0)
+    cut = per_image((1 - level) * largest, v)
+    return ops.clip(v, -cut, cut)
+
+
+def moves(norm: Ball, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
+    """The derivative of `proximal`, value by value."""
+    if norm.order == 2:
+        return per_image(1 - level, v) * ops.ones_like(v)
+    if norm.order < 2:
+        return ops.cast(ops.abs(v) > per_image(level * largest, v), "float32")
+    return ops.cast(ops.abs(v) < per_image((1 - level) * largest, v), "float32")

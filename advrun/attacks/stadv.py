@@ -1,0 +1,74 @@
+"""Spatially transformed adversarial examples (Xiao, Zhu, Li, He, Liu and Song, 2018, ICLR, arXiv:1801.02612, section 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.attacks._warp import positions, warp
+from advrun.classifier import Gradients
+from advrun.engine import ops, repeat, value_and_gradient
+from advrun.geometry import per_image
+from advrun.losses import margin
+from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
+
+
+class State(NamedTuple):
+    """The flow (n, h, w, 2), Adam's moments, and the success with the smoothest flow."""
+
+    flow: Tensor
+    first: Tensor
+    second: Tensor
+    best: Best
+
+
+def stadv(
+    model: Gradients,
+    x: Tensor,
+    y: Labels | Targets,
+    *,
+    steps: Count = 200,
+    step_size: Positive = 0.05,
+    tau: NonNegative = 0.05,
+    confidence: NonNegative = 0.0,
+) -> Tensor:
+    """stAdv: every pixel is read from a place moved by a flow f, which minimises L_adv(x, f) + tau L_flow(f).
+
+    L_adv is Carlini and Wagner's max(Z_y - max Z_i, -kappa), L_flow the sum over all neighbours of the length of the difference of
+    their flows (equations 2 to 4). Adam in place of the paper's L-BFGS; bilinear, black outside. The success with the smallest L_flow
+    is kept; what is never fooled comes back clean.
+
+    Args:
+        steps: iterations.
+        step_size: Adam's learning rate, in pixels.
+        tau: weight of the smoothness.
+        confidence: kappa, by how much the wrong class must lead, in logits.
+    """
+    rows, columns = positions(x)
+
+    def moved(flow: Tensor) -> Tensor:
+        return ops.clip(warp(x, rows + flow[..., 0], columns + flow[..., 1]), 0.0, 1.0)
+
+    def step(i: Tensor, state: State) -> State:
+        lead, _, gradient = model.value_and_gradient(margin, state.flow, y, through=moved)
+        roughness, _, rough = value_and_gradient(lambda flow: (flow_loss(flow), ()), state.flow)
+        best = state.best.closer(moved(state.flow), lead > confidence, roughness)
+        slope = tau * rough - per_image(ops.cast(lead < confidence, "float32"), gradient) * gradient
+        first, second = 0.9 * state.first + 0.1 * slope, 0.999 * state.second + 0.001 * ops.square(slope)
+        t = ops.cast(i + 1, "float32")
+        rate = step_size * ops.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        return State(state.flow - rate * first / (ops.sqrt(second) + 1e-8), first, second, best)
+
+    zeros = ops.zeros((*x.shape[:3], 2))
+    return repeat(step, steps, State(zeros, zeros, zeros, Best.nothing(x))).best.x
+
+
+def cost(steps: int) -> Cost:
+    """One gradient a step."""
+    return Cost(gradients=steps)
+
+
+def flow_loss(flow: Tensor) -> Tensor:
+    """L_flow (equation 4), (n,), each pair of neighbours once; 1e-8 keeps the root's slope finite."""
+    down, right = flow[:, 1:] - flow[:, :-1], flow[:, :, 1:] - flow[:, :, :-1]
+    return sum(ops.sum(ops.sqrt(ops.sum(ops.square(each), axis=-1) + 1e-8), axis=(1, 2)) for each in (down, right))
