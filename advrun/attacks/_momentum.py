@@ -16,8 +16,11 @@ Slope = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Any]]
 
 
 def accumulate(g: Tensor, gradient: Tensor, decay: float) -> Tensor:
-    """g <- mu g + gradient / |gradient|_1, image by image (Dong et al., 2018, arXiv:1710.06081, equation 6)."""
-    length = ops.sum(ops.abs(gradient), axis=axes(gradient), keepdims=True)
+    """g <- mu g + gradient / |gradient|_1, image by image (Dong et al., 2018, arXiv:1710.06081, equation 6).
+
+    |.|_1 is the mean over the values of an image, as in the authors' code: only then is x + alpha mu g a step of NI-FGSM's.
+    """
+    length = ops.mean(ops.abs(gradient), axis=axes(gradient), keepdims=True)
     return decay * g + gradient / ops.maximum(length, 1e-12)
 
 

@@ -40,7 +40,9 @@ def from_files(paths: tuple[str, ...], image_shape: tuple[int, ...], classes: in
     if len(members) == 1:
         return members[0]
     inputs = keras.Input(image_shape)
-    return Classifier(keras.Model(inputs, keras.layers.Average()([member.model(inputs) for member in members]), name="ensemble"))
+    # Models saved by one program have one name; here each needs its own.
+    named = [keras.Model(member.model.inputs, member.model.outputs[0], name=f"member{i}") for i, member in enumerate(members)]
+    return Classifier(keras.Model(inputs, keras.layers.Average()([each(inputs) for each in named]), name="ensemble"))
 
 
 class Student:

@@ -111,9 +111,12 @@ def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
     def run(victim: Victim) -> np.ndarray:
         from pyautoattack import AutoAttack
 
-        version = {"version": "custom", "attacks_to_run": list(attacks)} if attacks else {"version": "standard"}
-        adversary = AutoAttack(victim.torch, norm=norm, eps=eps, device="cpu", verbose=False, seed=0, **version)
-        return nhwc(adversary.run_standard_evaluation(victim.torch_x, victim.torch_y, bs=len(victim.x)))
+        version: dict[str, Any] = {"version": "custom", "attacks": list(attacks)} if attacks else {"version": "standard"}
+        adversary = AutoAttack(victim.torch, norm=norm, eps=eps, device="cpu", seed=0, **version)
+        adversary.verbose = False
+        if attacks:
+            adversary.apgd.n_restarts = 1
+        return nhwc(adversary.run_standard_evaluation(victim.torch_x, victim.torch_y, batch_size=len(victim.x))[0])
 
     return run
 
@@ -124,9 +127,22 @@ def fab(norm: str, targets: int) -> Peer:
     def run(victim: Victim) -> np.ndarray:
         from pyautoattack.fab_pt import FABAttack_PT
 
-        attack = FABAttack_PT(victim.torch, n_restarts=1, n_iter=100, eps=100.0, seed=0, norm=norm, verbose=False, device="cpu")
-        attack.targeted, attack.n_target_classes = True, targets
+        settings = {"n_restarts": 1, "n_iter": 100, "eps": 100.0, "seed": 0, "norm": norm, "verbose": False, "device": "cpu"}
+        attack = FABAttack_PT(victim.torch, targeted=True, n_target_classes=targets, **settings)
         return nhwc(attack.perturb(victim.torch_x, victim.torch_y))
+
+    return run
+
+
+def foolbox_spatial() -> Peer:
+    """Foolbox's grid of rotations and translations; it has no distance, and so a call of its own."""
+
+    def run(victim: Victim) -> np.ndarray:
+        import foolbox as library
+
+        x, y = victim.tensors
+        attack = library.attacks.SpatialAttack(max_translation=3, max_rotation=30, num_translations=5, num_rotations=31)
+        return np.asarray(attack(victim.foolbox, x, y)[0])
 
     return run
 
@@ -282,15 +298,15 @@ MATCHES = [
         "fab",
         Linf(),
         "9 targets x 100 steps",
-        settings={"targets": 9},
+        settings={"one_by_one": True},
         peers={"AutoAttack": fab("Linf", 9)},
     ),
-    Match("fab", L2(), "9 targets x 100 steps", settings={"targets": 9}, peers={"AutoAttack": fab("L2", 9)}),
+    Match("fab", L2(), "9 targets x 100 steps", settings={"one_by_one": True}, peers={"AutoAttack": fab("L2", 9)}),
     Match(
         "fab",
         L2(),
         "all classes, 20 steps",
-        settings={"targets": 0, "steps": 20},
+        settings={"targets": 1000, "steps": 20},
         images=32,
         peers={"adv-lib": adv_lib("fab", norm=2, n_iter=20)},
     ),
@@ -374,9 +390,57 @@ MATCHES = [
     ),
     Match("newtonfool", L2(), "100 steps, eta 0.01", peers={"Foolbox": foolbox("NewtonFoolAttack", steps=100, stepsize=0.01)}),
     Match("newtonfool", L2(), "100 steps, eta 0.01", images=32, peers={"ART": art("NewtonFool", max_iter=100, eta=0.01, batch_size=32)}),
-    Match("cw_linf", Linf(), "", images=16, peers={"adv-lib": adv_lib("carlini_wagner_linf")}),
-    Match("brendel_bethge", L2(), "", images=32, peers={"Foolbox": foolbox("L2BrendelBethgeAttack", steps=200)}),
-    Match("boundary", L2(), "5,000 queries", images=32, peers={"Foolbox": foolbox("BoundaryAttack", steps=5000)}),
+    Match(
+        "ead",
+        L1(),
+        "9 searches x 100 steps, beta 1e-3",
+        images=8,
+        peers={
+            "ART": art("ElasticNet", binary_search_steps=9, max_iter=100, learning_rate=0.01, beta=1e-3, decision_rule="L1", batch_size=8)
+        },
+    ),
+    Match("jsma", L0(), "theta 1", images=8, peers={"ART": art("SaliencyMapMethod", theta=1.0, gamma=1.0, batch_size=8)}),
+    Match(
+        "cw_linf",
+        Linf(),
+        "1,000 steps; theirs 100 for each c and tau",
+        images=16,
+        peers={"adv-lib": adv_lib("carlini_wagner_linf", max_iterations=100)},
+    ),
+    *(
+        Match(
+            "brendel_bethge",
+            norm(),
+            "200 steps",
+            images=16,
+            peers={"Foolbox": foolbox(f"{theirs}BrendelBethgeAttack", steps=200)},
+        )
+        for norm, theirs in ((L0, "L0"), (L1, "L1"), (L2, "L2"), (Linf, "Linfinity"))
+    ),
+    Match("boundary", L2(), "5,000 queries", {"queries": 5000}, images=32, peers={"Foolbox": foolbox("BoundaryAttack", steps=5000)}),
     Match("hopskipjump", L2(), "5,000 queries", images=32, peers={"Foolbox": foolbox("HopSkipJumpAttack", steps=16)}),
     Match("hopskipjump", Linf(), "5,000 queries", images=32, peers={"Foolbox": foolbox("HopSkipJumpAttack", steps=16, constraint="linf")}),
+    Match("geoda", L2(), "5,000 queries", images=8, peers={"ART": art("GeoDA", max_iter=5000, batch_size=8)}),
+    Match("sign_opt", L2(), "5,000 queries", images=8, peers={"ART": art("SignOPTAttack", targeted=False, query_limit=5000, batch_size=8)}),
+    Match(
+        "simba", L2(), "2,000 queries", {"queries": 2000}, images=8, peers={"ART": art("SimBA", epsilon=0.2, max_iter=1000, batch_size=1)}
+    ),
+    Match(
+        "one_pixel",
+        None,
+        "550 queries",
+        {"queries": 550, "population": 50},
+        images=64,
+        seeds=3,
+        peers={"torchattacks": torchattacks("OnePixel", pixels=1, steps=10, popsize=10)},
+    ),
+    Match("spatial", None, "775 views, +-30 degrees, +-3 pixels", {"max_translation": 3 / 32}, peers={"Foolbox": foolbox_spatial()}),
+    Match(
+        "spsa",
+        Linf(EPS),
+        "20 steps of 128 pairs",
+        {"queries": 20 * 257 + 1, "samples": 256},
+        images=8,
+        peers={"CleverHans": cleverhans("spsa", EPS, 20, spsa_samples=128, learning_rate=0.01, delta=0.01)},
+    ),
 ]

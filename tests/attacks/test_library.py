@@ -1,0 +1,179 @@
+"""What single attacks promise beyond the contract: the numbers in their papers, where libraries are known to differ."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from advrun import L1, L2, Linf, attacks, registry
+from advrun.attacks import _hyperplane, _momentum
+from advrun.craft import craft
+from advrun.engine import ops
+from advrun.losses import dlr, targeted_dlr
+
+from ..conftest import IMAGE_SHAPE, boundary_distances, linear_classifier
+from ..test_attacks import bound, distances_found, well_inside
+
+
+def module(name: str):
+    """The file of an attack; `attacks.NAME` is its Python form."""
+    return registry.get("attacks", name).module
+
+
+def test_autoattack_is_autoattack():
+    """Members, order and budgets as in its section 5; others would be AutoAttack-like (Croce and Hein, 2020)."""
+    stages = module("autoattack").VERSIONS["standard"]
+    assert [stage.attack for stage in stages] == ["apgd", "apgd", "fab", "square"]
+    assert [stage.settings.get("loss") for stage in stages[:2]] == ["ce", "targeted_dlr"]
+    assert stages[1].settings["targets"] == stages[2].settings["targets"] == 9
+    assert stages[2].settings["one_by_one"]
+    assert dict(stages[3].settings) == {"queries": 5000, "rescale": False}
+    assert registry.get("attacks", "apgd").settings["steps"].default == 100
+    assert registry.get("attacks", "fab").settings["steps"].default == 100
+
+
+def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
+    y = network.predict(images).argmax(-1)
+    crafted = craft(network, bound("autoattack", "linf"), images, y)
+    first = craft(network, bound("apgd", "linf"), images, y)
+    fooled = network.predict(first.x_adv).argmax(-1) != y
+    assert fooled.any()
+    np.testing.assert_array_equal(crafted.gradients[fooled], first.gradients[fooled])
+    assert (crafted.gradients[~fooled] > first.gradients[~fooled]).all()
+
+
+def test_apgd_checkpoints():
+    """w_j for 100 iterations, from the recursion of section 3.3 by hand."""
+    checkpoint, since = module("apgd").schedule(100)
+    assert np.flatnonzero(checkpoint).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert since[[22, 41, 57]].tolist() == [22, 19, 16]
+
+
+def test_dlr_losses_by_hand():
+    z = np.array([[1.0, 4.0, 2.0, -1.0, 0.5]], np.float32)
+    assert float(dlr(z, np.array([1]))[0]) == pytest.approx(-(4 - 2) / (4 - 1))
+    assert float(targeted_dlr(z, np.array([1]), np.array([4]))[0]) == pytest.approx(-(4 - 0.5) / (4 - (1 + 0.5) / 2))
+    np.testing.assert_allclose(dlr(7 * z + 3, np.array([1])), dlr(z, np.array([1])), rtol=1e-5)
+
+
+def test_dlr_with_two_classes_says_what_it_does(images, caplog):
+    two = linear_classifier(2, seed=8)
+    y = two.predict(images).argmax(-1)
+    with caplog.at_level(logging.WARNING, "advrun"):
+        attacks.apgd(two, images, y, Linf(0.3), loss="dlr")
+    assert "dlr loss needs 3 classes, the model has 2" in caplog.text
+
+
+def test_deepfool_overshoots_by_two_percent_of_the_whole_change(images):
+    """Two classes, one hyperplane: one step is exact (algorithm 2 of the paper with eta = 0.02)."""
+    two = linear_classifier(2, seed=8)
+    grey = well_inside(two, images)
+    y = two.predict(grey).argmax(-1)
+    for ball in (L2(), Linf()):
+        distance = np.asarray(ball.distance(attacks.deepfool(two, grey, y, ball), grey))
+        np.testing.assert_allclose(distance, 1.02 * boundary_distances(two, grey, ball.order), rtol=1e-3)
+
+
+def test_ead_with_much_l1_finds_the_l1_distance(images):
+    found, true = distances_found("ead", "l1", linear_classifier(2, seed=8), images, beta=0.1)
+    assert (found <= 1.05 * true).all()
+
+
+def test_square_schedule():
+    """p is halved at 10, 50, 200, ... of 10,000 iterations (section 5); AutoAttack does not stretch this to shorter runs."""
+    share = module("square").share_of_step
+    np.testing.assert_allclose(share(5000, 0.8, rescale=False)[[10, 11, 51, 201]], [0.8, 0.4, 0.2, 0.1])
+    np.testing.assert_allclose(share(5000, 0.8, rescale=True)[[5, 6, 26, 101]], [0.8, 0.4, 0.2, 0.1])
+
+
+def test_square_draws_a_square_for_each_image(network, images):
+    same = np.repeat(images[:1], 6, axis=0)
+    y = network.predict(same).argmax(-1)
+    x_adv = attacks.square(network, same, y, Linf(1e-4), queries=3)
+    assert len({image.tobytes() for image in x_adv}) == 6
+
+
+@pytest.mark.parametrize("basis", ["pixel", "dct"])
+def test_simba_stays_within_its_bound(network, images, basis):
+    y = network.predict(images).argmax(-1)
+    crafted = craft(network, bound("simba", "l2"), images, y)
+    length = np.asarray(L2.distance(attacks.simba(network, images, y, basis=basis, queries=100, step_size=0.01), images))
+    assert (length <= np.sqrt(100) * 0.01 + 1e-6).all()
+    assert crafted.queries.max() <= 400
+
+
+def test_cosines_are_orthonormal():
+    waves = module("simba").cosines(9)
+    np.testing.assert_allclose(waves @ waves.T, np.eye(9), atol=1e-6)
+
+
+def test_tifgsm_kernel():
+    """A normalised Gaussian, with zeros outside; one pixel wide it changes nothing."""
+    gaussian, convolved = module("tifgsm").gaussian, module("tifgsm").convolved
+    image = np.random.default_rng(0).normal(size=(1, 9, 9, 2)).astype(np.float32)
+    weights = gaussian(5)
+    assert weights.sum() == pytest.approx(1)
+    expected = ndimage.convolve(image[0, :, :, 1], np.outer(weights, weights), mode="constant")
+    np.testing.assert_allclose(convolved(ops.convert_to_tensor(image), ops.convert_to_tensor(weights))[0, :, :, 1], expected, atol=1e-5)
+    np.testing.assert_array_equal(gaussian(1), [1.0])
+
+
+def test_momentum_normalises_image_by_image():
+    """Mean-absolute normalisation over a whole batch was a bug of more than one library."""
+    gradient = np.stack([np.full(IMAGE_SHAPE, 5.0), np.full(IMAGE_SHAPE, 0.01)]).astype(np.float32)
+    g = np.asarray(_momentum.accumulate(0 * gradient, gradient, 1.0))
+    np.testing.assert_allclose(np.abs(g).mean((1, 2, 3)), [1, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("ball", [Linf(), L2(), L1()], ids=str)
+def test_projection_onto_a_hyperplane_inside_the_box(ball):
+    """On the plane, in the box, and no feasible change found at random is smaller."""
+    rng = np.random.default_rng(5)
+    x, w = rng.uniform(0, 1, (4, *IMAGE_SHAPE)).astype(np.float32), rng.normal(size=(4, *IMAGE_SHAPE)).astype(np.float32)
+    gap = np.array([3.0, -3.0, 8.0, 0.1], np.float32)
+    change = np.asarray(_hyperplane.to_hyperplane(ball, x, w, gap))
+    assert (x + change).min() >= -1e-6
+    assert (x + change).max() <= 1 + 1e-6
+    np.testing.assert_allclose((w * change).sum((1, 2, 3)), gap, rtol=1e-3)
+    length = np.asarray(ball.distance(x + change, x))
+    for _ in range(200):
+        along = change + 0.05 * rng.normal(size=x.shape) * np.abs(change).max((1, 2, 3), keepdims=True)
+        along = np.clip(x + along, 0, 1) - x
+        short = np.abs((w * along).sum((1, 2, 3))) < np.abs(gap)
+        smaller = np.asarray(ball.distance(x + along.astype(np.float32), x)) < 0.999 * length
+        assert (short | ~smaller).all()
+
+
+def test_universal_perturbation_is_one_for_all(network, images):
+    y = network.predict(images).argmax(-1)
+    ball = Linf(0.2)
+    x_adv = attacks.universal(network, images, y, ball)
+    change = x_adv - images
+    inside = (x_adv > 0) & (x_adv < 1)
+    for other in range(1, len(images)):
+        both = inside[0] & inside[other]
+        np.testing.assert_allclose(change[0][both], change[other][both], atol=1e-6)
+    assert network.accuracy(x_adv, y) <= 0.5
+
+
+def test_patch_covers_no_more_than_its_share(network, images):
+    y = network.predict(images).argmax(-1)
+    x_adv = attacks.patch(network, images, y, share=0.2, steps=20)
+    touched = (x_adv != images).any(-1).mean((1, 2))
+    assert touched.max() <= 0.3  # of 36 pixels a disc covers a few more or less
+    assert touched.min() > 0
+
+
+def test_decisions_alone_move_a_decision_based_attack(network, images):
+    """Logits squashed and shifted beyond recognition, the same classes: the same images."""
+    from advrun import Classifier
+    from advrun.engine import keras
+
+    inputs = keras.Input(IMAGE_SHAPE)
+    squashed = Classifier(keras.Model(inputs, ops.tanh(network.model(inputs) / 50) * 3 - 1))
+    y = network.predict(images).argmax(-1)
+    np.testing.assert_array_equal(squashed.predict(images).argmax(-1), y)
+    np.testing.assert_array_equal(*(attacks.hopskipjump(model, images, y, queries=200) for model in (network, squashed)))

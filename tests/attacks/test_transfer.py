@@ -1,0 +1,70 @@
+"""Transfer and substitute attacks: another model's adversarial images, on models that were really trained."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from advrun import Classifier, Linf, attacks
+from advrun.attacks import _surrogate
+from advrun.classifier import save_model
+from advrun.craft import Attack, craft
+from advrun.entries import settings_of
+from advrun.errors import ConfigError
+from advrun.registry import get
+
+EPS = Linf(0.2)
+
+
+@pytest.fixture(scope="module")
+def victim(toy_data) -> Classifier:
+    """A network that never meets its attackers."""
+    classifier = _surrogate.network("victim of the tests", toy_data.x_train.shape[1:], 4)
+    _surrogate.Student(classifier, np.array([1, 2])).learn(toy_data.x_train / np.float32(255), toy_data.y_train, epochs=12)
+    assert classifier.accuracy(toy_data.x_test, toy_data.y_test) > 0.9
+    return classifier
+
+
+def attacked(victim, toy_data, name, target=None, **settings):
+    plugin = get("attacks", name)
+    pool = (toy_data.x_train, toy_data.y_train)
+    return craft(victim, Attack(plugin, EPS, settings_of(plugin, settings)), toy_data.x_test, toy_data.y_test, train=pool, target=target)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("transfer", {"epochs": 12}), ("substitute", {"images": 240, "rounds": 1, "epochs": 12})])
+def test_it_fools_a_model_that_it_has_not_seen(victim, toy_data, name, settings):
+    clean = victim.accuracy(toy_data.x_test, toy_data.y_test)
+    noise = attacks.noise(victim, toy_data.x_test, toy_data.y_test, EPS)
+    crafted = attacked(victim, toy_data, name, **settings)
+    assert victim.accuracy(crafted.x_adv, toy_data.y_test) < min(clean, victim.accuracy(noise, toy_data.y_test)) - 0.2
+    assert not crafted.gradients.any()
+
+
+def test_a_substitute_asks_for_labels_before_it_starts(victim, toy_data, caplog):
+    with caplog.at_level(logging.INFO, "advrun"):
+        attacked(victim, toy_data, "substitute", images=60, rounds=2, epochs=1)
+    assert "substitute: fitting asked for 0 gradients and 240 queries" in caplog.text
+
+
+def test_a_white_box_surrogate_file_is_the_white_box_attack(victim, toy_data, tmp_path):
+    save_model(victim.model, tmp_path / "same.keras")
+    crafted = attacked(victim, toy_data, "transfer", models=(str(tmp_path / "same.keras"),))
+    np.testing.assert_allclose(crafted.x_adv, attacked(victim, toy_data, "mifgsm").x_adv, atol=1e-5)
+
+
+def test_an_ensemble_is_the_mean_of_logits(victim, toy_data, tmp_path):
+    save_model(victim.model, tmp_path / "one.keras")
+    paths = (str(tmp_path / "one.keras"), str(tmp_path / "one.keras"))
+    ensemble = _surrogate.from_files(paths, victim.image_shape, victim.classes)
+    np.testing.assert_allclose(ensemble.predict(toy_data.x_test), victim.predict(toy_data.x_test), rtol=1e-4, atol=1e-4)
+
+
+def test_surrogates_that_do_not_fit(victim, toy_data, network, tmp_path):
+    save_model(network.model, tmp_path / "other.keras")
+    with pytest.raises(ConfigError, match=r"other.keras maps images \(6, 6, 3\) to 5 classes; the attacked model \(8, 8, 3\) to 4"):
+        attacked(victim, toy_data, "transfer", models=(str(tmp_path / "other.keras"),))
+    for name in ("square", "cw", "autoattack"):
+        with pytest.raises(ConfigError, match="cannot craft on a surrogate"):
+            attacked(victim, toy_data, "transfer", attack=name)
