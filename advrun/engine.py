@@ -100,8 +100,8 @@ def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[
 def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor]) -> Any:
     """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
 
-    Whenever at most a quarter of the images in work is still undecided, the loop goes on with those alone, in tensors of
-    a quarter of the size: shapes stay constant, and every image gets the iterations that it would have got.
+    Whenever at most half of the images in work is still undecided, the loop goes on with those alone, in tensors of
+    half the size: shapes stay constant, and every image gets the iterations that it would have got.
 
     Args:
         step: maps (iteration number, numbers of the images in work (m,), their state) to their next state. It must leave
@@ -114,7 +114,7 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
     i, rows = tf.constant(0), tf.range(n)
     size = n
     while True:
-        smaller = -(-size // 4)
+        smaller = -(-size // 2)
         room = smaller if size > SMALLEST_BATCH else 0
 
         def condition(i: Tensor, part: Any, room: int = room) -> Tensor:

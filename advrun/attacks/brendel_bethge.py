@@ -38,7 +38,7 @@ def brendel_bethge(
     steps: Count = 200,
     radius: Positive | None = None,
 ) -> Tensor:
-    """Follow the boundary inwards from an adversarial image: min_d |x_k + d - x|_p with <b, d> = c, |d|_2 <= r, x_k + d in the box.
+    """Brendel and Bethge: follow the boundary inwards by min_d |x_k + d - x|_p with <b, d> = c, |d|_2 <= r, x_k + d in the box.
 
     b is the gradient of the margin at x_k, and c brings it to zero. The minimum is found through its dual: x_k + d - x is the proximal
     map of the norm at x_k - x + lambda b, cut to the box; lambda, for <b, d> = c, by Newton's method, and the weight of the norm, for

@@ -11,6 +11,10 @@ from advrun.geometry import L2, Ball, Linf
 from advrun.types import Cost, Count, Labels, NonNegative, Tensor
 
 
+BEYOND = 1e-4
+"""How much farther than the boundary each step goes, as in the authors' code: else some images come ever nearer and never across."""
+
+
 class State(NamedTuple):
     """For each image: itself, its label, its rivals (n, k), the sum of all steps, and whether that is enough to fool the model."""
 
@@ -67,7 +71,7 @@ def nearest(norm: Ball, gaps: Tensor, slopes: Tensor) -> Tensor:
     direction = ops.reshape(type(norm)(1.0).steepest(flat), (count, n, -1))
     slopes = ops.reshape(slopes, (count, n, -1))
     dual = ops.maximum(ops.sum(slopes * direction, axis=-1), 1e-12)
-    distance = ops.abs(gaps) / dual
+    distance = ops.abs(gaps) / dual + BEYOND
     chosen = ops.one_hot(ops.argmin(distance, axis=0), count, axis=0)
     step = ops.sum((chosen * ops.minimum(distance, 1e6))[..., None] * direction, axis=0)
     return ops.reshape(step, (n, *flat.shape[1:]))
