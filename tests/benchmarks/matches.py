@@ -192,7 +192,7 @@ MATCHES = [
             "Foolbox": foolbox("LinfBasicIterativeAttack", EPS, rel_stepsize=0.125, steps=10, random_start=False),
             "ART": art("BasicIterativeMethod", eps=EPS, eps_step=EPS / 8, max_iter=10, batch_size=256),
             "torchattacks": torchattacks("BIM", eps=EPS, alpha=EPS / 8, steps=10),
-            "CleverHans": cleverhans("basic_iterative_method", EPS, EPS / 8, 10, np.inf),
+            "CleverHans": cleverhans("basic_iterative_method", EPS, EPS / 8, 10, np.inf, sanity_checks=False),
         },
     ),
     Match(
