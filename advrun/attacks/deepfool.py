@@ -10,7 +10,6 @@ from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L2, Ball, Linf
 from advrun.types import Cost, Count, Labels, NonNegative, Tensor
 
-
 BEYOND = 1e-4
 """How much farther than the boundary each step goes, as in the authors' code: else some images come ever nearer and never across."""
 
