@@ -44,7 +44,8 @@ class Attack:
     @property
     def key(self) -> str:
         """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
-        return json.dumps([self.plugin.name, str(type(self.geometry)), dict(self.settings)], default=str, sort_keys=True)
+        settings = {name: self.plugin.settings[name].identity(value) for name, value in self.settings.items()}
+        return json.dumps([self.plugin.name, str(type(self.geometry)), settings], default=str, sort_keys=True)
 
     @property
     def eps(self) -> float:

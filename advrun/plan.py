@@ -16,11 +16,10 @@ from typing import Any
 
 from advrun import registry
 from advrun.data import Dataset
-from advrun.errors import ConfigError, ModelError
+from advrun.errors import ConfigError
 from advrun.geometry import GEOMETRIES, format_eps
 from advrun.results import CLEAN
-from advrun.store import content_key, digest
-from advrun.types import Content
+from advrun.store import content_key
 
 STAGES = ("train", "attack", "defend")
 """The commands that compute, in order; each does what is missing of the ones before it."""
@@ -197,18 +196,15 @@ def is_trained(model: Any) -> bool:
 
 
 def described(kind: str, name: str, settings: Any) -> dict[str, Any]:
-    """The settings as plain data; a file is described by its bytes instead of its path."""
+    """The settings as plain data; a file is described by its bytes instead of its path. Raises ModelError where one is missing."""
     plugin = registry.get(kind, name)
     plain: dict[str, Any] = {}
     for key, value in settings.items():
-        if Content in {type(mark) for mark in getattr(plugin.settings[key].annotation, "__metadata__", ())}:
-            if not Path(value).is_file():
-                raise ModelError(f"{name}.{key}: no such file: {value}")
-            value = digest(Path(value))
-        elif plugin.settings[key].is_attack:
+        if plugin.settings[key].is_attack:
             inner = described("attacks", value.name, value.settings)
-            value = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name, "attack")]
-        plain[key] = value
+            plain[key] = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name, "attack")]
+        else:
+            plain[key] = plugin.settings[key].identity(value)
     return plain
 
 

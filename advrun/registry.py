@@ -24,14 +24,15 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from advrun.errors import ConfigError, PluginError, did_you_mean
-from advrun.types import AttackChoice, Cascade, Cost, Targets
+from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
+from advrun.store import digest
+from advrun.types import AttackChoice, Cascade, Content, Cost, Targets
 
 KINDS = ("attacks", "defenses", "models", "datasets", "metrics")
 PACKAGE = Path(__file__).parent
@@ -54,6 +55,17 @@ class Setting:
     def is_attack(self) -> bool:
         """True when the value is itself an attack, as in adversarial training."""
         return AttackChoice in _members(self.annotation)
+
+    def identity(self, value: Any) -> Any:
+        """The value as it identifies a result: files by their bytes. Raises ModelError where one is missing."""
+        if Content not in _marks(self.annotation) or value is None:
+            return value
+        return [self._digest(path) for path in value] if isinstance(value, (tuple, list)) else self._digest(value)
+
+    def _digest(self, path: str) -> str:
+        if not Path(path).is_file():
+            raise ModelError(f"{self.name}: no such file: {path}")
+        return digest(Path(path))
 
 
 @dataclass(frozen=True)
@@ -198,3 +210,10 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
+
+
+def _marks(annotation: Any) -> Iterator[type]:
+    """Types of everything that an annotation is annotated with, at any depth."""
+    yield from (type(mark) for mark in getattr(annotation, "__metadata__", ()))
+    for part in typing.get_args(annotation):
+        yield from _marks(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from advrun.classifier import Classifier
 from advrun.engine import Rng, keras
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
+from advrun.registry import Plugin
 from advrun.train import classification
 from advrun.types import Tensor
 
@@ -27,9 +28,14 @@ def network(owner: str, image_shape: tuple[int, ...], classes: int) -> Classifie
     return Classifier(registry.load("models", "cnn")(image_shape, classes, width=16, blocks=blocks, dropout=0.0), name=owner)
 
 
-@cache
 def from_files(paths: tuple[str, ...], image_shape: tuple[int, ...], classes: int) -> Classifier:
     """The mean of the logits of one or several model files (Liu et al., 2017, arXiv:1611.02770). Raises ConfigError, ModelError."""
+    return _ensemble(paths, tuple(Path(path).stat().st_mtime_ns if Path(path).exists() else 0 for path in paths), image_shape, classes)
+
+
+@cache
+def _ensemble(paths: tuple[str, ...], written: tuple[int, ...], image_shape: tuple[int, ...], classes: int) -> Classifier:
+    """`written` tells a file from the one that had its name before."""
     members = [Classifier.from_file(path) for path in paths]
     for path, member in zip(paths, members, strict=True):
         if member.image_shape != image_shape or member.classes != classes:
@@ -75,20 +81,18 @@ class Student:
 
 def craft_on(surrogate: Classifier, name: str, *, targeted: bool, x: Tensor, y: Tensor, ball: Ball, rng: Rng) -> Tensor:
     """Adversarial images of the attack `name`, at its default settings, against the surrogate."""
-    return chosen(name)(surrogate.toward() if targeted else surrogate, x, y, rng, ball=ball)
-
-
-def chosen(name: str) -> Any:
-    """The attack that crafts on surrogates. Raises ConfigError."""
-    from advrun import registry
     from advrun.craft import Attack
     from advrun.entries import settings_of
+
+    plugin = chosen(name)
+    return Attack(plugin, ball, settings_of(plugin, {}))(surrogate.toward() if targeted else surrogate, x, y, rng)
+
+
+def chosen(name: str) -> Plugin:
+    """The attack that crafts on surrogates. Raises ConfigError."""
+    from advrun import registry
 
     plugin = registry.get("attacks", name)
     if not plugin.needs_eps or plugin.access != "gradients" or plugin.is_cascade or plugin.fit:
         raise ConfigError(f"attack {name!r} cannot craft on a surrogate; take a white-box attack inside a ball, such as mifgsm or pgd")
-
-    def run(model: Classifier, x: Tensor, y: Tensor, rng: Rng, ball: Ball) -> Tensor:
-        return Attack(plugin, ball, settings_of(plugin, {}))(model, x, y, rng)
-
-    return run
+    return plugin

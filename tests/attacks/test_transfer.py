@@ -9,10 +9,11 @@ import pytest
 
 from advrun import Classifier, Linf, attacks
 from advrun.attacks import _surrogate
-from advrun.classifier import save_model
+from advrun.classifier import fresh_copy, save_model
 from advrun.craft import Attack, craft
 from advrun.entries import settings_of
-from advrun.errors import ConfigError
+from advrun.errors import ConfigError, ModelError
+from advrun.plan import described
 from advrun.registry import get
 
 EPS = Linf(0.2)
@@ -52,6 +53,23 @@ def test_a_white_box_surrogate_file_is_the_white_box_attack(victim, toy_data, tm
     save_model(victim.model, tmp_path / "same.keras")
     crafted = attacked(victim, toy_data, "transfer", models=(str(tmp_path / "same.keras"),))
     np.testing.assert_allclose(crafted.x_adv, attacked(victim, toy_data, "mifgsm").x_adv, atol=1e-5)
+
+
+def test_a_surrogate_file_is_known_by_its_bytes(victim, toy_data, network, tmp_path):
+    """Overwritten under the same name it is another attack, in this process as in the cells of a run."""
+    path = tmp_path / "surrogate.keras"
+    save_model(victim.model, path)
+    before = attacked(victim, toy_data, "transfer", models=(str(path),)).x_adv
+    cell = described("attacks", "transfer", {"models": (str(path),)})
+    other = fresh_copy(victim.model)
+    for weight in other.trainable_variables:
+        weight.assign(-weight)
+    save_model(other, path)
+    assert described("attacks", "transfer", {"models": (str(path),)}) != cell
+    after = attacked(victim, toy_data, "transfer", models=(str(path),)).x_adv
+    assert not np.allclose(before, after, atol=1e-3)
+    with pytest.raises(ModelError, match=r"models: no such file: .*gone.keras"):
+        described("attacks", "transfer", {"models": (str(tmp_path / "gone.keras"),)})
 
 
 def test_an_ensemble_is_the_mean_of_logits(victim, toy_data, tmp_path):
