@@ -16,14 +16,17 @@ from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 LOOKS = bits(1e-3)
 SCHEDULES = {"Linf": (0.05, 5), "L2": (1.0, 10), "L1": (1.0, 10), "L0": (1.0, 10)}
 """r at first, as a share of the distance, and how often it is halved: Linf needs smaller steps, for there all values move at once."""
+BEYOND, NEARER, FARTHER = (1e-4, 0.5), 0.5, 2.0
+"""A step aims so far beyond the linearised boundary, as a share of r; less after a success, more after a miss."""
 LEVELS, ROOT = 10, 6
 """Bisection steps over how strongly the norm pulls, and steps towards the root lambda in each."""
 
 
 class State(NamedTuple):
-    """The iterate and the closest success."""
+    """The iterate, how far beyond the boundary the next step aims as a share of r (n,), and the closest success."""
 
     x_adv: Tensor
+    beyond: Tensor
     best: Best
 
 
@@ -56,16 +59,15 @@ def brendel_bethge(
         lead, _, b = model.value_and_gradient(margin, state.x_adv, y)
         best = state.best.closer(state.x_adv, lead > 0, norm.distance(state.x_adv, x))
         r = first * 0.5 ** (halvings * ops.cast(k, "float32") / steps)
-        # A touch beyond the boundary, or half of the iterates would miss it.
-        c = (-lead + 0.01 * ops.abs(lead)) / ops.maximum(l2_norm(b), 1e-12) + 1e-4 * r
+        beyond = ops.clip(state.beyond * ops.where(lead > 0, NEARER, FARTHER), *BEYOND)
+        c = -lead / ops.maximum(l2_norm(b), 1e-12) + beyond * r
         z = smallest(norm, state.x_adv - x, L2(1.0).steepest(b), ops.clip(c, -r, r), r, x)
-        return State(ops.clip(x + z, 0.0, 1.0), best)
+        return State(ops.clip(x + z, 0.0, 1.0), beyond, best)
 
     walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
-    walk = to_boundary(Ask(model, y), norm if norm.order == float("inf") else L2(), walk, walk.found, LOOKS)
-    best = Best.nothing(x).closer(walk.x_adv, walk.found, norm.distance(walk.x_adv, x))
+    walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
     first = (usual if radius is None else radius) * l2_norm(walk.x_adv - x)
-    end = repeat(step, steps, State(walk.x_adv, best))
+    end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), walk.best))
     closest = end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x))
     return closest.x
 
