@@ -248,6 +248,10 @@ class Rng:
         """float32, mean 0, variance 1."""
         return tf.random.stateless_normal(shape, self._next())
 
+    def signs(self, shape: Any) -> Tensor:
+        """-1.0 or 1.0, with the same probability."""
+        return tf.where(self.uniform(shape) < 0.5, -1.0, 1.0)
+
     def integers(self, shape: Any, low: int, high: int) -> Tensor:
         """int32 in [low, high)."""
         return tf.random.stateless_uniform(shape, self._next(), low, high, dtype=tf.int32)

@@ -136,8 +136,7 @@ class L1(Ball):
         dimension = math.prod(x.shape[1:])
         shares = -ops.log(rng.uniform((x.shape[0], dimension + 1), 1e-30, 1.0))
         shares = (shares / ops.sum(shares, axis=-1, keepdims=True))[:, :dimension]
-        signs = ops.where(rng.uniform(x.shape) < 0.5, -1.0, 1.0)
-        return self.project(x + self.radius(x) * signs * ops.reshape(shares, x.shape), x)
+        return self.project(x + self.radius(x) * rng.signs(x.shape) * ops.reshape(shares, x.shape), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """All of it on the value with the largest gradient."""

@@ -74,19 +74,24 @@ def towards(norm: Ball, x: Tensor, x_adv: Tensor, share: Tensor) -> Tensor:
     return x + per_image(share, x) * (x_adv - x)
 
 
-def to_boundary(ask: Ask, norm: Ball, walk: Walk, which: Tensor, steps: int) -> Walk:
-    """Bisection from x to x_adv, a query a step, for the images of the mask `which`; x_adv stays adversarial."""
+def bisect(ask: Ask, image: Callable[[Tensor], Tensor], high: Tensor, which: Tensor, left: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The smallest position (m,) whose `image` succeeds, between 0 and `high`, which does; and the queries left."""
 
     def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         low, high, left = state
         middle = (low + high) / 2
-        success, asked, left = ask(towards(norm, walk.x, walk.x_adv, middle), which, left)
+        success, asked, left = ask(image(middle), which, left)
         failed = ops.logical_and(asked, ops.logical_not(success))
         return select(failed, middle, low), select(success, middle, high), left
 
-    share = ops.ones(walk.y.shape)
-    _, high, left = repeat(halve, steps, (ops.zeros_like(share), share, walk.left))
-    moved = select(high < 1, towards(norm, walk.x, walk.x_adv, high), walk.x_adv)
+    return repeat(halve, steps, (ops.zeros_like(high), high, left))[1:]
+
+
+def to_boundary(ask: Ask, norm: Ball, walk: Walk, which: Tensor, steps: int) -> Walk:
+    """Bisection from x to x_adv, a query a step, for the images of the mask `which`; x_adv stays adversarial."""
+
+    share, left = bisect(ask, lambda share: towards(norm, walk.x, walk.x_adv, share), ops.ones(walk.y.shape), which, walk.left, steps)
+    moved = select(share < 1, towards(norm, walk.x, walk.x_adv, share), walk.x_adv)
     best = walk.best.closer(moved, walk.found, norm.distance(moved, walk.x))
     return walk._replace(x_adv=moved, left=left, best=best)
 

@@ -60,8 +60,3 @@ def slope(ask: Ask, x: Tensor, direction: Callable[[Rng], Tensor], rng: Rng, *, 
         return total + per_image((f[: x.shape[0]] - f[x.shape[0] :]) / (2 * radius), x) * u
 
     return repeat(add, pairs, ops.zeros_like(x)) / pairs
-
-
-def random_signs(shape: tuple[int, ...], rng: Rng) -> Tensor:
-    """-1 or 1."""
-    return ops.where(rng.uniform(shape) < 0.5, -1.0, 1.0)

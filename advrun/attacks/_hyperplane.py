@@ -65,9 +65,12 @@ def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
 
 
 def dual_norm(norm: Ball, w: Tensor) -> Tensor:
-    """The largest <w, d> over changes d of length 1: the norm of w (..., h, w, c) that turns a gap into a distance."""
+    """The largest <w, d> over changes d of length 1: the norm of w (..., h, w, c) that turns a gap into a distance.
+
+    Of L0, where a single value may change by up to 1, that of L1.
+    """
     pixels = (-3, -2, -1)
-    if isinstance(norm, L1):
+    if isinstance(norm, (L1, L0)):
         return ops.max(ops.abs(w), axis=pixels)
     if isinstance(norm, L2):
         return ops.sqrt(ops.sum(ops.square(w), axis=pixels))

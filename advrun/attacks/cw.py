@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
+from advrun.attacks._search import Search, search_c
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat
 from advrun.geometry import L2, per_image
@@ -15,29 +17,13 @@ PRESETS = {
     "fast": {"search_steps": 5, "steps": 100},
     "paper": {"search_steps": 9, "steps": 10_000},  # the authors' own code
 }
-NO_UPPER = 1e10  # "no success yet"; the authors' own marker
-
-
-class Search(NamedTuple):
-    """Binary search over c for each image, (n,): c fails at `lower`, succeeds at `upper`."""
-
-    c: Tensor
-    lower: Tensor
-    upper: Tensor
-
-    def narrow(self, success: Tensor) -> Search:
-        """Halve the interval, or try ten times the c while no upper end is known."""
-        upper = ops.where(success, ops.minimum(self.upper, self.c), self.upper)
-        lower = ops.where(success, self.lower, ops.maximum(self.lower, self.c))
-        return Search(ops.where(upper < NO_UPPER, (lower + upper) / 2, self.c * 10), lower, upper)
 
 
 class Descent(NamedTuple):
-    """One minimisation by Adam: variable w, its two moments, successes (n,), and the batch's loss before and now."""
+    """One minimisation: the variable w, its Adam, successes (n,), the closest, the batch's loss at the last check, and whether it fell."""
 
     w: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     success: Tensor
     best: Best
     previous: Tensor
@@ -70,10 +56,13 @@ def cw(
         initial_c: first c of the search.
         abort_early: end a search step when a tenth of its iterations no longer lowers the batch's loss, as the authors do.
     """
-    start = ops.arctanh((2 * x - 1) * 0.999999)
     patience = max(steps // 10, 1)
 
-    def minimise(c: Tensor, best: Best) -> Descent:
+    def minimise(number: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
+        # The last of many steps tries the largest c again, as the authors do, so that no image is left out.
+        last = ops.logical_and(search_steps >= 10, ops.equal(number, search_steps - 1))
+        c = ops.where(last, search.upper, search.c)
+
         def descend(i: Tensor, state: Descent) -> Descent:
             tanh = ops.tanh(state.w)
             x_adv = (tanh + 1) / 2
@@ -81,37 +70,30 @@ def cw(
             distance = norm.distance(x_adv, x)
             success = lead > confidence
             best = state.best.closer(x_adv, success, distance)
-
             push = ops.where(lead < confidence, c, 0.0)
             slope = (2 * (x_adv - x) - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
-            t = ops.cast(i + 1, "float32")
-            first = 0.9 * state.first + 0.1 * slope
-            second = 0.999 * state.second + 0.001 * ops.square(slope)
-            rate = step_size * ops.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-            w = state.w - rate * first / (ops.sqrt(second) + 1e-8)
+            adam = state.adam.update(slope)
+            w = state.w - step_size * adam.step(i + 1)
 
             loss = ops.sum(ops.square(distance) + c * ops.maximum(-lead, -confidence))
             check = ops.equal(i % patience, 0) if abort_early else False
             stalled = ops.logical_and(check, loss > 0.9999 * state.previous)
             previous = ops.where(check, loss, state.previous)
-            return Descent(w, first, second, ops.logical_or(state.success, success), best, previous, stalled)
+            return Descent(w, adam, ops.logical_or(state.success, success), best, previous, stalled)
 
-        zeros, never = ops.zeros_like(x), ops.zeros((x.shape[0],), dtype="bool")
-        state = Descent(start, zeros, zeros, never, best, ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
-        return repeat(descend, steps, state, until=lambda state: state.stalled)
+        never, start = ops.zeros((x.shape[0],), dtype="bool"), to_tanh(x)
+        state = Descent(start, Adam.start(start), never, best, ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
+        end = repeat(descend, steps, state, until=lambda state: state.stalled)
+        return end.success, end.best
 
-    def search_step(i: Tensor, state: tuple[Search, Best]) -> tuple[Search, Best]:
-        search, best = state
-        # The last of many steps tries the largest c again, as the authors do, so that no image is left out.
-        last = ops.logical_and(search_steps >= 10, ops.equal(i, search_steps - 1))
-        end = minimise(ops.where(last, search.upper, search.c), best)
-        return search.narrow(end.success), end.best
-
-    c = ops.full((x.shape[0],), initial_c, dtype="float32")
-    search = Search(c, ops.zeros_like(c), ops.full_like(c, NO_UPPER))
-    return repeat(search_step, search_steps, (search, Best.nothing(x)))[1].x
+    return search_c(minimise, x, search_steps, initial_c)
 
 
 def cost(search_steps: int, steps: int) -> Cost:
     """One gradient a step, unless it aborts early."""
     return Cost(gradients=search_steps * steps)
+
+
+def to_tanh(x: Tensor) -> Tensor:
+    """w of the images x = (tanh(w) + 1) / 2, a touch inside the box."""
+    return ops.arctanh((2 * x - 1) * 0.999999)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
+from advrun.attacks.cw import to_tanh
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L0, per_image
@@ -16,14 +18,13 @@ PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 100_000, "patience": 1000
 
 
 class State(NamedTuple):
-    """For each image: itself, its label, w, Adam's moments, steps since c or the mask changed, c, the values that may change,
+    """For each image: itself, its label, w, its Adam, steps since c or the mask changed, c, the values that may change,
     the share of them to freeze next, whether it is done, and the best."""
 
     x: Tensor
     y: Tensor
     w: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     age: Tensor
     c: Tensor
     allowed: Tensor
@@ -78,21 +79,18 @@ def cw_l0(
         single = now.share * best.distance <= 1
         share = ops.where(spent, now.share / 2, now.share)
         fresh = ops.logical_or(success, tired)
-        kept = per_image(1 - ops.cast(fresh, "float32"), x)
         age = ops.where(fresh, 0.0, now.age) + 1
 
         push = ops.where(lead < confidence, c, 0.0)
         slope = allowed * (2 * (x_adv - now.x) - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
-        first, second = 0.9 * kept * now.first + 0.1 * slope, 0.999 * kept * now.second + 0.001 * ops.square(slope)
-        rate = per_image(step_size * ops.sqrt(1 - 0.999**age) / (1 - 0.9**age), x)
-        w = now.w - rate * first / (ops.sqrt(second) + 1e-8)
-        w = select(spent, start_of(best.x), w)
+        adam = now.adam.forget(fresh).update(slope)
+        w = select(spent, to_tanh(best.x), now.w - step_size * adam.step(per_image(age, x)))
         allowed = select(spent, ops.cast(ops.not_equal(best.x, now.x), "float32"), allowed)
         done = ops.logical_or(now.done, ops.logical_and(spent, ops.logical_or(single, best.distance == math.inf)))
-        return State(now.x, now.y, w, first, second, age, c, allowed, share, done, best)
+        return State(now.x, now.y, w, adam, age, c, allowed, share, done, best)
 
-    n, zeros = ops.ones(x.shape[:1]), ops.zeros_like(x)
-    start = State(x, y, start_of(x), zeros, zeros, 0 * n, initial_c * n, ops.ones_like(x), removal * n, n < 0, Best.nothing(x))
+    n, w = ops.ones(x.shape[:1]), to_tanh(x)
+    start = State(x, y, w, Adam.start(w), 0 * n, initial_c * n, ops.ones_like(x), removal * n, n < 0, Best.nothing(x))
     return repeat_undecided(step, steps, start, decided=lambda now: now.done).best.x
 
 
@@ -110,8 +108,3 @@ def without_smallest(gain: Tensor, allowed: Tensor, share: Tensor) -> Tensor:
     falling = ops.flip(ops.sort(flat, axis=1), axis=1)
     least = ops.take_along_axis(falling, (keep - 1)[:, None], axis=1)
     return ops.reshape(ops.cast(ops.logical_and(flat >= least, flat > 0), "float32"), gain.shape)
-
-
-def start_of(x: Tensor) -> Tensor:
-    """w of the images x."""
-    return ops.arctanh((2 * x - 1) * 0.999999)

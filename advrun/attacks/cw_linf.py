@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
@@ -19,13 +20,12 @@ CLOSE = 0.01
 
 
 class State(NamedTuple):
-    """For each image: itself, label, iterate, Adam's moments, steps since c or tau changed, c, tau, its largest failure, the best."""
+    """For each image: itself, label, iterate, its Adam, steps since c or tau changed, c, tau, its largest failure, the best."""
 
     x: Tensor
     y: Tensor
     x_adv: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     age: Tensor
     c: Tensor
     tau: Tensor
@@ -84,25 +84,20 @@ def cw_linf(
         tau = ops.where(spent, (failed + ops.minimum(best.distance, 1.0)) / 2, tau)
         c = ops.where(spent, initial_c, ops.where(tired, 2 * now.c, ops.where(reached, ops.maximum(now.c / 2, initial_c), now.c)))
         # A new c or tau: Adam begins anew, and after failures with the largest c from the best image.
-        fresh = per_image(ops.cast(ops.logical_or(reached, tired), "float32"), x)
-        age = ops.where(ops.logical_or(reached, tired), 0.0, now.age) + 1
+        fresh = ops.logical_or(reached, tired)
+        age = ops.where(fresh, 0.0, now.age) + 1
 
         change = x_adv - now.x
         beyond = ops.cast(ops.abs(change) > per_image(tau, x), "float32") * ops.sign(change)
         push = ops.where(lead < confidence, c, 0.0)
         slope = beyond - per_image(push, x) * gradient
-        first = 0.9 * (1 - fresh) * now.first + 0.1 * slope
-        second = 0.999 * (1 - fresh) * now.second + 0.001 * ops.square(slope)
-        rate = per_image(
-            step_size * (1 - (age - 1) / patience) * ops.minimum(tau, FIRST_TAU) * ops.sqrt(1 - 0.999**age) / (1 - 0.9**age), x
-        )
-        moved = ops.clip(x_adv - rate * first / (ops.sqrt(second) + 1e-8), 0.0, 1.0)
-        moved = select(spent, best.x, moved)
-        return State(now.x, now.y, moved, first, second, age, c, tau, failed, best)
+        adam = now.adam.forget(fresh).update(slope)
+        rate = step_size * (1 - (age - 1) / patience) * ops.minimum(tau, FIRST_TAU)
+        moved = ops.clip(x_adv - per_image(rate, x) * adam.step(per_image(age, x)), 0.0, 1.0)
+        return State(now.x, now.y, select(spent, best.x, moved), adam, age, c, tau, failed, best)
 
     n = ops.ones(x.shape[:1])
-    zeros = ops.zeros_like(x)
-    start = State(x, y, x, zeros, zeros, 0 * n, initial_c * n, n, 0 * n, Best.nothing(x))
+    start = State(x, y, x, Adam.start(x), 0 * n, initial_c * n, n, 0 * n, Best.nothing(x))
     return repeat_undecided(step, steps, start, decided=lambda now: now.done).best.x
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from advrun.attacks._best import Best
-from advrun.attacks.cw import NO_UPPER, Search
+from advrun.attacks._search import Search, search_c
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat
 from advrun.geometry import L1, l2_norm, per_image
@@ -58,10 +58,10 @@ def ead(
         length = norm.distance(x_adv, x)
         return length if rule == "l1" else beta * length + l2_norm(x_adv - x) ** 2
 
-    def minimise(c: Tensor, best: Best) -> Descent:
+    def minimise(_: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
         def descend(k: Tensor, now: Descent) -> Descent:
             lead, _, gradient = model.value_and_gradient(margin, now.slack, y)
-            push = ops.where(lead < confidence, c, 0.0)
+            push = ops.where(lead < confidence, search.c, 0.0)
             slope = 2 * (now.slack - x) - per_image(push, x) * gradient
             k = ops.cast(k, "float32")
             x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, x, beta)
@@ -73,16 +73,9 @@ def ead(
 
         end = repeat(descend, steps, Descent(x, x, ops.zeros((x.shape[0],), dtype="bool"), best))
         success = model.lead(model.logits(end.x_adv), y) > confidence
-        return end._replace(success=ops.logical_or(end.success, success), best=end.best.closer(end.x_adv, success, size(end.x_adv)))
+        return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, size(end.x_adv))
 
-    def search_step(_: Tensor, state: tuple[Search, Best]) -> tuple[Search, Best]:
-        search, best = state
-        end = minimise(search.c, best)
-        return search.narrow(end.success), end.best
-
-    c = ops.full((x.shape[0],), initial_c, dtype="float32")
-    search = Search(c, ops.zeros_like(c), ops.full_like(c, NO_UPPER))
-    return repeat(search_step, search_steps, (search, Best.nothing(x)))[1].x
+    return search_c(minimise, x, search_steps, initial_c)
 
 
 def cost(search_steps: int, steps: int) -> Cost:

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from advrun.attacks._best import Best
+from advrun.attacks._hyperplane import dual_norm
 from advrun.attacks._schedule import cosine
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat, select
@@ -49,7 +50,7 @@ def fmn(
         success, length = lead > 0, norm.distance(state.x_adv, x)
         best = state.best.closer(state.x_adv, success, length)
         share = cosine(gamma, gamma / 50, k, steps)
-        linear = length + ops.abs(lead) / ops.maximum(dual_length(norm, slope), 1e-12)
+        linear = length + ops.abs(lead) / ops.maximum(dual_norm(norm, slope), 1e-12)
         if norm.order == 0:
             linear = ops.ceil(ops.minimum(linear, 1.0 * math.prod(x.shape[1:])))
         grown = ops.where(best.distance < math.inf, grow(norm, state.eps, share), linear)
@@ -75,11 +76,3 @@ def grow(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
 def shrink(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
     """eps (1 - share), in L0 by one value at least, to no less than one."""
     return ops.maximum(ops.minimum(eps * (1 - share), ops.floor(eps) - 1), 1.0) if norm.order == 0 else eps * (1 - share)
-
-
-def dual_length(norm: Ball, slope: Tensor) -> Tensor:
-    """|slope|_q, (n,), q the dual of the norm's p; of L0, as in the paper, the largest value."""
-    flat = ops.abs(ops.reshape(slope, (slope.shape[0], -1)))
-    if norm.order == math.inf:
-        return ops.sum(flat, axis=-1)
-    return ops.sqrt(ops.sum(ops.square(flat), axis=-1)) if norm.order == 2 else ops.max(flat, axis=-1)

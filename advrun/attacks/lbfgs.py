@@ -11,7 +11,7 @@ import numpy as np
 
 from advrun import engine
 from advrun.attacks._rivals import rivals
-from advrun.attacks.cw import NO_UPPER, Search
+from advrun.attacks._search import Search
 from advrun.classifier import Gradients
 from advrun.geometry import L2
 from advrun.losses import cross_entropy
@@ -55,7 +55,7 @@ def lbfgs(
 
     def solve(x: np.ndarray, y: np.ndarray, goal: np.ndarray) -> np.ndarray:
         best, closest = x.copy(), np.full(len(x), np.inf)
-        search = Search(*(np.full(len(x), value, np.float32) for value in (initial_c, 0.0, NO_UPPER)))
+        search = Search.start(len(x), initial_c)
         for _ in range(search_steps):
             success, c = np.zeros(len(x), bool), np.asarray(search.c)
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from advrun import engine
+from advrun.attacks._adam import Adam
 from advrun.attacks._warp import positions, warp
 from advrun.classifier import Blind, Gradients
 from advrun.engine import Rng, ops
@@ -63,7 +64,7 @@ def fit(
 ) -> np.ndarray:
     """The patches, of each the middle disc is used: (classes, h, w, c), of which only the targets are learnt, or (1, h, w, c)."""
 
-    def step(picture: Tensor, first: Tensor, second: Tensor, i: Tensor, images: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    def step(picture: Tensor, adam: Adam, i: Tensor, images: Tensor, y: Tensor) -> tuple[Tensor, Adam]:
         draw = rng.fold(i)
 
         def shown(pictures: Tensor) -> Tensor:
@@ -71,15 +72,14 @@ def fit(
 
         tiled = ops.repeat(picture, images.shape[0], axis=0)
         slope = ops.mean(model.gradient(cross_entropy, tiled, y, through=shown), axis=0, keepdims=True)
-        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * ops.square(slope)
-        t = ops.cast(i + 1, "float32")
-        rate = step_size * ops.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        return ops.clip(picture + rate * first / (ops.sqrt(second) + 1e-8), 0.0, 1.0), first, second
+        adam = adam.update(slope)
+        return ops.clip(picture + step_size * adam.step(i + 1), 0.0, 1.0), adam
 
     run = engine.compiled(step)
     pictures = np.full((model.classes if model.targeted else 1, *x.shape[1:]), 0.5, np.float32)
     for number in targets if model.targeted else [0]:
-        state = (pictures[number : number + 1], *np.zeros((2, 1, *x.shape[1:]), np.float32))
+        picture = pictures[number : number + 1]
+        state = picture, Adam.start(picture)
         draws = np.random.default_rng([*np.asarray(rng.key).view(np.uint32), number])
         for i in range(steps):
             rows = draws.integers(0, min(images, len(x)), min(BATCH, len(x)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from advrun.attacks._decision import Ask, begin, bits
+from advrun.attacks._decision import Ask, begin, bisect, bits
 from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
@@ -79,33 +79,19 @@ def sign_opt(
 
         never = ops.zeros_like(now.found)
         theta, g, alpha, improved, _, left = repeat(search, TRIES, (now.theta, now.g, now.alpha, never, never, left))
-        g, left = nearer(ask, now._replace(theta=theta, left=left), g, improved)
+        g, left = bisect(ask, lambda length: now.image(theta, length), g, improved, left, BISECTION)
         return now._replace(theta=theta, g=g, alpha=ops.clip(alpha, 1e-3, 1.0), left=left)
 
     first = begin(model, x, y, starts, rng.fold(-1), queries)
     change = first.x_adv - x
     length = l2_norm(change)
     start = State(x, y, unit(change), length, ops.full(x.shape[:1], step_size, dtype="float32"), first.found, first.left)
-    g, left = nearer(Ask(model, y), start, length, first.found)
+    g, left = bisect(Ask(model, y), lambda length: start.image(start.theta, length), length, first.found, first.left, BISECTION)
     start = start._replace(g=g, left=left)
     end = repeat_undecided(
         step, queries // samples + 1, start, decided=lambda now: ops.logical_not(ops.logical_and(now.found, now.left > 0))
     )
     return select(end.found, end.image(end.theta, end.g), x)
-
-
-def nearer(ask: Ask, now: State, g: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    """g(theta) by bisection below a g that is adversarial, and the queries left."""
-
-    def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        low, high, left = state
-        middle = (low + high) / 2
-        success, asked, left = ask(now.image(now.theta, middle), which, left)
-        failed = ops.logical_and(asked, ops.logical_not(success))
-        return select(failed, middle, low), select(success, middle, high), left
-
-    _, high, left = repeat(halve, BISECTION, (ops.zeros_like(g), g, now.left))
-    return high, left
 
 
 def unit(images: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.attacks._estimate import Ask, State, climb, random_signs, slope
+from advrun.attacks._adam import Adam
+from advrun.attacks._estimate import Ask, State, climb, slope
 from advrun.classifier import Scores
-from advrun.engine import Rng, ops
+from advrun.engine import Rng
 from advrun.geometry import L2, Linf
 from advrun.losses import margin
 from advrun.types import Count, Labels, Positive, Targets, Tensor
@@ -37,12 +38,8 @@ def spsa(
     pairs = max(samples // 2, 1)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        gradient = slope(ask, now.x_adv, lambda rng: random_signs(now.x.shape, rng), rng.fold(i), pairs=pairs, radius=delta)
-        first, second = now.memory
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * ops.square(gradient)
-        t = ops.cast(i + 1, "float32")
-        rate = step_size * ops.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        return ball.project(now.x_adv + rate * first / (ops.sqrt(second) + 1e-8), now.x), (first, second)
+        gradient = slope(ask, now.x_adv, lambda rng: rng.signs(now.x.shape), rng.fold(i), pairs=pairs, radius=delta)
+        adam = now.memory.update(gradient)
+        return ball.project(now.x_adv + step_size * adam.step(i + 1), now.x), adam
 
-    zeros = ops.zeros_like(x)
-    return climb(model, x, y, margin, move, (zeros, zeros), queries=queries, per_step=2 * pairs)
+    return climb(model, x, y, margin, move, Adam.start(x), queries=queries, per_step=2 * pairs)

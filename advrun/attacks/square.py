@@ -86,10 +86,10 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
         window = Window.draw(x, sides[i], rng).mask
-        corner = x + ball.eps * signs((x.shape[0], 1, 1, channels), rng)
+        corner = x + ball.eps * rng.signs((x.shape[0], 1, 1, channels))
         return ball.project(ops.where(window, corner, x_adv), x)
 
-    return ball.project(x + ball.eps * signs((n, 1, width, channels), rng), x), propose
+    return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
 
 
 def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tensor, Proposal]:
@@ -107,7 +107,7 @@ def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tens
         there = ops.where(into.mask, delta, 0.0)
         freed = l2_of_channel(ops.where(ops.logical_or(into.mask, out.mask), delta, 0.0))
         shape = into.place(turned(bumps[kind[i]], x, rng))
-        new = shape * signs((x.shape[0], 1, 1, channels), rng) + there / (l2_of_channel(there) + TINY)
+        new = shape * rng.signs((x.shape[0], 1, 1, channels)) + there / (l2_of_channel(there) + TINY)
         unused = ops.maximum(ball.eps**2 - per_image(l2_norm(delta), x) ** 2, 0.0) / channels
         new = new / (l2_of_channel(new) + TINY) * ops.sqrt(unused + freed**2)
         moved = ops.where(into.mask, new, ops.where(out.mask, 0.0, delta))
@@ -119,7 +119,7 @@ def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tens
     for number, (row, column) in enumerate(np.ndindex(height // side, width // side)):
         place = np.s_[row * side : (row + 1) * side, column * side : (column + 1) * side]
         tile[place], spot[place] = bump(side), number
-    sign = signs((n, (height // side) * (width // side), channels), rng)
+    sign = rng.signs((n, (height // side) * (width // side), channels))
     return stretched(tile[..., None] * ops.take(sign, ops.convert_to_tensor(spot), axis=1), x, ball), propose
 
 
@@ -158,11 +158,6 @@ def side_of_step(shares: np.ndarray, height: int, width: int, smallest: int) -> 
     """Side of the square in every iteration, in pixels, int32."""
     sides = np.rint(np.sqrt(shares * height * width)).astype(np.int32)
     return np.clip(sides, min(smallest, height, width), min(height, width))
-
-
-def signs(shape: tuple[int, ...], rng: Rng) -> Tensor:
-    """-1 or 1."""
-    return ops.where(rng.uniform(shape) < 0.5, -1.0, 1.0)
 
 
 def turned(pattern: Tensor, x: Tensor, rng: Rng) -> Tensor:

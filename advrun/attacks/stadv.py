@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._warp import positions, warp
 from advrun.classifier import Gradients
@@ -14,11 +15,10 @@ from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Te
 
 
 class State(NamedTuple):
-    """The flow (n, h, w, 2), Adam's moments, and the success with the smoothest flow."""
+    """The flow (n, h, w, 2), its Adam, and the success with the smoothest flow."""
 
     flow: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     best: Best
 
 
@@ -54,13 +54,11 @@ def stadv(
         roughness, _, rough = value_and_gradient(lambda flow: (flow_loss(flow), ()), state.flow)
         best = state.best.closer(moved(state.flow), lead > confidence, roughness)
         slope = tau * rough - per_image(ops.cast(lead < confidence, "float32"), gradient) * gradient
-        first, second = 0.9 * state.first + 0.1 * slope, 0.999 * state.second + 0.001 * ops.square(slope)
-        t = ops.cast(i + 1, "float32")
-        rate = step_size * ops.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        return State(state.flow - rate * first / (ops.sqrt(second) + 1e-8), first, second, best)
+        adam = state.adam.update(slope)
+        return State(state.flow - step_size * adam.step(i + 1), adam, best)
 
-    zeros = ops.zeros((*x.shape[:3], 2))
-    return repeat(step, steps, State(zeros, zeros, zeros, Best.nothing(x))).best.x
+    still = ops.zeros((*x.shape[:3], 2))
+    return repeat(step, steps, State(still, Adam.start(still), Best.nothing(x))).best.x
 
 
 def cost(steps: int) -> Cost:

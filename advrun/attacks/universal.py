@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from advrun import engine
 from advrun.attacks.deepfool import deepfool
-from advrun.classifier import Blind, Gradients
+from advrun.classifier import Blind, Gradients, batches
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Ball, Linf, l2_norm
 from advrun.types import Count, Fraction, Labels, NonNegative, Tensor
@@ -64,14 +62,18 @@ def fit(
         grown = inside(type(ball)(eps), v + nearer)
         return ops.where(fooled, v, grown), fooled
 
-    run = engine.compiled(push)
-    own = predicted(model, x[:images])
+    run, ask = engine.compiled(push), engine.compiled(model.labels)
+
+    def labels(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(ask(batch, np.arange(len(batch)) < size))[:size] for batch, size in batches(x, 256)])
+
+    own = labels(x[:images])
     v = np.zeros((1, *x.shape[1:]), np.float32)
     for epoch in range(epochs):
         order = np.random.default_rng([*np.asarray(rng.key).view(np.uint32), epoch]).permutation(len(own))
         for i in order:
             v = run(v, x[i : i + 1], own[i : i + 1], np.float32(ball.eps))[0]
-        rate = (predicted(model, np.clip(x[:images] + np.asarray(v), 0, 1)) != own).mean()
+        rate = (labels(np.clip(x[:images] + np.asarray(v), 0, 1)) != own).mean()
         if rate >= 1 - error:
             break
     return np.asarray(v)
@@ -82,8 +84,3 @@ def inside(ball: Ball, v: Tensor) -> Tensor:
     if isinstance(ball, Linf):
         return ops.clip(v, -ball.eps, ball.eps)
     return v * ops.minimum(1.0, ball.eps / ops.maximum(l2_norm(v), 1e-12))
-
-
-def predicted(model: Any, x: np.ndarray) -> np.ndarray:
-    """Classes, (n,) int32."""
-    return np.asarray(model.predict(x).argmax(-1), np.int32)

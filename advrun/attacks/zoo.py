@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
-from advrun.attacks.cw import NO_UPPER, Search
+from advrun.attacks._search import Search, search_c
 from advrun.classifier import Scores
 from advrun.engine import Rng, ops, repeat, select
 from advrun.geometry import L2
@@ -16,11 +17,10 @@ PRESETS = {"paper": {"queries": 9 * 1000 * 257, "search_steps": 9, "initial_c": 
 
 
 class Descent(NamedTuple):
-    """The change delta (n, d), Adam's moments and step counts of each coordinate, successes (n,), and the closest success."""
+    """The change delta (n, d), its Adam and the step count of each coordinate, successes (n,), and the closest success."""
 
     delta: Tensor
-    first: Tensor
-    second: Tensor
+    adam: Adam
     times: Tensor
     success: Tensor
     best: Best
@@ -71,10 +71,12 @@ def zoo(
         success = lead > confidence
         return now._replace(best=now.best.closer(x_adv, success, norm.distance(x_adv, x)), success=ops.logical_or(now.success, success))
 
-    def minimise(c: Tensor, best: Best, rng: Rng) -> Descent:
+    def minimise(step: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
+        draws = rng.fold(step)
+
         def descend(i: Tensor, now: Descent) -> Descent:
             now, x_adv = remember(now), flat + now.delta
-            draw = rng.fold(i).uniform((n, size))
+            draw = draws.fold(i).uniform((n, size))
             score, chosen = ops.top_k(draw, moving)
             moved = ops.cast(draw >= score[:, -1:], "float32")
 
@@ -83,24 +85,15 @@ def zoo(
                 f = -ops.maximum(-look(ops.concatenate([x_adv + delta * e, x_adv - delta * e]))[1], -confidence)
                 return slopes + e * ((f[:n] - f[n:]) / (2 * delta))[:, None]
 
-            slope = 2 * now.delta - c[:, None] * repeat(derivative, moving, ops.zeros_like(flat))
+            slope = 2 * now.delta - search.c[:, None] * repeat(derivative, moving, ops.zeros_like(flat))
             times = now.times + moved
-            first = select(moved > 0, 0.9 * now.first + 0.1 * slope, now.first)
-            second = select(moved > 0, 0.999 * now.second + 0.001 * ops.square(slope), now.second)
-            t = ops.maximum(times, 1.0)
-            step = step_size * (first / (1 - 0.9**t)) / (ops.sqrt(second / (1 - 0.999**t)) + 1e-8)
-            change = ops.clip(x_adv - moved * step, 0.0, 1.0) - flat
-            return Descent(change, first, second, times, now.success, now.best)
+            adam = Adam(*(select(moved > 0, new, old) for new, old in zip(now.adam.update(slope), now.adam, strict=True)))
+            change = ops.clip(x_adv - moved * step_size * adam.step(ops.maximum(times, 1.0)), 0.0, 1.0) - flat
+            return Descent(change, adam, times, now.success, now.best)
 
         zeros = ops.zeros_like(flat)
-        start = Descent(zeros, zeros, zeros, zeros, ops.zeros((n,), dtype="bool"), best)
-        return remember(repeat(descend, steps, start))
+        start = Descent(zeros, Adam.start(zeros), zeros, ops.zeros((n,), dtype="bool"), best)
+        end = remember(repeat(descend, steps, start))
+        return end.success, end.best
 
-    def search_step(i: Tensor, state: tuple[Search, Best]) -> tuple[Search, Best]:
-        search, best = state
-        end = minimise(search.c, best, rng.fold(i))
-        return search.narrow(end.success), end.best
-
-    c = ops.full((n,), initial_c, dtype="float32")
-    search = Search(c, ops.zeros_like(c), ops.full_like(c, NO_UPPER))
-    return repeat(search_step, searches, (search, Best.nothing(x)))[1].x
+    return search_c(minimise, x, searches, initial_c)

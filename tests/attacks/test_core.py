@@ -7,7 +7,7 @@ import pytest
 
 from advrun import L2, Classifier, Linf, attacks
 from advrun.attacks._best import Best
-from advrun.attacks.cw import NO_UPPER, Search
+from advrun.attacks._search import NO_UPPER, Search
 from advrun.engine import Rng, keras, ops
 from advrun.losses import cross_entropy, margin
 

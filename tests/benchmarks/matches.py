@@ -41,7 +41,7 @@ class Match:
 
 
 def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
-    """A Foolbox attack; images that it did not fool come back clean."""
+    """A Foolbox attack; what it did not fool comes back clean, and so do the wholly black images that it calls adversarial then."""
 
     def run(victim: Victim) -> np.ndarray:
         import foolbox as library
@@ -49,7 +49,8 @@ def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
         x, y = victim.tensors
         raw, clipped, success = getattr(library.attacks, name)(**settings)(victim.foolbox, x, y, epsilons=eps)
         found = np.asarray(raw if eps is None else clipped)
-        return found if eps is not None else np.where(np.asarray(success)[:, None, None, None], found, victim.x)
+        fooled = np.asarray(success) & (np.ptp(found, axis=(1, 2, 3)) > 0)
+        return found if eps is not None else np.where(fooled[:, None, None, None], found, victim.x)
 
     return run
 

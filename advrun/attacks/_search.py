@@ -1,0 +1,46 @@
+"""The search for the weight c of Carlini and Wagner's objectives (2017, arXiv:1608.04644, section V.A and their code)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from advrun.attacks._best import Best
+from advrun.engine import ops, repeat
+from advrun.types import Tensor
+
+NO_UPPER = 1e10
+"""No success yet; the authors' own marker."""
+
+
+class Search(NamedTuple):
+    """Binary search over c for each image, (n,): c fails at `lower`, succeeds at `upper`."""
+
+    c: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def start(cls, images: int, c: float) -> Search:
+        return cls(*(ops.full((images,), value, dtype="float32") for value in (c, 0.0, NO_UPPER)))
+
+    def narrow(self, success: Tensor) -> Search:
+        """Halve the interval, or try ten times the c while no upper end is known."""
+        upper = ops.where(success, ops.minimum(self.upper, self.c), self.upper)
+        lower = ops.where(success, self.lower, ops.maximum(self.lower, self.c))
+        return Search(ops.where(upper < NO_UPPER, (lower + upper) / 2, self.c * 10), lower, upper)
+
+
+Minimise = Callable[[Tensor, Search, Best], tuple[Tensor, Best]]
+"""(number of the search step, search, best so far) -> (who succeeded at this c (n,), best)."""
+
+
+def search_c(minimise: Minimise, x: Tensor, steps: int, initial_c: float) -> Tensor:
+    """The closest successes of all minimisations; the clean image where there was none."""
+
+    def step(i: Tensor, state: tuple[Search, Best]) -> tuple[Search, Best]:
+        search, best = state
+        success, best = minimise(i, search, best)
+        return search.narrow(success), best
+
+    return repeat(step, steps, (Search.start(x.shape[0], initial_c), Best.nothing(x)))[1].x
