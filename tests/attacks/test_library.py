@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from advrun import L1, L2, Linf, attacks, registry
-from advrun.attacks import _hyperplane, _momentum
-from advrun.craft import craft
+from advrun.attacks import _hyperplane
+from advrun.craft import Attack, craft
 from advrun.engine import ops
+from advrun.entries import settings_of
 from advrun.losses import dlr, targeted_dlr
 
 from ..conftest import IMAGE_SHAPE, boundary_distances, linear_classifier
@@ -50,6 +51,15 @@ def test_apgd_checkpoints():
     checkpoint, since = module("apgd").schedule(100)
     assert np.flatnonzero(checkpoint).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
     assert since[[22, 41, 57]].tolist() == [22, 19, 16]
+
+
+def test_apgd_begins_with_steps_of_twice_the_radius(network, images):
+    """eta^(0) = 2 eps and no momentum in the first step: whatever the start, it ends on the ball's corners (section 3.3)."""
+    y = network.predict(images).argmax(-1)
+    crafted = attacks.apgd(network, images, y, Linf(1e-3), steps=1, early_stop=False)
+    ends = np.isclose(np.abs(crafted - images), 1e-3, atol=1e-5).mean((1, 2, 3))
+    assert ((ends > 0.99) | (ends < 0.05)).all(), "a corner, or the start where that was more adversarial"
+    assert (ends > 0.99).mean() >= 0.8
 
 
 def test_dlr_losses_by_hand():
@@ -110,24 +120,6 @@ def test_cosines_are_orthonormal():
     np.testing.assert_allclose(waves @ waves.T, np.eye(9), atol=1e-6)
 
 
-def test_tifgsm_kernel():
-    """A normalised Gaussian, with zeros outside; one pixel wide it changes nothing."""
-    gaussian, convolved = module("tifgsm").gaussian, module("tifgsm").convolved
-    image = np.random.default_rng(0).normal(size=(1, 9, 9, 2)).astype(np.float32)
-    weights = gaussian(5)
-    assert weights.sum() == pytest.approx(1)
-    expected = ndimage.convolve(image[0, :, :, 1], np.outer(weights, weights), mode="constant")
-    np.testing.assert_allclose(convolved(ops.convert_to_tensor(image), ops.convert_to_tensor(weights))[0, :, :, 1], expected, atol=1e-5)
-    np.testing.assert_array_equal(gaussian(1), [1.0])
-
-
-def test_momentum_normalises_image_by_image():
-    """Mean-absolute normalisation over a whole batch was a bug of more than one library."""
-    gradient = np.stack([np.full(IMAGE_SHAPE, 5.0), np.full(IMAGE_SHAPE, 0.01)]).astype(np.float32)
-    g = np.asarray(_momentum.accumulate(0 * gradient, gradient, 1.0))
-    np.testing.assert_allclose(np.abs(g).mean((1, 2, 3)), [1, 1], rtol=1e-5)
-
-
 @pytest.mark.parametrize("ball", [Linf(), L2(), L1()], ids=str)
 def test_projection_onto_a_hyperplane_inside_the_box(ball):
     """On the plane, in the box, and no feasible change found at random is smaller."""
@@ -157,6 +149,21 @@ def test_universal_perturbation_is_one_for_all(network, images):
         both = inside[0] & inside[other]
         np.testing.assert_allclose(change[0][both], change[other][both], atol=1e-6)
     assert network.accuracy(x_adv, y) <= 0.5
+
+
+def test_all_that_fitting_asks_is_counted(network, images, caplog):
+    """Labels of all training images first, then after each pass; a query and DeepFool's gradients for each image of a pass."""
+    y = network.predict(images).argmax(-1)
+    with caplog.at_level(logging.INFO, "advrun"):
+        craft(
+            network,
+            Attack(registry.get("attacks", "universal"), Linf(1e-6), settings_of(registry.get("attacks", "universal"), {"epochs": 2})),
+            images,
+            y,
+        )
+    asked = re.search(r"universal: fitting asked for ([0-9]+) gradients and ([0-9]+) queries", caplog.text)
+    assert asked
+    assert int(asked[2]) >= len(images) * (1 + 2 * (1 + 1))
 
 
 def test_patch_covers_no_more_than_its_share(network, images):
