@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from types import ModuleType
 from typing import Any
 
@@ -196,6 +196,22 @@ def compiled(function: Callable[..., Any], *, xla: bool = True) -> Callable[...,
     `xla=False` is for functions that use `in_python`, which XLA cannot compile.
     """
     return tf.function(function, autograph=False, jit_compile=xla and _use_xla())
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of tensors, as one kernel within compiled code: on a CPU XLA passes over the images once, not once an operation.
+
+    For arithmetic between two calls of the model, without random numbers and sorting. What shapes or indices depend on is no tensor
+    within it, or every value would be compiled anew. Eagerly it is the function itself.
+    """
+
+    @wraps(function)
+    def call(*tensors: Any) -> Any:
+        if tf.executing_eagerly() or _use_xla():
+            return function(*tensors)
+        return tf.function(function, autograph=False, jit_compile=True)(*tensors)
+
+    return call
 
 
 def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: Tensor) -> Tensor:

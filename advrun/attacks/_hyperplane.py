@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from advrun.engine import ops, repeat, select
-from advrun.geometry import L0, L1, L2, Ball
+from functools import partial
+
+from advrun.engine import fused, ops, repeat, select
+from advrun.geometry import L0, L1, L2, Ball, between
 from advrun.types import Tensor
 
 ENDLESS = 1e30
@@ -26,7 +28,7 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
     a, gap = a / largest[:, None], ops.abs(gap) / largest
     x = ops.reshape(x, flat.shape)
     room = select(flat > 0, 1 - x, x)
-    size = (_greedy if isinstance(norm, (L1, L0)) else _water_level)(norm, a, room, gap)
+    size = fused(partial(_greedy if isinstance(norm, (L1, L0)) else _water_level, norm))(a, room, gap)
     return ops.reshape(ops.sign(flat) * size, w.shape)
 
 
@@ -54,14 +56,12 @@ def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     """The whole room of the best values, and a part of the next: of those with the largest |w| for L1, the largest |w| * room for L0."""
     if isinstance(norm, L0):
         return room * _greedy(L1(), a * room, ops.ones_like(room), gap)
-    order = ops.argsort(-a, axis=1)
-    filled = ops.cumsum(ops.take_along_axis(a * room, order, axis=1), axis=1)
-    last = ops.minimum(ops.sum(ops.cast(filled < gap[:, None], "int32"), axis=1), a.shape[1] - 1)
-    level = ops.take_along_axis(ops.take_along_axis(a, order, axis=1), last[:, None], axis=1)
-    above, equal = ops.cast(a > level, "float32"), ops.cast(a == level, "float32")
-    gained, left = (ops.sum(mask * a * room, axis=1) for mask in (above, equal))
+    gain, gap = a * room, gap[:, None]
+    low, high = between(lambda level: ops.sum(ops.where(a > level, gain, 0.0), axis=1, keepdims=True) >= gap, a)
+    above, equal = ops.cast(a > high, "float32"), ops.cast(ops.logical_and(a > low, a <= high), "float32")
+    gained, left = (ops.sum(mask * gain, axis=1, keepdims=True) for mask in (above, equal))
     share = ops.clip((gap - gained) / ops.where(left > 0, left, 1.0), 0.0, 1.0)
-    return room * (above + equal * share[:, None])
+    return room * (above + equal * share)
 
 
 def dual_norm(norm: Ball, w: Tensor) -> Tensor:

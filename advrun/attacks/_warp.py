@@ -22,6 +22,17 @@ def warp(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return total
 
 
+def stretch(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`warp` where every row of an image is read at the same columns (n, w), and every column at the same rows (n, h)."""
+
+    def weights(places: Tensor, size: int) -> Tensor:
+        return ops.maximum(1 - ops.abs(places[..., None] - ops.arange(size, dtype="float32")), 0.0)
+
+    _, height, width, _ = images.shape
+    along = ops.einsum("nij,njwc->niwc", weights(rows, height), images)
+    return ops.einsum("nkw,niwc->nikc", weights(columns, width), along)
+
+
 def positions(images: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column of every pixel, (1, h, w) each."""
     _, height, width, _ = images.shape

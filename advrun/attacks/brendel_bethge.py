@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from advrun.attacks._best import Best
 from advrun.attacks._decision import NOISES, Ask, begin, bits, to_boundary
 from advrun.attacks._hyperplane import ENDLESS, inner, to_hyperplane
 from advrun.classifier import Gradients
-from advrun.engine import Rng, ops, repeat, select
+from advrun.engine import Rng, fused, ops, repeat, select
 from advrun.geometry import L0, L1, L2, Ball, Linf, axes, l2_norm, per_image
 from advrun.losses import margin
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
@@ -61,8 +62,8 @@ def brendel_bethge(
         r = first * 0.5 ** (halvings * ops.cast(k, "float32") / steps)
         beyond = ops.clip(state.beyond * ops.where(lead > 0, NEARER, FARTHER), *BEYOND)
         c = -lead / ops.maximum(l2_norm(b), 1e-12) + beyond * r
-        z = smallest(norm, state.x_adv - x, L2(1.0).steepest(b), ops.clip(c, -r, r), r, x)
-        return State(ops.clip(x + z, 0.0, 1.0), beyond, best)
+        x_adv = fused(partial(inwards, norm))(state.x_adv, b, ops.clip(c, -r, r), r, x)
+        return State(x_adv, beyond, best)
 
     walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
     walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
@@ -77,12 +78,23 @@ def cost(steps: int) -> Cost:
     return Cost(gradients=steps, queries=2 + NOISES + LOOKS)
 
 
+def inwards(norm: Ball, x_adv: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:
+    """The next iterate."""
+    return ops.clip(x + smallest(norm, x_adv - x, L2(1.0).steepest(b), c, r, x), 0.0, 1.0)
+
+
 def smallest(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:
     """The change z from x, x + z in the box, that is smallest in the norm with <b, z - u> = c and |z - u|_2 <= r.
 
     Where the smallest change without the last constraint fulfils it, that is the answer, and it is known exactly. b has length 1, and
     |c| <= r: without a pull of the norm (level 0) the constraint on r holds, but for the box.
     """
+    best = to_hyperplane(norm, x, b, c + inner(b, u))
+    return select(l2_norm(best - u) <= r, best, within(norm, u, b, c, r, x))
+
+
+def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:
+    """The same where the constraint on r binds, through the dual."""
     largest = ops.max(ops.abs(u), axis=axes(u))
 
     def solve(level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,9 +128,7 @@ def smallest(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) 
 
     low, high = ops.zeros_like(c), ops.ones_like(c)
     z, multiplier = solve(low, c)
-    within = repeat(halve, LEVELS, (low, high, multiplier, z))[3]
-    best = to_hyperplane(norm, x, b, c + inner(b, u))
-    return select(l2_norm(best - u) <= r, best, within)
+    return repeat(halve, LEVELS, (low, high, multiplier, z))[3]
 
 
 def proximal(norm: Ball, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._search import Search, search_c
 from advrun.classifier import Gradients
-from advrun.engine import ops, repeat
+from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, per_image
 from advrun.losses import margin
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
@@ -58,6 +58,11 @@ def cw(
     """
     patience = max(steps // 10, 1)
 
+    def move(w: Tensor, adam: Adam, tanh: Tensor, gradient: Tensor, push: Tensor, i: Tensor) -> tuple[Tensor, Adam]:
+        slope = (tanh + 1 - 2 * x - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
+        adam = adam.update(slope)
+        return w - step_size * adam.step(i + 1), adam
+
     def minimise(number: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
         # The last of many steps tries the largest c again, as the authors do, so that no image is left out.
         last = ops.logical_and(search_steps >= 10, ops.equal(number, search_steps - 1))
@@ -71,9 +76,7 @@ def cw(
             success = lead > confidence
             best = state.best.closer(x_adv, success, distance)
             push = ops.where(lead < confidence, c, 0.0)
-            slope = (2 * (x_adv - x) - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
-            adam = state.adam.update(slope)
-            w = state.w - step_size * adam.step(i + 1)
+            w, adam = fused(move)(state.w, state.adam, tanh, gradient, push, i)
 
             loss = ops.sum(ops.square(distance) + c * ops.maximum(-lead, -confidence))
             check = ops.equal(i % patience, 0) if abort_early else False

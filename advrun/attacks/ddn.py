@@ -7,7 +7,7 @@ from typing import NamedTuple
 from advrun.attacks._best import Best
 from advrun.attacks._schedule import cosine
 from advrun.classifier import Gradients
-from advrun.engine import ops, repeat
+from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, l2_norm, per_image
 from advrun.losses import cross_entropy
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
@@ -47,14 +47,17 @@ def ddn(
         step_size: alpha_0, the first step's length.
     """
 
+    def move(x_adv: Tensor, slope: Tensor, eps: Tensor, alpha: Tensor) -> Tensor:
+        delta = x_adv - x + L2(alpha).steepest(slope)
+        delta = delta * per_image(eps / ops.maximum(l2_norm(delta), 1e-12), x)
+        return ops.clip(x + delta, 0.0, 1.0)
+
     def step(k: Tensor, state: State) -> State:
         _, logits, slope = model.value_and_gradient(cross_entropy, state.x_adv, y)
         success = model.lead(logits, y) > 0
         best = state.best.closer(state.x_adv, success, norm.distance(state.x_adv, x))
-        delta = state.x_adv - x + L2(cosine(step_size, step_size / 100, k, steps)).steepest(slope)
         eps = state.eps * ops.where(success, 1 - gamma, 1 + gamma)
-        delta = delta * per_image(eps / ops.maximum(l2_norm(delta), 1e-12), x)
-        return State(ops.clip(x + delta, 0.0, 1.0), eps, best)
+        return State(fused(move)(state.x_adv, slope, eps, cosine(step_size, step_size / 100, k, steps)), eps, best)
 
     start = State(x, ops.full((x.shape[0],), initial_eps, dtype="float32"), Best.nothing(x))
     end = repeat(step, steps, start)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from advrun.attacks._momentum import climb
-from advrun.attacks._warp import positions, warp
+from advrun.attacks._warp import stretch
 from advrun.classifier import Gradients
-from advrun.engine import Rng, select
+from advrun.engine import Rng, ops, select
 from advrun.geometry import L2, Linf
 from advrun.losses import cross_entropy
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
@@ -37,17 +37,15 @@ def difgsm(
         smallest: the smallest side of a shrunken image, as a share of the side (0.9: 299 of 330 pixels).
     """
     n, height, width, _ = x.shape
-    rows, columns = positions(x)
 
     def slope(k: Tensor, x_adv: Tensor, g: Tensor, memory: tuple[()]) -> tuple[Tensor, tuple[()]]:
         draw = rng.fold(k)
-        size = draw.uniform((n, 1, 1), smallest, 1.0)
-        down, right = (draw.uniform((n, 1, 1)) * (1 - size) * side for side in (height, width))
+        size = draw.uniform((n, 1), smallest, 1.0)
+        rows, columns = (places(side, size, draw) for side in (height, width))
         chosen = draw.uniform((n,)) < probability
 
         def diverse(images: Tensor) -> Tensor:
-            shrunk = warp(images, (rows + 0.5 - down) / size - 0.5, (columns + 0.5 - right) / size - 0.5)
-            return select(chosen, shrunk, images)
+            return select(chosen, stretch(images, rows, columns), images)
 
         return model.gradient(cross_entropy, x_adv, y, through=diverse), memory
 
@@ -57,3 +55,9 @@ def difgsm(
 def cost(steps: int) -> Cost:
     """One gradient a step."""
     return Cost(gradients=steps)
+
+
+def places(side: int, size: Tensor, draw: Rng) -> Tensor:
+    """Where each of `side` pixels is read when a side shrinks to the share `size` (n, 1), put at random: (n, side)."""
+    offset = draw.uniform(size.shape) * (1 - size) * side
+    return (ops.arange(side, dtype="float32") + 0.5 - offset) / size - 0.5

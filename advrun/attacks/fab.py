@@ -8,7 +8,7 @@ from advrun.attacks._best import Best
 from advrun.attacks._hyperplane import dual_norm, inner, to_hyperplane
 from advrun.attacks._rivals import rivals
 from advrun.classifier import Gradients
-from advrun.engine import Rng, ops, repeat, select
+from advrun.engine import Rng, fused, ops, repeat, select
 from advrun.geometry import L1, L2, Ball, Linf, per_image
 from advrun.losses import at_label, margin
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
@@ -55,13 +55,16 @@ def fab(
     goals = ops.expand_dims(y, 0) if model.targeted else rivals(logits, y, targets)
     runs = (goals.shape[0] if one_by_one else 1) * restarts
 
-    def step(boundary: Boundary, x_adv: Tensor, best: Best) -> tuple[Tensor, Best]:
-        f, w = boundary(x_adv)
+    def move(x_adv: Tensor, f: Tensor, w: Tensor) -> Tensor:
         onto = to_hyperplane(norm, x_adv, w, -f)
         onto_clean = to_hyperplane(norm, x, w, -f - inner(w, x - x_adv))
         length, length_clean = (norm.distance(change, 0 * x) for change in (onto, onto_clean))
         alpha = per_image(ops.minimum(length / ops.maximum(length + length_clean, 1e-12), alpha_max), x)
-        x_adv = ops.clip((1 - alpha) * (x_adv + eta * onto) + alpha * (x + eta * onto_clean), 0.0, 1.0)
+        return ops.clip((1 - alpha) * (x_adv + eta * onto) + alpha * (x + eta * onto_clean), 0.0, 1.0)
+
+    def step(boundary: Boundary, x_adv: Tensor, best: Best) -> tuple[Tensor, Best]:
+        f, w = boundary(x_adv)
+        x_adv = fused(move)(x_adv, f, w)
         success = model.succeeds(x_adv, y)
         best = best.closer(x_adv, success, norm.distance(x_adv, x))
         return select(success, x + beta * (x_adv - x), x_adv), best
@@ -73,8 +76,9 @@ def fab(
         start = ops.where(i % restarts > 0, type(norm)(radius).sample(x, rng.fold(i)), x)
         return repeat(lambda _, state: step(boundary, *state), steps, (start, best))[1]
 
-    best = repeat(run, runs, Best.nothing(x))
-    return to_the_boundary(model, x, y, model.lead(logits, y), best.x)
+    lead = model.lead(logits, y)
+    best = repeat(run, runs, Best.nothing(x).closer(x, lead > 0, 0 * lead))
+    return to_the_boundary(model, x, y, lead, best.x)
 
 
 def cost(steps: int, restarts: int, targets: int, one_by_one: bool) -> Cost:

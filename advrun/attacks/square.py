@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advrun.classifier import Scores
-from advrun.engine import Rng, ops, repeat_undecided
+from advrun.engine import Rng, fused, ops, repeat_undecided, select
 from advrun.geometry import L2, Ball, Linf, l2_norm, per_image
 from advrun.losses import cross_entropy, margin
 from advrun.types import Count, Fraction, Labels, Targets, Tensor
@@ -61,13 +61,8 @@ def square(
         logits = model.part(rows).logits(trial, asked=state.lead <= 0)
         loss, lead = model.value(objective, logits, state.y), model.lead(logits, state.y)
         taken = ops.logical_and(state.lead <= 0, ops.logical_or(loss > state.loss, lead > 0))
-        return State(
-            state.x,
-            state.y,
-            ops.where(per_image(taken, trial), trial, state.x_adv),
-            ops.where(taken, loss, state.loss),
-            ops.where(taken, lead, state.lead),
-        )
+        new = (select(taken, new, old) for new, old in ((trial, state.x_adv), (loss, state.loss), (lead, state.lead)))
+        return State(state.x, state.y, *new)
 
     state = State(x, y, start, model.value(objective, logits, y), model.lead(logits, y))
     return repeat_undecided(step, queries - 1, state, decided=lambda state: state.lead > 0).x_adv
@@ -85,9 +80,11 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
     sides = ops.convert_to_tensor(side_of_step(shares, height, width, smallest=1))
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
-        window = Window.draw(x, sides[i], rng).mask
-        corner = x + ball.eps * rng.signs((x.shape[0], 1, 1, channels))
-        return ball.project(ops.where(window, corner, x_adv), x)
+        side = sides[i]
+        return fused(painted)(x_adv, x, *corner(x, side, rng), side, rng.signs((x.shape[0], 1, 1, channels)))
+
+    def painted(x_adv: Tensor, x: Tensor, top: Tensor, left: Tensor, side: Tensor, sign: Tensor) -> Tensor:
+        return ball.project(ops.where(inside(x, top, left, side), x + ball.eps * sign, x_adv), x)
 
     return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
 
@@ -102,16 +99,18 @@ def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tens
     sides, kind = ops.convert_to_tensor(steps), ops.convert_to_tensor(which)
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
+        side, there, origin = sides[i], corner(x, sides[i], rng), corner(x, sides[i], rng)
+        shape = moved(turned(bumps[kind[i]], x, rng), *there) * rng.signs((x.shape[0], 1, 1, channels))
+        return fused(carried)(x_adv, x, shape, inside(x, *there, side), inside(x, *origin, side))
+
+    def carried(x_adv: Tensor, x: Tensor, shape: Tensor, into: Tensor, out: Tensor) -> Tensor:
         delta = x_adv - x
-        into, out = Window.draw(x, sides[i], rng), Window.draw(x, sides[i], rng)
-        there = ops.where(into.mask, delta, 0.0)
-        freed = l2_of_channel(ops.where(ops.logical_or(into.mask, out.mask), delta, 0.0))
-        shape = into.place(turned(bumps[kind[i]], x, rng))
-        new = shape * rng.signs((x.shape[0], 1, 1, channels)) + there / (l2_of_channel(there) + TINY)
+        kept = ops.where(into, delta, 0.0)
+        freed = l2_of_channel(ops.where(ops.logical_or(into, out), delta, 0.0))
+        new = shape + kept / (l2_of_channel(kept) + TINY)
         unused = ops.maximum(ball.eps**2 - per_image(l2_norm(delta), x) ** 2, 0.0) / channels
         new = new / (l2_of_channel(new) + TINY) * ops.sqrt(unused + freed**2)
-        moved = ops.where(into.mask, new, ops.where(out.mask, 0.0, delta))
-        return stretched(moved, x, ball)
+        return stretched(ops.where(into, new, ops.where(out, 0.0, delta)), x, ball)
 
     tile = np.zeros((height, width), np.float32)
     side = max(min(height, width) // 5, 1)
@@ -128,30 +127,25 @@ def stretched(delta: Tensor, x: Tensor, ball: Ball) -> Tensor:
     return ball.project(x + ball.radius(x) * delta / per_image(l2_norm(delta) + TINY, x), x)
 
 
-class Window(NamedTuple):
-    """A square of pixels for each image. top, left: (n,). mask: (n, h, w, 1) bool."""
+def corner(x: Tensor, side: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """First row and column (n,) int32 of a square of `side` pixels at a random place of each image."""
+    n, height, width, _ = x.shape
+    return tuple(ops.cast(rng.uniform((n,)) * ops.cast(length - side + 1, "float32"), "int32") for length in (height, width))
 
-    top: Tensor
-    left: Tensor
-    mask: Tensor
 
-    @classmethod
-    def draw(cls, x: Tensor, side: Tensor, rng: Rng) -> Window:
-        """A square of `side` pixels at a random place of each image."""
-        n, height, width, _ = x.shape
-        top, left = (ops.cast(rng.uniform((n,)) * ops.cast(length - side + 1, "float32"), "int32") for length in (height, width))
-        rows, columns = ops.arange(height)[None, :, None, None], ops.arange(width)[None, None, :, None]
-        first_row, first_column = top[:, None, None, None], left[:, None, None, None]
-        inside_rows = ops.logical_and(rows >= first_row, rows < first_row + side)
-        return cls(top, left, ops.logical_and(inside_rows, ops.logical_and(columns >= first_column, columns < first_column + side)))
+def inside(x: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
+    """(n, h, w, 1) bool: the pixels of the square whose first row and column are `top` and `left` (n,)."""
+    _, height, width, _ = x.shape
+    rows, columns = ops.arange(height)[None, :, None, None], ops.arange(width)[None, None, :, None]
+    down, right = rows - top[:, None, None, None], columns - left[:, None, None, None]
+    return ops.logical_and(ops.logical_and(down >= 0, down < side), ops.logical_and(right >= 0, right < side))
 
-    def place(self, pattern: Tensor) -> Tensor:
-        """(n, h, w) patterns whose content is at the top left, moved into the windows: (n, h, w, 1)."""
-        _, height, width = pattern.shape
-        rows = (ops.arange(height)[None] - self.top[:, None]) % height
-        columns = (ops.arange(width)[None] - self.left[:, None]) % width
-        moved = ops.take_along_axis(ops.take_along_axis(pattern, rows[:, :, None], axis=1), columns[:, None, :], axis=2)
-        return moved[..., None]
+
+def moved(pattern: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """(n, h, w) patterns whose content is at the top left, moved so that it begins at `top` and `left` (n,): (n, h, w, 1)."""
+    _, height, width = pattern.shape
+    rows, columns = (ops.arange(height)[None] - top[:, None]) % height, (ops.arange(width)[None] - left[:, None]) % width
+    return ops.take_along_axis(ops.take_along_axis(pattern, rows[:, :, None], axis=1), columns[:, None, :], axis=2)[..., None]
 
 
 def side_of_step(shares: np.ndarray, height: int, width: int, smallest: int) -> np.ndarray:

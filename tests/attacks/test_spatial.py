@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from advrun import Classifier, attacks
-from advrun.attacks._warp import positions, warp
+from advrun.attacks._warp import positions, stretch, warp
 from advrun.attacks.spatial import moved, transformations
 from advrun.engine import keras
 
@@ -39,6 +39,13 @@ def test_half_a_pixel_is_the_mean_of_two(picture):
     rows, columns = positions(picture)
     between = np.asarray(warp(picture, np.asarray(rows).repeat(2, 0), np.asarray(columns).repeat(2, 0) + 0.5))
     np.testing.assert_allclose(between[:, :, :-1], (picture[:, :, 1:] + picture[:, :, :-1]) / 2, atol=1e-6)
+
+
+def test_stretching_is_warping_where_the_places_are_a_grid(picture):
+    rows, columns = np.linspace(-1.5, 5.2, 5, dtype=np.float32), np.linspace(4.0, 0.3, 5, dtype=np.float32)
+    grid = [np.tile(part, (2, 1, 1)) for part in np.meshgrid(rows, columns, indexing="ij")]
+    found = stretch(picture, np.tile(rows, (2, 1)), np.tile(columns, (2, 1)))
+    np.testing.assert_allclose(found, warp(picture, *grid), atol=1e-6)
 
 
 def test_the_papers_grid():
