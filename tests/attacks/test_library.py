@@ -11,7 +11,7 @@ import pytest
 from advrun import L1, L2, Linf, attacks, registry
 from advrun.attacks import _hyperplane
 from advrun.craft import Attack, craft
-from advrun.engine import ops
+from advrun.engine import Rng, ops
 from advrun.entries import settings_of
 from advrun.losses import dlr, targeted_dlr
 
@@ -104,6 +104,17 @@ def test_square_draws_a_square_for_each_image(network, images):
     y = network.predict(same).argmax(-1)
     x_adv = attacks.square(network, same, y, Linf(1e-4), queries=3)
     assert len({image.tobytes() for image in x_adv}) == 6
+
+
+def test_square_moves_mass_from_one_square_to_another():
+    """In L2 a proposal empties one square, fills another, and is as long as before (algorithm 3)."""
+    rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
+    start, propose = module("square").l2_search(L2(1.0), x, np.full(3, 0.1), rng)
+    trial = propose(0, start, x, rng.fold(5))
+    np.testing.assert_allclose([L2.distance(image, x) for image in (start, trial)], 1, rtol=1e-5)
+    emptied, filled = ((np.asarray(a) == x).any(-1) & (np.asarray(b) != x).any(-1) for a, b in ((trial, start), (start, trial)))
+    assert emptied.any((1, 2)).sum() >= 5, "but where the two squares are one"
+    assert not filled.any(), "the first image has its mass everywhere"
 
 
 @pytest.mark.parametrize("basis", ["pixel", "dct"])
