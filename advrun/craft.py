@@ -180,11 +180,13 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
     total = _clean(x, right)
     alive = right
     for number, stage in enumerate(stages):
-        crafted = replace(work, name=f"stage{number}-")(stage, x, y, np.flatnonzero(alive))
+        crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
         wrong = work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) != y
         fooled = alive & wrong & _inside(attack.geometry, crafted.x_adv, x)
         total = _taken(total, crafted, fooled)
         alive = alive & ~fooled
+        work.advance(fooled)
+    work.advance(alive)
     return total
 
 
@@ -198,11 +200,12 @@ def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, rig
         if not aimed.any():
             continue
         goals = np.full(len(x), goal, np.int32)
-        crafted = replace(work, name=f"target{goal}-")(attack, x, y, np.flatnonzero(aimed), goals)
+        crafted = replace(work, name=f"target{goal}-", bar=None)(attack, x, y, np.flatnonzero(aimed), goals)
         reached = aimed & (work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) == goal)
         distance = np.zeros(len(x)) if attack.geometry is None else np.asarray(attack.geometry.distance(crafted.x_adv, x))
         closer = reached & (distance < nearest)
         total, nearest = _taken(total, crafted, closer), np.where(closer, distance, nearest)
+    work.advance(right)
     return total
 
 
@@ -260,10 +263,14 @@ class _Work:
             crafted.x_adv[batch] = finished["x_adv"]
             crafted.gradients[batch], crafted.queries[batch] = finished["gradients"], finished["queries"]
             seconds += float(finished["seconds"])
+            self.advance(batch)
             done += len(batch)
-            if self.bar is not None:
-                self.bar.advance(len(batch))
         return replace(crafted, seconds=seconds)
+
+    def advance(self, images: np.ndarray) -> None:
+        """These are done: their numbers, or a mask."""
+        if self.bar is not None:
+            self.bar.advance(int(images.sum()) if images.dtype == bool else len(images))
 
 
 class _Batches:

@@ -46,6 +46,19 @@ def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
     assert (crafted.gradients[~fooled] > first.gradients[~fooled]).all()
 
 
+@pytest.mark.parametrize(("name", "target"), [("autoattack", None), ("bim", "all"), ("bim", None)])
+def test_progress_counts_each_image_once(network, images, name, target):
+    class Tally:
+        done = 0
+
+        def advance(self, count: int) -> None:
+            self.done += count
+
+    tally, y = Tally(), network.predict(images).argmax(-1)
+    craft(network, bound(name, "linf"), images, y, target=target, bar=tally)
+    assert tally.done == len(images)
+
+
 def test_apgd_checkpoints():
     """w_j for 100 iterations, from the recursion of section 3.3 by hand."""
     checkpoint, since = module("apgd").schedule(100)
