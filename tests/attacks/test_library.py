@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from advrun import L1, L2, Linf, attacks, registry
+from advrun import L1, L2, Linf, attacks, engine, registry
 from advrun.attacks import _hyperplane
 from advrun.craft import Attack, craft
 from advrun.engine import Rng, ops
@@ -161,6 +161,27 @@ def test_projection_onto_a_hyperplane_inside_the_box(ball):
         short = np.abs((w * along).sum((1, 2, 3))) < np.abs(gap)
         smaller = np.asarray(ball.distance(x + along.astype(np.float32), x)) < 0.999 * length
         assert (short | ~smaller).all()
+
+
+@pytest.mark.parametrize("ball", [Linf(), L2(), L1()], ids=str)
+def test_a_step_of_brendel_and_bethge(ball):
+    """Eagerly as compiled; in the box, within r, and on the hyperplane where the box leaves room. L0 has thresholds, and jumps there."""
+    rng = np.random.default_rng(0)
+    x, x_adv = (rng.uniform(low, 1 - low, (20, *IMAGE_SHAPE)).astype(np.float32) for low in (0.3, 0.1))
+    b = rng.normal(size=x.shape).astype(np.float32)
+    r = rng.uniform(0.05, 1, 20).astype(np.float32)
+    c = r * rng.uniform(-0.5, 0.5, 20).astype(np.float32)
+
+    def step(*tensors):
+        return module("brendel_bethge").inwards(ball, *tensors)
+
+    moved = np.asarray(step(x_adv, b, c, r, x))
+    np.testing.assert_allclose(engine.compiled(lambda *tensors: engine.fused(step)(*tensors))(x_adv, b, c, r, x), moved, atol=1e-3)
+    change = (moved - x_adv).reshape(20, -1)
+    assert (np.linalg.norm(change, axis=1) <= 1.01 * r).all()
+    unit = b.reshape(20, -1) / np.linalg.norm(b.reshape(20, -1), axis=1, keepdims=True)
+    assert np.median(np.abs((change * unit).sum(1) - c) / r) < 0.02
+    assert (np.asarray(ball.distance(moved, x)) < np.asarray(ball.distance(x_adv, x))).mean() > 0.8
 
 
 def test_universal_perturbation_is_one_for_all(network, images):
