@@ -44,8 +44,7 @@ class Attack:
     @property
     def key(self) -> str:
         """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
-        settings = {name: self.plugin.settings[name].identity(value) for name, value in self.settings.items()}
-        return json.dumps([self.plugin.name, str(type(self.geometry)), settings], default=str, sort_keys=True)
+        return json.dumps([self.plugin.name, str(type(self.geometry)), self.plugin.identity(self.settings)], default=str, sort_keys=True)
 
     @property
     def eps(self) -> float:
@@ -185,8 +184,8 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
         fooled = alive & wrong & _inside(attack.geometry, crafted.x_adv, x)
         total = _taken(total, crafted, fooled)
         alive = alive & ~fooled
-        work.advance(fooled)
-    work.advance(alive)
+        work.advance(fooled.sum())
+    work.advance(alive.sum())
     return total
 
 
@@ -205,7 +204,7 @@ def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, rig
         distance = np.zeros(len(x)) if attack.geometry is None else np.asarray(attack.geometry.distance(crafted.x_adv, x))
         closer = reached & (distance < nearest)
         total, nearest = _taken(total, crafted, closer), np.where(closer, distance, nearest)
-    work.advance(right)
+    work.advance(right.sum())
     return total
 
 
@@ -263,14 +262,14 @@ class _Work:
             crafted.x_adv[batch] = finished["x_adv"]
             crafted.gradients[batch], crafted.queries[batch] = finished["gradients"], finished["queries"]
             seconds += float(finished["seconds"])
-            self.advance(batch)
+            self.advance(len(batch))
             done += len(batch)
         return replace(crafted, seconds=seconds)
 
-    def advance(self, images: np.ndarray) -> None:
-        """These are done: their numbers, or a mask."""
+    def advance(self, images: int) -> None:
+        """So many more images are done."""
         if self.bar is not None:
-            self.bar.advance(int(images.sum()) if images.dtype == bool else len(images))
+            self.bar.advance(int(images))
 
 
 class _Batches:

@@ -148,7 +148,6 @@ class L1(Ball):
 
         It is found without sorting, by Newton's method from below (Michelot, 1986, doi:10.1007/BF00938486).
         """
-
         change = x_adv - x
         size = ops.abs(change)
 

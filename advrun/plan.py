@@ -198,13 +198,11 @@ def is_trained(model: Any) -> bool:
 def described(kind: str, name: str, settings: Any) -> dict[str, Any]:
     """The settings as plain data; a file is described by its bytes instead of its path. Raises ModelError where one is missing."""
     plugin = registry.get(kind, name)
-    plain: dict[str, Any] = {}
+    plain = plugin.identity(settings)
     for key, value in settings.items():
         if plugin.settings[key].is_attack:
             inner = described("attacks", value.name, value.settings)
             plain[key] = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name, "attack")]
-        else:
-            plain[key] = plugin.settings[key].identity(value)
     return plain
 
 

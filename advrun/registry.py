@@ -56,16 +56,10 @@ class Setting:
         """True when the value is itself an attack, as in adversarial training."""
         return AttackChoice in _members(self.annotation)
 
-    def identity(self, value: Any) -> Any:
-        """The value as it identifies a result: files by their bytes. Raises ModelError where one is missing."""
-        if Content not in _marks(self.annotation) or value is None:
-            return value
-        return [self._digest(path) for path in value] if isinstance(value, (tuple, list)) else self._digest(value)
-
-    def _digest(self, path: str) -> str:
-        if not Path(path).is_file():
-            raise ModelError(f"{self.name}: no such file: {path}")
-        return digest(Path(path))
+    @property
+    def is_file(self) -> bool:
+        """True when the value is the path of a file, or several, whose bytes are part of the result."""
+        return Content in _marks(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -127,6 +121,20 @@ class Plugin:
         wanted = parameters(function)
         cost: Cost = function(**{name: value for name, value in settings.items() if name in wanted})
         return cost
+
+    def identity(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they identify a result: files by their bytes. Raises ModelError where one is missing."""
+
+        def content(name: str, path: str) -> str:
+            if not Path(path).is_file():
+                raise ModelError(f"{self.name}.{name}: no such file: {path}")
+            return digest(Path(path))
+
+        plain = dict(settings)
+        for name, value in settings.items():
+            if self.settings[name].is_file and value is not None:
+                plain[name] = content(name, value) if isinstance(value, str) else [content(name, path) for path in value]
+        return plain
 
     @property
     def needs_eps(self) -> bool:

@@ -89,7 +89,6 @@ def bisect(ask: Ask, image: Callable[[Tensor], Tensor], high: Tensor, which: Ten
 
 def to_boundary(ask: Ask, norm: Ball, walk: Walk, which: Tensor, steps: int) -> Walk:
     """Bisection from x to x_adv, a query a step, for the images of the mask `which`; x_adv stays adversarial."""
-
     share, left = bisect(ask, lambda share: towards(norm, walk.x, walk.x_adv, share), ops.ones(walk.y.shape), which, walk.left, steps)
     moved = select(share < 1, towards(norm, walk.x, walk.x_adv, share), walk.x_adv)
     best = walk.best.closer(moved, walk.found, norm.distance(moved, walk.x))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from advrun.engine import fused, ops, repeat, select
+from advrun.engine import ops, repeat, select
 from advrun.geometry import L0, L1, L2, Ball, between
 from advrun.types import Tensor
 
@@ -28,7 +26,7 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
     a, gap = a / largest[:, None], ops.abs(gap) / largest
     x = ops.reshape(x, flat.shape)
     room = select(flat > 0, 1 - x, x)
-    size = fused(partial(_greedy if isinstance(norm, (L1, L0)) else _water_level, norm))(a, room, gap)
+    size = (_greedy if isinstance(norm, (L1, L0)) else _water_level)(norm, a, room, gap)
     return ops.reshape(ops.sign(flat) * size, w.shape)
 
 

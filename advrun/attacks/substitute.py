@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from advrun import engine
+from advrun.attacks._oracle import oracle
 from advrun.attacks._surrogate import Student, chosen, craft_on, network
 from advrun.classifier import Blind, Classifier, Decisions, batches
 from advrun.engine import Rng, ops
@@ -59,17 +60,12 @@ def fit(
     chosen(attack)
     stand_in = network("substitute", model.image_shape, model.classes)
     student = Student(stand_in, np.asarray(rng.key))
-    oracle = engine.compiled(lambda x, asked: model.labels(x, asked=asked))
-
-    def labelled(x: np.ndarray) -> np.ndarray:
-        answers = [np.asarray(oracle(batch, np.arange(len(batch)) < size))[:size] for batch, size in batches(x, 256)]
-        return np.concatenate(answers)
-
-    known, labels = x[:images], labelled(x[:images])
+    ask = oracle(model)
+    known, labels = x[:images], ask(x[:images])
     for _ in range(rounds):
         student.learn(known, labels, epochs)
         added = augmented(stand_in, known, labels, step_size)
-        known, labels = np.concatenate([known, added]), np.concatenate([labels, labelled(added)])
+        known, labels = np.concatenate([known, added]), np.concatenate([labels, ask(added)])
     student.learn(known, labels, epochs)
 
 

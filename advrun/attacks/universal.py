@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from advrun import engine
+from advrun.attacks._oracle import oracle
 from advrun.attacks.deepfool import deepfool
-from advrun.classifier import Blind, Gradients, batches
+from advrun.classifier import Blind, Gradients
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Ball, Linf, l2_norm
 from advrun.types import Count, Fraction, Labels, NonNegative, Tensor
@@ -62,11 +63,7 @@ def fit(
         grown = inside(type(ball)(eps), v + nearer)
         return ops.where(fooled, v, grown), fooled
 
-    run, ask = engine.compiled(push), engine.compiled(model.labels)
-
-    def labels(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(ask(batch, np.arange(len(batch)) < size))[:size] for batch, size in batches(x, 256)])
-
+    run, labels = engine.compiled(push), oracle(model)
     own = labels(x[:images])
     v = np.zeros((1, *x.shape[1:]), np.float32)
     for epoch in range(epochs):

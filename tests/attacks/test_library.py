@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from advrun import L1, L2, Linf, attacks, engine, registry
+from advrun import L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.attacks import _hyperplane
 from advrun.craft import Attack, craft
 from advrun.engine import Rng, ops
@@ -163,6 +163,26 @@ def test_projection_onto_a_hyperplane_inside_the_box(ball):
         assert (short | ~smaller).all()
 
 
+def test_brendel_and_bethge_follow_a_sphere_from_both_sides():
+    """From outside every step along the tangent misses: what is inside must be won back. The distances are known."""
+    inputs = engine.keras.Input(IMAGE_SHAPE)
+    centred = engine.keras.layers.Rescaling(1.0, offset=-0.5)(inputs)
+    squares = engine.keras.layers.Flatten()(engine.keras.layers.Multiply()([centred, centred]))
+    model = engine.keras.Model(inputs, engine.keras.layers.Dense(2)(squares))
+    model.layers[-1].set_weights([np.repeat([[0.0, -4.0]], 108, axis=0).astype(np.float32), np.array([0.0, 4.0], np.float32)])
+    away = np.array([1.5, 2.0, 1.2, 0.3, 0.9, 0.6], np.float32)  # from the centre; the sphere has radius 1
+    direction = np.random.default_rng(0).normal(size=(6, *IMAGE_SHAPE)).astype(np.float32)
+    x = np.stack([0.5 + length * along / np.linalg.norm(along) for length, along in zip(away, direction, strict=True)]).astype(np.float32)
+    x_adv = attacks.brendel_bethge(Classifier(model), x, (away < 1).astype(np.int32), L2(), steps=100)
+    np.testing.assert_allclose(L2.distance(x_adv, x), np.abs(away - 1), rtol=0.01)
+
+
+def test_fab_leaves_a_misclassified_image_alone(network, images):
+    wrong = (network.predict(images).argmax(-1) + 1) % 5
+    for one_by_one in (False, True):
+        np.testing.assert_array_equal(attacks.fab(network, images, wrong, L2(), one_by_one=one_by_one, steps=5), images)
+
+
 @pytest.mark.parametrize("ball", [Linf(), L2(), L1()], ids=str)
 def test_a_step_of_brendel_and_bethge(ball):
     """Eagerly as compiled; in the box, within r, and on the hyperplane where the box leaves room. L0 has thresholds, and jumps there."""
@@ -221,7 +241,6 @@ def test_patch_covers_no_more_than_its_share(network, images):
 
 def test_decisions_alone_move_a_decision_based_attack(network, images):
     """Logits squashed and shifted beyond recognition, the same classes: the same images."""
-    from advrun import Classifier
     from advrun.engine import keras
 
     inputs = keras.Input(IMAGE_SHAPE)

@@ -68,7 +68,7 @@ def test_a_surrogate_file_is_known_by_its_bytes(victim, toy_data, network, tmp_p
     assert described("attacks", "transfer", {"models": (str(path),)}) != cell
     after = attacked(victim, toy_data, "transfer", models=(str(path),)).x_adv
     assert not np.allclose(before, after, atol=1e-3)
-    with pytest.raises(ModelError, match=r"models: no such file: .*gone.keras"):
+    with pytest.raises(ModelError, match=r"transfer.models: no such file: .*gone.keras"):
         described("attacks", "transfer", {"models": (str(tmp_path / "gone.keras"),)})
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from advrun import Classifier, config, runner
 from advrun.craft import unit
 from advrun.engine import keras, tf
+from advrun.plan import make_plan
+from advrun.store import Store
 
 IMAGES = 256
 
@@ -97,12 +99,11 @@ def standard() -> list[Victim]:
     data = [f"data={{name: gtsrb, root: {gtsrb}, train_limit: 20000, test_limit: 1000}}"] if gtsrb else []
     experiment = config.load(Path(__file__).parent / "victims.yaml", data)
     runner.run(experiment)
-    models = Path("results/compare/victims/models")
-    hardened, plain = next(models.glob("*adversarial*.keras")), next(models.glob("cnn-seed*.keras"))
+    test, store = runner.load_data(experiment), Store(Path("results/compare/victims"))
+    plain, hardened = (store.file(cell, ".keras") for cell in make_plan(experiment, test).cells if cell.kind == "train")
     if reference:
         plain, (x, y) = Path(reference) / "lnet.keras", read_images(Path(reference) / "images.npz")
     else:
-        test = runner.load_data(experiment)
         x, y = test.x_test[:IMAGES], test.y_test[:IMAGES]
     return [Victim.load(plain, x, y), Victim.load(hardened, x, y, "cnn, adversarially trained")]
 
