@@ -7,6 +7,7 @@ loop in the second.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,11 +98,11 @@ def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[
     return tf.while_loop(condition, body, variables, parallel_iterations=1, maximum_iterations=times)[1]
 
 
-def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor]) -> Any:
+def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor], cut: float = 0.5) -> Any:
     """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
 
-    Whenever at most half of the images in work is still undecided, the loop goes on with those alone, in tensors of
-    half the size: shapes stay constant, and every image gets the iterations that it would have got.
+    Whenever at most the share `cut` of the images in work is still undecided, the loop goes on with those alone, in tensors
+    of that size: shapes stay constant, and every image gets the iterations that it would have got.
 
     Args:
         step: maps (iteration number, numbers of the images in work (m,), their state) to their next state. It must leave
@@ -109,12 +110,13 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
         times: how often at most.
         state: a nested tuple of tensors (n, ...).
         decided: maps the state to (m,) bool: images that need no further steps.
+        cut: each size takes a loop of its own, and time to compile it; many cheap steps are worth finer cuts, such as 0.75.
     """
     n = tf.nest.flatten(state)[0].shape[0]
     i, rows = tf.constant(0), tf.range(n)
     size = n
     while True:
-        smaller = -(-size // 2)
+        smaller = math.ceil(cut * size)
         room = smaller if size > SMALLEST_BATCH else 0
 
         def condition(i: Tensor, part: Any, room: int = room) -> Tensor:

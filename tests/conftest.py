@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from advrun import Classifier
+from advrun.attacks import _surrogate
 from advrun.data import Dataset
 from advrun.engine import keras
 
@@ -109,3 +110,12 @@ def toy_data() -> Dataset:
     y_train, y_test = np.repeat(np.arange(4), 60).astype(np.int32), np.repeat(np.arange(4), 20).astype(np.int32)
     group = np.tile(np.repeat(np.arange(10), 6), 4).astype(np.int32)
     return Dataset("toy", draw(y_train), y_train, draw(y_test), y_test, ("a", "b", "c", "d"), group + 100 * y_train)
+
+
+@pytest.fixture(scope="session")
+def victim(toy_data: Dataset) -> Classifier:
+    """A network trained on the toy data, in which attacks that learn or transfer have no part."""
+    classifier = _surrogate.network("victim of the tests", toy_data.x_train.shape[1:], 4)
+    _surrogate.Student(classifier, np.array([1, 2])).learn(toy_data.x_train / np.float32(255), toy_data.y_train, epochs=12)
+    assert classifier.accuracy(toy_data.x_test, toy_data.y_test) > 0.9
+    return classifier

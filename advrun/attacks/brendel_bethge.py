@@ -15,7 +15,7 @@ from advrun.losses import margin
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 LOOKS = bits(1e-3)
-SCHEDULES = {"Linf": (0.05, 5), "L2": (1.0, 10), "L1": (1.0, 10), "L0": (1.0, 10)}
+SCHEDULES = {"Linf": (0.05, 3), "L2": (1.0, 10), "L1": (1.0, 10), "L0": (1.0, 4)}
 """r at first, as a share of the distance, and how often it is halved: Linf needs smaller steps, for there all values move at once."""
 BEYOND, NEARER, FARTHER = (1e-4, 0.5), 0.5, 2.0
 """A step aims so far beyond the linearised boundary, as a share of r; less after a success, more after a miss."""
@@ -68,14 +68,15 @@ def brendel_bethge(
     walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
     walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
     first = (usual if radius is None else radius) * l2_norm(walk.x_adv - x)
-    end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), walk.best))
+    best = walk.best.closer(x, model.succeeds(x, y), 0 * first)
+    end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), best))
     closest = end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x))
     return closest.x
 
 
 def cost(steps: int) -> Cost:
-    """One gradient a step; before that the way to the boundary, and a last look."""
-    return Cost(gradients=steps, queries=2 + NOISES + LOOKS)
+    """One gradient a step; before that the way to the boundary, and a look at the first and the last image."""
+    return Cost(gradients=steps, queries=3 + NOISES + LOOKS)
 
 
 def inwards(norm: Ball, x_adv: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from advrun import Classifier, Linf, attacks
+from advrun import Linf, attacks
 from advrun.attacks import _surrogate
 from advrun.classifier import fresh_copy, save_model
 from advrun.craft import Attack, craft
@@ -17,15 +17,6 @@ from advrun.plan import described
 from advrun.registry import get
 
 EPS = Linf(0.2)
-
-
-@pytest.fixture(scope="module")
-def victim(toy_data) -> Classifier:
-    """A network that never meets its attackers."""
-    classifier = _surrogate.network("victim of the tests", toy_data.x_train.shape[1:], 4)
-    _surrogate.Student(classifier, np.array([1, 2])).learn(toy_data.x_train / np.float32(255), toy_data.y_train, epochs=12)
-    assert classifier.accuracy(toy_data.x_test, toy_data.y_test) > 0.9
-    return classifier
 
 
 def attacked(victim, toy_data, name, target=None, **settings):

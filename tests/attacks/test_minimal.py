@@ -1,0 +1,37 @@
+"""Minimal-norm attacks on a network that was really trained: independent roads to the boundary end at the same distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import L0, L1, L2, Linf, attacks
+
+ROADS = [
+    (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.08}),
+    (Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.15}),
+    (L1(), {"fmn": 1.05, "brendel_bethge": 1.08}),
+    (L0(), {"fmn": 1.5, "brendel_bethge": 1.1}),
+]
+"""For each norm: by how much the median image may lie farther than the closest that any of these attacks finds."""
+
+
+@pytest.mark.parametrize(("norm", "limits"), ROADS, ids=lambda value: value.name if hasattr(value, "name") else "")
+def test_they_agree_on_the_distance(victim, toy_data, norm, limits):
+    x = toy_data.x_test[:30] / np.float32(255)
+    y = victim.predict(x).argmax(-1)
+    found = {}
+    for name in limits:
+        x_adv = getattr(attacks, name)(victim, x, y, norm)
+        assert (victim.predict(x_adv).argmax(-1) != y).all()
+        found[name] = np.asarray(norm.distance(x_adv, x))
+    nearest = np.min(list(found.values()), axis=0)
+    medians = {name: np.median(distance / nearest) for name, distance in found.items()}
+    assert all(medians[name] < limit for name, limit in limits.items()), medians
+
+
+def test_what_is_misclassified_already_stays_where_it_is(victim, toy_data):
+    x = toy_data.x_test[:4] / np.float32(255)
+    y = (victim.predict(x).argmax(-1) + 1) % victim.classes
+    for name in ("brendel_bethge", "fab", "fmn", "ddn", "cw", "deepfool", "ead", "cw_linf", "newtonfool", "lbfgs"):
+        np.testing.assert_allclose(getattr(attacks, name)(victim, x, y), x, atol=1e-5)
