@@ -13,6 +13,8 @@ from advrun import registry
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
 
+EXAMPLES = {"Linf": "Linf(8/255)", "L2": "L2(0.5)", "L1": "L1(12)", "L0": "L0(10)"}
+
 
 @dataclass(frozen=True)
 class PublicAttack:
@@ -75,13 +77,21 @@ class PublicAttack:
         known = self.plugin.geometries
         if geometry is None:
             if self.plugin.needs_eps:
-                raise ConfigError(f"{self.name} needs a ball, for example {known[0].__name__}(8/255)")
+                raise ConfigError(f"{self.name} needs a ball, for example {EXAMPLES[known[0].__name__]}")
             return known[0]() if known else None
+        if isinstance(geometry, type):
+            raise ConfigError(
+                f"{self.name} got the class {geometry.__name__}; give a ball, such as {EXAMPLES[known[0].__name__] if known else 'none'}"
+            )
         if type(geometry) not in known:
             names = " or ".join(each.__name__ for each in known) or "no norm"
             raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}")
+        if np.ndim(geometry.eps):
+            raise ConfigError(f"eps has shape {np.shape(geometry.eps)}; expected one number for all images")
         if self.plugin.needs_eps and not np.isfinite(geometry.eps):
-            raise ConfigError(f"{self.name} needs an eps, for example {type(geometry).__name__}(8/255)")
+            raise ConfigError(f"{self.name} needs an eps, for example {EXAMPLES[geometry.name]}")
+        if not self.plugin.needs_eps and np.isfinite(geometry.eps):
+            raise ConfigError(f"{self.name} takes no eps: it looks for the nearest image; give {geometry.name}() and compare distances")
         return geometry
 
 

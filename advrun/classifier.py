@@ -241,6 +241,8 @@ def pad(array: np.ndarray, size: int) -> np.ndarray:
 def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
     """The images as an array of the right shape, uint8 or float32 in [0, 1]. Raises DataError."""
     x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"images are {x.dtype}; expected uint8 grey levels, or float32 in [0, 1]")
     expected = ", ".join("any" if side is None else str(side) for side in image_shape)
     if x.ndim != 4 or any(side not in (None, got) for side, got in zip(image_shape, x.shape[1:], strict=False)):
         raise DataError(f"images have shape {x.shape}; the model takes (n, {expected})")
@@ -274,7 +276,7 @@ def load_model(path: str | Path) -> Any:
     """A Keras model from a `.keras` or `.h5` file, in safe mode: code inside the file is refused, not run."""
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file")
+        raise ModelError(f"{path}: {'a folder, not a' if path.is_dir() else 'no such'} model file")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ModelError(f"{path}: expected a .keras or .h5 file saved by Keras, not {path.suffix or 'a file without ending'}")
     try:
@@ -331,6 +333,8 @@ def logits_model(model: Any) -> Any:
         ModelError: when the model has several inputs or outputs, or still gives probabilities (another squashing
             function, or a softmax inside a layer that cannot be opened).
     """
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"got {type(model).__name__}; expected a Keras model, or the path of a .keras file")
     try:
         inputs, outputs = model.inputs, model.outputs
     except (AttributeError, ValueError):

@@ -97,8 +97,8 @@ class Attack:
 
     def budget(self) -> str:
         """The settings that say how hard the attack tried, in a few words: `5 search steps x 100 steps`."""
-        counts = [(name, value) for name, value in self.settings.items() if type(value) is int and value > 1]
-        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts)
+        counts = [(name, self.settings[name]) for name in self.plugin.efforts if type(self.settings[name]) is int]
+        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts if value > 1 or name == "queries")
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +155,7 @@ def craft(
         DataError, ConfigError: for images, labels or targets that do not fit the classifier.
         BudgetError: when the attack leaves its ball, the box, or returns NaN.
     """
+    _check_options(seed, batch_size, target)
     x = unit(check_images(x, classifier.image_shape))
     y = check_labels(y, len(x), classifier.classes)
     pool = (x, y) if train is None else (check_images(train[0], classifier.image_shape), train[1])
@@ -169,6 +170,15 @@ def craft(
         goal = choose_targets(target, logits, y, seed)
         crafted = work(attack, x, y, np.flatnonzero(right & (goal != y) if only_correct else right), goal)
     return crafted
+
+
+def _check_options(seed: Any, batch_size: Any, target: Any) -> None:
+    """Raise ConfigError for what a YAML file could not say."""
+    for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name} is {value!r}; expected a whole number >= {least}")
+    if isinstance(target, (bool, np.ndarray, list, tuple)):
+        raise ConfigError(f"target is {target!r:.60}; expected one for all images: {TARGETS}")
 
 
 def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
@@ -373,7 +383,7 @@ def _starts(pool: tuple[np.ndarray, np.ndarray], y: np.ndarray, goal: np.ndarray
 def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     """Target classes (n,) int32: a class number, `random` (never the true class), `least_likely`, or `second` most likely."""
     n, classes = logits.shape
-    if isinstance(choice, int):
+    if isinstance(choice, (int, np.integer)):
         if not 0 <= choice < classes:
             raise ConfigError(f"target {choice}: the model has the classes 0 to {classes - 1}")
         return np.full(n, choice, np.int32)

@@ -116,7 +116,7 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
     i, rows = tf.constant(0), tf.range(n)
     size = n
     while True:
-        smaller = math.ceil(cut * size)
+        smaller = min(math.ceil(cut * size), size - 1)
         room = smaller if size > SMALLEST_BATCH else 0
 
         def condition(i: Tensor, part: Any, room: int = room) -> Tensor:
@@ -333,6 +333,13 @@ def start(seed: int, *, deterministic: bool = True, mixed_precision: bool = Fals
     keras.utils.clear_session(free_memory=False)  # layer names count up from here, whatever was built before
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
     keras.utils.set_random_seed(seed)
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what went wrong; TensorFlow puts it after its own stack trace, before the name of the node."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    node = next((i for i, line in enumerate(lines) if line.startswith("[[")), 0)
+    return f"{type(error).__name__}: {lines[max(node - 1, 0)] if lines else 'no message'}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

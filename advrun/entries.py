@@ -23,7 +23,7 @@ from advrun import registry
 from advrun.errors import ConfigError, PluginError
 from advrun.forms import Form, problem, refuse, words
 from advrun.registry import Plugin, Setting
-from advrun.types import AttackChoice, Count, Natural, Positive
+from advrun.types import AttackChoice, Count, CrafterName, Natural, Positive
 from advrun.yamlfile import show
 
 Name = Annotated[
@@ -43,6 +43,13 @@ def _within_images(eps: float, info: ValidationInfo) -> float:
 
 
 Eps = Annotated[Positive, AfterValidator(_within_images)]
+
+
+def _crafter(name: str) -> str:
+    try:
+        return registry.crafter(name).name
+    except ConfigError:
+        refuse(problem(f"got {show(name)}; expected {words(CrafterName)}"))
 
 
 def _no_repeats(sweep: tuple[float, ...]) -> tuple[float, ...]:
@@ -134,6 +141,8 @@ class Training(Form):
 class EntryForm(Form):
     """A mapping that names a plugin. Forms of one plugin are subclasses, made by `form`."""
 
+    refused: ClassVar[Mapping[str, str]] = {"preset": "has no presets"}
+
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         """Fields that depend on the plugin, beside its settings: name -> (type, pydantic Field)."""
@@ -170,6 +179,7 @@ class InnerAttackForm(EntryForm):
     """An attack inside a defence: one norm, one eps."""
 
     refused: ClassVar[Mapping[str, str]] = {
+        **EntryForm.refused,
         "eps": "takes no eps: it is not bounded by a ball",
         "norm": "has no norm: its own settings bound the change",
         "target": "has no target inside a defence",
@@ -286,7 +296,9 @@ def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
 
 
 def _typed(annotation: Any) -> Any:
-    """The annotation with `AttackChoice` replaced by what pydantic can read."""
+    """The annotation in what pydantic can read and check."""
+    if annotation == CrafterName:
+        return Annotated[annotation, AfterValidator(_crafter)]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
     return Annotated[InnerAttack, INNER_ATTACK] if annotation == AttackChoice else annotation

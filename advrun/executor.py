@@ -66,7 +66,7 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
             try:
                 worker.run(cell)
             except (Exception, MemoryError) as error:
-                reason = str(error) if isinstance(error, AdvrunError) else f"{type(error).__name__}: {error}".split("\n")[0]
+                reason = str(error) if isinstance(error, AdvrunError) else engine.reason(error)
                 store.event("failed", cell=cell.label, reason=reason, traceback=traceback.format_exc())
                 console.event("failed", label=cell.label, reason=reason)
                 outcomes.failed.append((cell.label, reason))

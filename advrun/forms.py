@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from advrun.errors import did_you_mean
+from advrun.types import LARGEST
 from advrun.yamlfile import number, scalar, show
 
 UNKNOWN = "unknown"
@@ -84,6 +85,8 @@ class Form(BaseModel):
 
 def _mismatch(value: Any, expected: Any) -> str:
     text = f"got {show(value)}; expected {words(expected)}"
+    if isinstance(value, int) and value > LARGEST:
+        return f"{text}, at most {LARGEST:,}"
     if isinstance(value, (bool, int, float)) and _bare(expected) is str:
         return f"{text}, in quotes"
     if isinstance(value, str) and _bare(expected) is not str and not isinstance(scalar(value), str):
@@ -120,7 +123,8 @@ def words(annotation: Any) -> str:
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:
     marks = itertools.chain.from_iterable(mark if isinstance(mark, GroupedMetadata) else [mark] for mark in metadata)
     signs = ((Ge, ">=", "ge"), (Gt, ">", "gt"), (Le, "<=", "le"), (Lt, "<", "lt"))
-    return [f"{sign} {number(getattr(mark, name))}" for mark in marks for of, sign, name in signs if isinstance(mark, of)]
+    bounds = [(sign, getattr(mark, name)) for mark in marks for of, sign, name in signs if isinstance(mark, of)]
+    return [f"{sign} {number(bound)}" for sign, bound in bounds if bound not in (None, LARGEST)]
 
 
 def annotated_type(info: FieldInfo) -> Any:

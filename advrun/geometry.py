@@ -38,6 +38,8 @@ class Ball(ABC):
     """p of the Lp norm."""
 
     def __post_init__(self) -> None:
+        if self.eps is None or isinstance(self.eps, (str, bool)):
+            raise ConfigError(f"eps is {self.eps!r}; expected a number above 0, such as 8/255")
         if isinstance(self.eps, (int, float)) and not self.eps > 0:
             raise ConfigError(f"eps is {self.eps:g}; a ball needs a radius above 0, such as 8/255")
 

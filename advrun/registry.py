@@ -22,6 +22,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -122,6 +123,14 @@ class Plugin:
         cost: Cost = function(**{name: value for name, value in settings.items() if name in wanted})
         return cost
 
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        """Names of the settings that say how hard an attack tries: those that its cost depends on; of attacks that learn, all."""
+        function = getattr(self.module, "cost", None)
+        if function is None:
+            return tuple(self.settings) if self.fit or self.is_cascade else tuple(name for name in self.settings if name == "queries")
+        return tuple(name for name in self.settings if name in parameters(function))
+
     def identity(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they identify a result: files by their bytes. Raises ModelError where one is missing."""
 
@@ -188,15 +197,48 @@ def get(kind: str, name: str) -> Plugin:
         for key in preset:
             if key not in settings:
                 raise PluginError(f"advrun/{kind}/{name}.py: a preset names {key!r}{did_you_mean(key, settings)}")
-    return Plugin(kind, name, function, settings, arguments, presets, hints.get("return"), module)
+    plugin = Plugin(kind, name, function, settings, arguments, presets, hints.get("return"), module)
+    if kind == "attacks":
+        _check_attack(plugin)
+    return plugin
+
+
+def crafter(name: str) -> Plugin:
+    """An attack that can craft on a surrogate model. Raises ConfigError."""
+    plugin = get("attacks", name)
+    if not plugin.needs_eps or plugin.access != "gradients" or plugin.is_cascade or plugin.fit:
+        raise ConfigError(f"attack {name!r} cannot craft on a surrogate; take a white-box attack inside a ball, such as mifgsm or pgd")
+    return plugin
+
+
+HANDED = ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted")
+"""The parameters of an attack that the runner fills; settings are keyword-only."""
+
+
+def _check_attack(plugin: Plugin) -> None:
+    """Raise PluginError where the signature cannot be what its author meant."""
+    place = f"advrun/attacks/{plugin.name}.py"
+    for name in plugin.arguments:
+        if name not in HANDED:
+            raise PluginError(f"{place}: the runner hands over no {name!r}{did_you_mean(name, HANDED)} (settings come after a *)")
+        if plugin.arguments[name] is None and name in ("model", "y", "ball", "norm"):
+            raise PluginError(f"{place}: {name!r} has no annotation; it says what the attack can do")
+    if {"ball", "norm"} <= plugin.arguments.keys():
+        raise PluginError(f"{place}: takes a ball or, for the nearest image, a norm, not both")
+    for name in parameters(getattr(plugin.module, "cost", lambda: None)):
+        if name not in plugin.settings:
+            raise PluginError(f"{place}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:
     """Import `advrun/KIND/NAME.py` and return its function NAME."""
     try:
         module = importlib.import_module(f"advrun.{kind}.{name}")
+    except PluginError:  # of another file, which importing the folder came upon first
+        raise
     except Exception as error:  # a plugin is anybody's code: whatever it raises, its file is the place to look
-        raise PluginError(f"advrun/{kind}/{name}.py cannot be imported: {type(error).__name__}: {error}") from error
+        line = "".join(f":{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"/{name}.py"))
+        raise PluginError(f"advrun/{kind}/{name}.py{line} cannot be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not inspect.isfunction(function):
         raise PluginError(f"advrun/{kind}/{name}.py must define a function named {name!r}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +74,7 @@ def run(
     """
     console = console or Console(quiet=True)
     store = folder(experiment)
-    with store.locked(wait), _terminated_as_interrupt():
+    with store.locked(wait), _interruptible(store):
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         write_text(store.root / "config.yaml", experiment.to_yaml())
@@ -173,9 +175,17 @@ def _present(found: Any, paths: list[Path], console: Console) -> None:
             console.event("row", **result.row.flat())
 
 
+GRACE = 5.0
+"""Seconds after a signal in which a run may end by itself."""
+
+
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: the log says so, and nothing is lost."""
+def _interruptible(store: Store) -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, and both end it soon, with nothing lost but the batch in work.
+
+    Python hears of a signal after the call that it is in, and one call attacks a whole batch. So the signal wakes a thread too,
+    which ends the process when `GRACE` seconds have changed nothing: files are whole or absent at any moment.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -183,8 +193,30 @@ def _terminated_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def watch() -> None:
+        while (number := os.read(wakened, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+            if number == 0:
+                return
+        if not over.wait(GRACE):
+            store.event("interrupted")
+            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+            os.write(
+                2, show_cursor + b"advrun: interrupted within a batch; what was finished is kept, and the same command goes on from there\n"
+            )
+            os._exit(130)
+
+    over, (wakened, wake) = threading.Event(), os.pipe()
+    os.set_blocking(wake, False)
+    before = signal.signal(signal.SIGTERM, interrupt), signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        over.set()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.set_wakeup_fd(before[1])
+        os.write(wake, b"\0")
+        thread.join()
+        os.close(wake)
+        os.close(wakened)

@@ -11,9 +11,11 @@ from typing import Annotated, Any, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, doc
 
-Count = Annotated[int, Ge(1)]
+LARGEST = 10_000_000
+"""Of the whole numbers: loops count in int32, and nobody waits for more."""
+Count = Annotated[int, Interval(ge=1, le=LARGEST)]
 """A whole number, 1 or more."""
-Natural = Annotated[int, Ge(0)]
+Natural = Annotated[int, Interval(ge=0, le=LARGEST)]
 """A whole number, 0 or more."""
 Positive = Annotated[float, Gt(0)]
 """A number above 0."""
@@ -21,6 +23,8 @@ NonNegative = Annotated[float, Ge(0)]
 """A number, 0 or more."""
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 """A number from 0 to 1."""
+Share = Annotated[float, Interval(gt=0, le=1)]
+"""A number above 0, at most 1."""
 
 Tensor: TypeAlias = Any
 """A TensorFlow tensor (compiled or eager). Images are (n, height, width, channels) float32 in [0, 1]."""
@@ -70,3 +74,11 @@ class Content:
 
 FilePath = Annotated[str, Content()]
 """Path of a file that must exist."""
+
+
+class Crafter:
+    """Marks a setting that names the attack which crafts on another model."""
+
+
+CrafterName = Annotated[str, Crafter(), doc("the name of a white-box attack inside a ball, such as mifgsm")]
+"""The name of an attack that can craft on a surrogate model, with its default settings."""

@@ -67,6 +67,30 @@ def blind(network):
     return Classifier(engine.keras.Model(inputs, network.model(engine.ops.round(inputs * 10) / 10)))
 
 
+class View:
+    """A classifier that answers only what the annotation of `model` allows, and only when told which images are meant."""
+
+    def __init__(self, classifier: Any, allowed: set[str], images: int) -> None:
+        self.classifier, self.allowed, self.images = classifier, allowed, images
+
+    def __getattr__(self, name: str) -> Any:
+        assert name in self.allowed, f"`model` is annotated with less than `{name}`: see advrun/classifier.py"
+        value = getattr(self.classifier, name)
+        if name not in ("logits", "labels", "succeeds", "value_and_gradient", "gradient", "jacobian"):
+            return value
+
+        def ask(*arguments, **named):
+            x = next(each for each in arguments if hasattr(each, "shape"))
+            meant = f"{x.shape[0]} images for {self.images}: inside `repeat_undecided` ask `model.part(rows)`"
+            assert x.shape[0] % self.images == 0, meant
+            return value(*arguments, **named)
+
+        return ask
+
+    def part(self, rows):
+        return View(self.classifier.part(rows), self.allowed, rows.shape[0])
+
+
 def run(attack: Attack, classifier, x, y, **options):
     return craft(classifier, attack, x, y, **{"batch_size": BATCH, **options}).x_adv
 
@@ -121,7 +145,26 @@ def test_eager_equals_compiled(attack, network, images, labels):
     key = Rng.from_seed(0).key
     x, y = engine.tf.constant(x), engine.tf.constant(y)
     # FAB ends on the boundary itself: which of its last points still counts as beyond it is a matter of rounding.
-    np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=5e-4 if attack.plugin.name == "fab" else 2e-5)
+    tolerance = 5e-4 if attack.plugin.name == "fab" else 2e-5
+    message = "compiled it differs from what it is eagerly: is all randomness from `rng`, and drawn from `rng.fold(i)` inside loops?"
+    np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=tolerance, err_msg=message)
+
+
+def test_it_asks_what_its_view_allows_and_says_which_images_are_meant(attack, network, images, labels, monkeypatch):
+    """Batches of undecided images shrink to one here; what is asked for them must be counted for them."""
+    if attack.plugin.is_cascade or attack.plugin.fit:
+        pytest.skip("asks nothing itself")
+    monkeypatch.setattr(engine, "SMALLEST_BATCH", 1)
+    view = attack.plugin.arguments["model"]
+    allowed = {name for kind in view.__mro__ for name in (*vars(kind), *getattr(kind, "__annotations__", ()))}
+    few = {"queries": 20} if "queries" in attack.plugin.settings else {}
+    brief = Attack(attack.plugin, attack.geometry, {**attack.settings, **few})
+
+    def call(x, y, key):
+        return brief(View(network, allowed, x.shape[0]), x, y, Rng(key))
+
+    x, y = engine.tf.constant(images[2:8]), engine.tf.constant(labels[2:8].astype(np.int32))
+    engine.compiled(call, xla=False).get_concrete_function(x, y, Rng.from_seed(0).key)
 
 
 def test_one_trace_for_all_batches_and_every_eps(attack, images):
@@ -157,9 +200,11 @@ def test_what_it_asks_of_the_model_is_counted_and_announced(attack, network, ima
     if attack.plugin.fit:  # what fitting asks is asked once, not for each image
         assert not (crafted.gradients + crafted.queries).any()
         return
-    assert (crafted.gradients[asked] >= 1).all() == (attack.plugin.access == "gradients")
-    assert crafted.gradients.max() <= most.gradients, "the file's function `cost` says what it asks for one image, at most"
-    assert crafted.queries.max() <= most.queries
+    announced = "the file's function `cost`, or its setting `queries`, says what it asks for one image, at most"
+    uses = (crafted.gradients[asked] >= 1).all()
+    assert uses == (attack.plugin.access == "gradients"), f"`model` is annotated with {attack.plugin.access}; gradients asked: {uses}"
+    assert crafted.gradients.max() <= most.gradients, announced
+    assert crafted.queries.max() <= most.queries, announced
     assert not (crafted.gradients + crafted.queries)[~asked].any()
     assert (crafted.gradients + crafted.queries)[asked].all() == (attack.plugin.access != "blind")
 
@@ -211,10 +256,11 @@ def test_zero_gradients_and_flat_images_give_no_nan(attack, blind, images):
 
 def test_documentation(attack):
     """The file names its paper, every setting is explained, and the presets fit the signature."""
-    assert any(mark in attack.plugin.path.read_text() for mark in ("arXiv:", "doi:"))
+    source = attack.plugin.path.read_text()
+    assert "arXiv:" in source or "doi:" in source, f"{attack.plugin.path} names no paper: arXiv:NUMBER or doi:NUMBER"
     for setting in attack.plugin.settings.values():
-        assert setting.help, setting.name
-        assert not setting.required
+        assert setting.help, f"setting {setting.name!r} has no line under Args: in the docstring"
+        assert not setting.required, f"setting {setting.name!r} has no default"
     for preset in attack.plugin.presets:
         settings_of(attack.plugin, {"preset": preset})
 

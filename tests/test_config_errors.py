@@ -11,6 +11,7 @@ NAME = "a name of at most 100 letters, digits, '_', '.' and '-', the first a let
 EPS = "a number > 0 such as 8/255, or a list of them"
 NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
 DATASETS = "expected one of arrays, folder, gtsrb, signs"
+CRAFTERS = "expected the name of a white-box attack inside a ball, such as mifgsm"
 TAKEN = "give this entry another label"
 TARGETS = "one of random, least_likely, second, all, or a whole number >= 0, or null"
 
@@ -30,6 +31,7 @@ def problems(text: str, *overrides: str) -> list[str]:
         ("train: {epochs: 2.5}", 17, "train.epochs: got 2.5; expected a whole number >= 1"),
         ("train: {epochs: true}", 17, "train.epochs: got true; expected a whole number >= 1"),
         ("train: {epochs: '3'}", 17, "train.epochs: got '3'; expected a whole number >= 1, without quotes"),
+        ("train: {epochs: 3000000000}", 17, "train.epochs: got 3000000000; expected a whole number >= 1, at most 10,000,000"),
         ("train: {learning_rate: 0}", 24, "train.learning_rate: got 0; expected a number > 0"),
         ("train: {learning_rate: 1e999}", 24, "train.learning_rate: got '1e999'; expected a number > 0"),
         ("train: 3", 8, "train: got 3; expected a mapping of settings"),
@@ -75,6 +77,10 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: cw, eps: 1}]", 22, "attacks[0].eps: attack 'cw' takes no eps: it is not bounded by a ball"),
         ("attacks: [{name: cw, norm: linf}]", 28, "attacks[0].norm: got 'linf'; expected l2"),
         ("attacks: [{name: cw, preset: slow}]", 30, "attacks[0].preset: got 'slow'; expected one of fast, paper, or null"),
+        ("attacks: [{name: pgd, eps: 1, preset: slow}]", 31, "attacks[0].preset: attack 'pgd' has no presets"),
+        ("attacks: [{name: patch, share: 0}]", 32, "attacks[0].share: got 0; expected a number > 0 and <= 1"),
+        ("attacks: [{name: transfer, eps: 1, attack: cw}]", 44, f"attacks[0].attack: got 'cw'; {CRAFTERS}"),
+        ("attacks: [{name: substitute, eps: 1, attack: pdg}]", 46, f"attacks[0].attack: got 'pdg'; {CRAFTERS}"),
         ("attacks: [{name: cw, target: worst}]", 30, f"attacks[0].target: got 'worst'; expected {TARGETS}"),
         ("attacks: [{name: cw, label: clean}]", 29, f"attacks[0].label: 'clean' is taken by the tables themselves; {TAKEN}"),
         ("attacks: [{name: cw, label: worst case}]", 29, f"attacks[0].label: got 'worst case'; expected {NAME}"),

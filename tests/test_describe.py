@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 
 import pytest
 
 from advrun import describe, registry
 from advrun.config import loads
-from advrun.errors import ConfigError
+from advrun.craft import Attack
+from advrun.entries import settings_of
+from advrun.errors import ConfigError, PluginError
 from advrun.registry import KINDS
 
 ENTRIES = [(section, entry.kind, name) for section, entry in describe.SECTIONS.items() for name in registry.names(entry.kind)]
@@ -34,6 +38,40 @@ def test_the_table_of_attacks_says_what_they_can_do():
         "targeted": True,
     }
     assert (rows["cw"]["norms"], rows["cw"]["budget"]) == (["l2"], "minimal")
+
+
+@pytest.mark.parametrize(
+    ("signature", "cost", "message"),
+    [
+        ("model: Gradients, x, y: Labels, ball: Linf, rgn", "", "the runner hands over no 'rgn'; did you mean 'rng'"),
+        ("model, x, y: Labels, ball: Linf", "", "'model' has no annotation"),
+        ("model: Gradients, x, y: Labels, ball: Linf, norm: Linf", "", "a ball or, for the nearest image, a norm"),
+        ("model: Gradients, x, y: Labels, ball: Linf, *, steps: Count = 1", "stepz", r"cost\(\) asks for 'stepz'.*mean 'steps'"),
+    ],
+)
+def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cost, message):
+    source = "from advrun.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
+    source += f"def mine({signature}): ...\ndef cost({cost}): ...\n"
+    module = types.ModuleType("mine")
+    exec(source, vars(module))
+    module.mine.__module__ = "mine"
+    monkeypatch.setitem(sys.modules, "mine", module)
+    monkeypatch.setattr(registry, "names", lambda kind: ["mine"])
+    monkeypatch.setattr(registry, "load", lambda kind, name: module.mine)
+    with pytest.raises(PluginError, match=message):
+        registry.get.__wrapped__("attacks", "mine")
+
+
+def test_effort_is_what_the_cost_depends_on():
+    def budget(name, **settings):
+        plugin = registry.get("attacks", name)
+        return Attack(plugin, None, settings_of(plugin, settings)).budget()
+
+    assert budget("tifgsm") == "10 steps"
+    assert budget("hopskipjump", queries=400) == "400 queries"
+    assert budget("square", queries=1) == "1 queries"
+    assert budget("substitute") == "150 images x 6 rounds x 10 epochs"
+    assert budget("cw") == "5 search steps x 100 steps"
 
 
 def test_columns_line_up():

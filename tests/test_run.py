@@ -209,6 +209,23 @@ def test_ctrl_c_and_termination_are_logged(workplace):
     assert json.loads(log.read_text().splitlines()[-1])["event"] == "interrupted"
 
 
+def test_ctrl_c_ends_a_batch_that_takes_for_ever(finished, workplace):
+    """The process is inside one call of compiled code, where Python hears of no signal."""
+    results = workplace / "endless"
+    shutil.copytree(finished.parent, results)
+    config = write_config(workplace, results)
+    endless = "attacks=[{name: pgd, eps: 24/255, steps: 10000000}]"
+    run = subprocess.Popen([sys.executable, "-m", "advrun", "attack", str(config), "--set", endless], stderr=subprocess.PIPE, text=True)
+    log, before = results / "toy/log.jsonl", len(started(results / "toy"))
+    while len(started(log.parent)) == before:
+        time.sleep(0.1)
+    time.sleep(8)  # to load the model and compile
+    os.kill(run.pid, signal.SIGINT)
+    assert "goes on from there" in run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert json.loads(log.read_text().splitlines()[-1])["event"] == "interrupted"
+
+
 def test_seeds_give_mean_and_spread(workplace):
     results = workplace / "seeds"
     config = write_config(workplace, results)

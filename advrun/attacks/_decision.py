@@ -113,7 +113,11 @@ def normal_direction(
         return with_sign + per_image(phi, u) * u, plain + weight * u, total + phi, count + ops.cast(asked, "float32"), left
 
     zeros, none = ops.zeros_like(walk.x), ops.zeros(walk.y.shape)
-    with_sign, plain, total, count, left = repeat(add, samples, (zeros, zeros, none, none, walk.left))
+
+    def spent(state: tuple[Tensor, ...]) -> Tensor:
+        return ops.logical_not(ops.any(ops.logical_and(walk.found, state[-1] > 0)))
+
+    with_sign, plain, total, count, left = repeat(add, samples, (zeros, zeros, none, none, walk.left), until=spent)
     mean = total / ops.maximum(count, 1.0)
     # Where all answers are the same, the mean says nothing but that.
     mean = ops.where(ops.abs(mean) < 1, mean, 0.0)

@@ -12,7 +12,6 @@ from advrun.classifier import Classifier
 from advrun.engine import Rng, keras
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
-from advrun.registry import Plugin
 from advrun.train import classification
 from advrun.types import Tensor
 
@@ -81,18 +80,9 @@ class Student:
 
 def craft_on(surrogate: Classifier, name: str, *, targeted: bool, x: Tensor, y: Tensor, ball: Ball, rng: Rng) -> Tensor:
     """Adversarial images of the attack `name`, at its default settings, against the surrogate."""
+    from advrun import registry
     from advrun.craft import Attack
     from advrun.entries import settings_of
 
-    plugin = chosen(name)
+    plugin = registry.crafter(name)
     return Attack(plugin, ball, settings_of(plugin, {}))(surrogate.toward() if targeted else surrogate, x, y, rng)
-
-
-def chosen(name: str) -> Plugin:
-    """The attack that crafts on surrogates. Raises ConfigError."""
-    from advrun import registry
-
-    plugin = registry.get("attacks", name)
-    if not plugin.needs_eps or plugin.access != "gradients" or plugin.is_cascade or plugin.fit:
-        raise ConfigError(f"attack {name!r} cannot craft on a surrogate; take a white-box attack inside a ball, such as mifgsm or pgd")
-    return plugin

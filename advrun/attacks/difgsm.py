@@ -8,7 +8,7 @@ from advrun.classifier import Gradients
 from advrun.engine import Rng, ops, select
 from advrun.geometry import L2, Linf
 from advrun.losses import cross_entropy
-from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
+from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 
 def difgsm(
@@ -22,7 +22,7 @@ def difgsm(
     step_size: Positive = 0.1,
     decay: NonNegative = 1.0,
     probability: Fraction = 0.5,
-    smallest: Fraction = 0.9,
+    smallest: Share = 0.9,
 ) -> Tensor:
     """Diverse inputs (M-DI2-FGSM): MI-FGSM with the gradient taken through a random shrinking and black padding of the image.
 

@@ -12,7 +12,7 @@ from advrun.attacks._warp import positions, warp
 from advrun.classifier import Blind, Gradients
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
-from advrun.types import Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
+from advrun.types import Count, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 BATCH = 64
 
@@ -24,8 +24,8 @@ def patch(
     rng: Rng,
     fitted: Tensor,
     *,
-    share: Fraction = 0.1,
-    smallest: Fraction = 0.8,
+    share: Share = 0.1,
+    smallest: Share = 0.8,
     max_rotation: NonNegative = 22.5,
     images: Count = 2000,
     steps: Count = 500,

@@ -6,11 +6,11 @@ import numpy as np
 
 from advrun import engine
 from advrun.attacks._oracle import oracle
-from advrun.attacks._surrogate import Student, chosen, craft_on, network
+from advrun.attacks._surrogate import Student, craft_on, network
 from advrun.classifier import Blind, Classifier, Decisions, batches
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
-from advrun.types import Count, Labels, Natural, Positive, Targets, Tensor
+from advrun.types import Count, CrafterName, Labels, Natural, Positive, Targets, Tensor
 
 
 def substitute(
@@ -21,7 +21,7 @@ def substitute(
     rng: Rng,
     fitted: None,
     *,
-    attack: str = "mifgsm",
+    attack: CrafterName = "mifgsm",
     images: Count = 150,
     rounds: Natural = 6,
     epochs: Count = 10,
@@ -57,7 +57,6 @@ def fit(
     step_size: float,
 ) -> None:
     """Train the substitute; the true labels are not used."""
-    chosen(attack)
     stand_in = network("substitute", model.image_shape, model.classes)
     student = Student(stand_in, np.asarray(rng.key))
     ask = oracle(model)

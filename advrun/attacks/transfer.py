@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from advrun.attacks._surrogate import Student, chosen, craft_on, from_files, network
+from advrun.attacks._surrogate import Student, craft_on, from_files, network
 from advrun.classifier import Blind, Classifier
 from advrun.engine import Rng
 from advrun.geometry import L2, Linf
-from advrun.types import Count, FilePath, Labels, Natural, Targets, Tensor
+from advrun.types import Count, CrafterName, FilePath, Labels, Natural, Targets, Tensor
 
 
 def transfer(
@@ -20,7 +20,7 @@ def transfer(
     fitted: None,
     *,
     models: tuple[FilePath, ...] = (),
-    attack: str = "mifgsm",
+    attack: CrafterName = "mifgsm",
     images: Count = 10_000,
     epochs: Natural = 5,
 ) -> Tensor:
@@ -40,7 +40,6 @@ def transfer(
 
 def fit(model: Blind, x: np.ndarray, y: np.ndarray, rng: Rng, *, models: tuple[str, ...], attack: str, images: int, epochs: int) -> None:
     """Read the surrogates, or train one on the first images of the attacker's."""
-    chosen(attack)
     victim = surrogate(model, models)
     if not models:
         Student(victim, np.asarray(rng.key)).learn(x[:images], np.asarray(y[:images]), epochs)

@@ -1,0 +1,72 @@
+"""The attacks as functions of arrays: what a person may hand over, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import L2, Classifier, Linf, attacks
+from advrun.errors import ConfigError, DataError, ModelError
+
+
+@pytest.mark.parametrize(
+    ("ball", "message"),
+    [
+        (L2(1e-4), r"cw takes no eps: it looks for the nearest image; give L2\(\)"),
+        (Linf(), "cw works in L2, not in Linf"),
+        (L2, r"cw got the class L2; give a ball, such as L2\(0.5\)"),
+    ],
+)
+def test_minimal_norm_attacks_take_a_norm(network, images, ball, message):
+    with pytest.raises(ConfigError, match=message):
+        attacks.cw(network, images, network.predict(images).argmax(-1), ball)
+
+
+@pytest.mark.parametrize(
+    ("ball", "message"),
+    [
+        (None, r"pgd needs a ball, for example Linf\(8/255\)"),
+        (L2(np.inf), r"pgd needs an eps, for example L2\(0.5\)"),
+        (Linf(np.full(10, 0.1)), r"eps has shape \(10,\)"),
+    ],
+)
+def test_ball_attacks_take_a_ball(network, images, ball, message):
+    with pytest.raises(ConfigError, match=message):
+        attacks.pgd(network, images, network.predict(images).argmax(-1), ball)
+
+
+@pytest.mark.parametrize("eps", ["8/255", None, True, 0, -0.1, np.nan])
+def test_eps_is_a_number_above_zero(eps):
+    with pytest.raises(ConfigError, match="eps is"):
+        Linf(eps)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed is -1; expected a whole number >= 0"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"batch_size": 0}, "batch_size is 0; expected a whole number >= 1"),
+        ({"target": True}, "target is True; expected one for all images"),
+        ({"target": np.zeros(10, int)}, "expected one for all images"),
+        ({"steps": 3_000_000_000}, "at most 10,000,000"),
+    ],
+)
+def test_options_are_checked(network, images, options, message):
+    with pytest.raises(ConfigError, match=message):
+        attacks.pgd(network, images, network.predict(images).argmax(-1), Linf(0.1), **options)
+
+
+def test_numpy_numbers_are_numbers(network, images):
+    y = network.predict(images).argmax(-1)
+    same = [attacks.pgd(network, images, y, Linf(0.1), target=kind(3), steps=kind(2), seed=kind(1)) for kind in (int, np.int64)]
+    np.testing.assert_array_equal(*same)
+
+
+def test_what_is_no_model_and_no_image(network, images, tmp_path):
+    with pytest.raises(ModelError, match="got NoneType; expected a Keras model"):
+        attacks.pgd(None, images, np.zeros(10, int), Linf(0.1))
+    with pytest.raises(ModelError, match="a folder, not a model file"):
+        Classifier.from_file(tmp_path)
+    with pytest.raises(DataError, match="images are complex64"):
+        network.predict(images.astype(np.complex64))
