@@ -62,11 +62,10 @@ class Victim:
     @cached_property
     def torch(self) -> Any:
         """The same weights in PyTorch, (n, c, h, w) -> logits. Raises when the two disagree."""
-        import torch
+        from .in_torch import Network
 
-        network = torch_network(self.model)
-        with torch.no_grad():
-            theirs = network(self.torch_x).numpy()
+        network = Network(self.model)
+        theirs = network(self.torch_x).numpy()
         np.testing.assert_allclose(theirs, self.classifier.predict(self.x), atol=1e-3)
         return network
 
@@ -106,65 +105,3 @@ def standard() -> list[Victim]:
     else:
         x, y = test.x_test[:IMAGES], test.y_test[:IMAGES]
     return [Victim.load(plain, x, y), Victim.load(hardened, x, y, "cnn, adversarially trained")]
-
-
-def torch_network(model: Any) -> Any:
-    """A chain of Keras layers as a `torch.nn.Sequential` with the same weights."""
-    import torch
-
-    steps: list[Any] = []
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if hasattr(layer, "layers") or type(layer).__name__ in ("InputLayer", "Dropout"):
-            continue
-        steps += _torch_layer(layer)
-        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-        if activation != "linear" and type(layer).__name__ != "ReLU":
-            steps.append({"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[activation]())
-    network = torch.nn.Sequential(*steps).eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network
-
-
-def _torch_layer(layer: Any) -> list[Any]:
-    import torch
-
-    class Flatten(torch.nn.Module):
-        """In Keras's order: height, width, channels."""
-
-        def forward(self, x: Any) -> Any:
-            return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
-
-    class Mean(torch.nn.Module):
-        def forward(self, x: Any) -> Any:
-            return x.mean((2, 3))
-
-    weights = [torch.tensor(weight) for weight in layer.get_weights()]
-    match type(layer).__name__:
-        case "Conv2D":
-            kernel = weights[0].permute(3, 2, 0, 1).contiguous()
-            made = torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2:], layer.strides, layer.padding, bias=len(weights) > 1)
-            made.weight.data = kernel
-            if len(weights) > 1:
-                made.bias.data = weights[1]
-            return [made]
-        case "Dense":
-            made = torch.nn.Linear(*weights[0].shape)
-            made.weight.data, made.bias.data = weights[0].T.contiguous(), weights[1]
-            return [made]
-        case "BatchNormalization":
-            made = torch.nn.BatchNorm2d(len(weights[0]), eps=layer.epsilon)
-            made.weight.data, made.bias.data, made.running_mean.data, made.running_var.data = weights
-            return [made]
-        case "AveragePooling2D":
-            return [torch.nn.AvgPool2d(layer.pool_size, layer.strides)]
-        case "MaxPooling2D":
-            return [torch.nn.MaxPool2d(layer.pool_size, layer.strides)]
-        case "GlobalAveragePooling2D":
-            return [Mean()]
-        case "Flatten":
-            return [Flatten()]
-        case "ReLU":
-            return [torch.nn.ReLU()]
-        case other:
-            raise TypeError(f"no PyTorch form of the Keras layer {other} is written down here")
