@@ -303,10 +303,17 @@ class _Batches:
     def fitted(self) -> Any:
         if self.attack.plugin.fit is None:
             return None
+        checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
+        kept = checkpoints.get(name) if checkpoints else None
+        if kept is not None:
+            return kept["fitted"]
         self.view.counter.start()
         fitted = self.attack.fit(self.view, unit(self.work.pool[0]), self.work.pool[1], self.work.seed, self.targets)
         asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
+        if checkpoints and fitted is not None:
+            checkpoints.put(name, {"fitted": np.asarray(fitted)})
+            checkpoints.flush()
         return fitted
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:

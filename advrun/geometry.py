@@ -204,19 +204,33 @@ GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 
 def _largest(images: Tensor, count: Any) -> Tensor:
-    """1 at the `count` values of each image that are largest in size, 0 elsewhere; of equal values, the first."""
+    """1 at the `count` values of each image that are largest in size and not 0, 0 elsewhere; of equal values, the first."""
     size = ops.abs(ops.reshape(images, (images.shape[0], -1)))
-    count = ops.broadcast_to(ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1))), (size.shape[0], 1))
+    count = ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)))
+    count = ops.minimum(count, ops.sum(ops.cast(size > 0, "float32"), axis=-1, keepdims=True))
 
-    def around(size: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        return between(lambda level: ops.sum(ops.cast(size > level, "float32"), axis=-1, keepdims=True) >= count, size)
+    def around(size: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels below and above the last of them, and how many values lie above the lower one, by bisection."""
 
-    low, high = fused(around)(size, count)
-    larger, equal = (ops.cast(mask, "float32") for mask in (size > high, ops.logical_and(size > low, size <= high)))
-    room = count - ops.sum(larger, axis=-1, keepdims=True)
-    tied = ops.any(ops.sum(equal, axis=-1, keepdims=True) > room)
-    equal = ops.cond(tied, lambda: equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32"), lambda: equal)
-    return ops.reshape(larger + equal, images.shape)
+        def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            low, high, above = state
+            middle = (low + high) / 2
+            larger = ops.sum(ops.cast(size > middle, "float32"), axis=-1, keepdims=True)
+            enough = larger >= count
+            return ops.where(enough, middle, low), ops.where(enough, high, middle), ops.where(enough, larger, above)
+
+        start = (*ends(size), ops.full_like(count, size.shape[1]))
+        return repeat(halve, BISECTIONS, start, until=lambda state: ops.all(state[2] == count))
+
+    low, high, above = fused(around)(size, count)
+
+    def first_of_equals() -> Tensor:
+        larger, equal = (ops.cast(mask, "float32") for mask in (size > high, ops.logical_and(size > low, size <= high)))
+        room = count - ops.sum(larger, axis=-1, keepdims=True)
+        return larger + equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32")
+
+    chosen = ops.cond(ops.all(above == count), lambda: ops.cast(size > low, "float32"), first_of_equals)
+    return ops.reshape(chosen, images.shape)
 
 
 def between(holds: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,8 +245,13 @@ def between(holds: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, 
         true = holds(middle)
         return ops.where(true, middle, low), ops.where(true, high, middle)
 
+    return repeat(halve, BISECTIONS, ends(values))
+
+
+def ends(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels (n, 1) that all of values (n, d) >= 0 lie above, and that none does."""
     largest = ops.max(values, axis=-1, keepdims=True)
-    return repeat(halve, BISECTIONS, (ops.full_like(largest, -1e-30), largest))
+    return ops.full_like(largest, -1e-30), largest
 
 
 def l2_norm(images: Tensor) -> Tensor:

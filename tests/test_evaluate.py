@@ -71,6 +71,17 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
     assert (whole.gradients == 40).all()
 
 
+def test_what_an_attack_has_learnt_outlives_a_kill(network, images, tmp_path, monkeypatch):
+    plugin = registry.get("attacks", "universal")
+    attack = Attack(plugin, Linf(0.05), settings_of(plugin, {"epochs": 1}))
+    y = network.predict(images).argmax(-1)
+    whole = craft(network, attack, images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
+    monkeypatch.setattr(plugin.module, "fit", lambda *arguments, **settings: pytest.fail("learnt again"))
+    resumed = craft(network, attack, images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
+    np.testing.assert_array_equal(resumed.x_adv, whole.x_adv)
+
+
 def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplog):
     y = network.predict(images).argmax(-1)
     real = crafting._Batches._attack

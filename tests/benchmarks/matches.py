@@ -55,8 +55,11 @@ def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
     return run
 
 
-def art(name: str, *, call: Mapping[str, Any] | None = None, **settings: Any) -> Peer:
-    """An attack of ART. `call`: further arguments of `generate`."""
+def art(name: str, *, targeted: bool = False, probabilities: bool = False, **settings: Any) -> Peer:
+    """An attack of ART.
+
+    targeted: towards the second likeliest class, where there is no other form. probabilities: of a model that ends in softmax.
+    """
 
     def run(victim: Victim) -> np.ndarray:
         import art.attacks.evasion as library
@@ -64,21 +67,29 @@ def art(name: str, *, call: Mapping[str, Any] | None = None, **settings: Any) ->
         kind = getattr(library, name)
         if "verbose" in kind.attack_params:
             settings.setdefault("verbose", False)
-        labels = np.eye(victim.classifier.classes, dtype=np.float32)[victim.y]
-        return np.asarray(kind(victim.art, **settings).generate(victim.x.copy(), labels, **(call or {})))
+        if not hasattr(np, "mat"):
+            np.mat = np.asmatrix  # GeoDA still calls it by the name that NumPy 2 took away
+        logits = victim.classifier.predict(victim.x)
+        logits[np.arange(len(logits)), victim.y] = -np.inf
+        labels = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(-1) if targeted else victim.y]
+        return np.asarray(kind(victim.art_softmax if probabilities else victim.art, **settings).generate(victim.x.copy(), labels))
 
     return run
 
 
-def cleverhans(name: str, *arguments: Any, **settings: Any) -> Peer:
-    """A TensorFlow attack of CleverHans; NORM arguments are np.inf or 2."""
+def cleverhans(name: str, *arguments: Any, one_by_one: bool = False, **settings: Any) -> Peer:
+    """A TensorFlow attack of CleverHans; NORM arguments are np.inf or 2. one_by_one: it takes one image and label at a time."""
 
     def run(victim: Victim) -> np.ndarray:
         from importlib import import_module
 
         attack = getattr(import_module(f"cleverhans.tf2.attacks.{name}"), name)
         x, y = victim.tensors
-        return np.asarray(attack(victim.model, x, *arguments, y=y, clip_min=0.0, clip_max=1.0, **settings))
+        box = {"clip_min": 0.0, "clip_max": 1.0}
+        if one_by_one:
+            each = [attack(victim.model, x[i : i + 1], y[i : i + 1], *arguments, **box, **settings) for i in range(len(x))]
+            return np.concatenate(each)
+        return np.asarray(attack(victim.model, x, *arguments, y=y, **box, **settings))
 
     return run
 
@@ -402,12 +413,13 @@ MATCHES = [
         "ead",
         L1(),
         "9 searches x 100 steps, beta 1e-3",
+        settings={"search_steps": 9, "steps": 100, "beta": 1e-3},
         images=8,
         peers={
             "ART": art("ElasticNet", binary_search_steps=9, max_iter=100, learning_rate=0.01, beta=1e-3, decision_rule="L1", batch_size=8)
         },
     ),
-    Match("jsma", L0(), "theta 1", images=8, peers={"ART": art("SaliencyMapMethod", theta=1.0, gamma=1.0, batch_size=8)}),
+    Match("jsma", L0(), "theta 1", images=8, peers={"ART": art("SaliencyMapMethod", targeted=True, theta=1.0, gamma=1.0, batch_size=8)}),
     Match(
         "cw_linf",
         Linf(),
@@ -431,7 +443,12 @@ MATCHES = [
     Match("geoda", L2(), "5,000 queries", images=8, peers={"ART": art("GeoDA", max_iter=5000, batch_size=8)}),
     Match("sign_opt", L2(), "5,000 queries", images=8, peers={"ART": art("SignOPTAttack", targeted=False, query_limit=5000, batch_size=8)}),
     Match(
-        "simba", L2(), "2,000 queries", {"queries": 2000}, images=8, peers={"ART": art("SimBA", epsilon=0.2, max_iter=1000, batch_size=1)}
+        "simba",
+        L2(),
+        "2,000 queries",
+        {"queries": 2000},
+        images=8,
+        peers={"ART": art("SimBA", probabilities=True, epsilon=0.2, max_iter=1000, batch_size=1)},
     ),
     Match(
         "one_pixel",
@@ -449,6 +466,6 @@ MATCHES = [
         "20 steps of 128 pairs",
         {"queries": 20 * 257 + 1, "samples": 256},
         images=8,
-        peers={"CleverHans": cleverhans("spsa", EPS, 20, spsa_samples=128, learning_rate=0.01, delta=0.01)},
+        peers={"CleverHans": cleverhans("spsa", EPS, 20, one_by_one=True, spsa_samples=128, learning_rate=0.01, delta=0.01)},
     ),
 ]

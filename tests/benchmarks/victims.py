@@ -51,13 +51,19 @@ class Victim:
 
     @cached_property
     def art(self) -> Any:
+        return self._in_art(self.model)
+
+    @cached_property
+    def art_softmax(self) -> Any:
+        """For attacks that want probabilities."""
+        return self._in_art(keras.Sequential([self.model, keras.layers.Softmax()]))
+
+    def _in_art(self, model: Any) -> Any:
         from art.estimators.classification import TensorFlowV2Classifier
 
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         shape = self.x.shape[1:]
-        return TensorFlowV2Classifier(
-            self.model, nb_classes=self.classifier.classes, input_shape=shape, loss_object=loss, clip_values=(0, 1)
-        )
+        return TensorFlowV2Classifier(model, nb_classes=self.classifier.classes, input_shape=shape, loss_object=loss, clip_values=(0, 1))
 
     @cached_property
     def torch(self) -> Any:
