@@ -42,6 +42,7 @@ parity: $(PEERS)/.installed ## every attack beside its peers, at the same budget
 
 bench: $(PEERS)/.installed ## the same, measured anew on this machine, and limits on the overhead of the core attacks
 	$(PEERS)/bin/python -m tests.benchmarks.compare --fresh $(ARGS)
+	$(PEERS)/bin/python -m tests.benchmarks.compare --default-tensorflow $(ARGS)
 	$(PEERS)/bin/python -m pytest -m bench -s tests/benchmarks
 
 lint: $(INSTALLED) ## style and types; changes nothing

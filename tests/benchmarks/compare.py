@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -47,10 +49,16 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="an .npz file with x and y")
     parser.add_argument("--only", action="append", default=[], help="attacks to run, several times; all by default")
     parser.add_argument("--fresh", action="store_true", help="measure again what is kept")
+    parser.add_argument(
+        "--default-tensorflow", action="store_true", help="only time peers on TensorFlow as it comes, without its oneDNN switch"
+    )
     parser.add_argument("--no-peers", action="store_true", help="advrun alone")
     parser.add_argument("--write", type=Path, default=HERE, help="folder of PARITY.md, SPEED.md and speed.svg")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if options.default_tensorflow:
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        importlib.import_module("tensorflow")  # before advrun switches it on
     if bool(options.victim) != bool(options.images):
         parser.error("--victim and --images go together")
     victims = [Victim.load(path, *read_images(options.images)) for path in options.victim] if options.victim else standard()
@@ -62,7 +70,12 @@ def main() -> int:
             if options.only and match.attack not in options.only:
                 continue
             found = kept.setdefault(match.key, {})
-            for name, outcome in run(match, victim, found, peers=not options.no_peers):
+            rows = (
+                out_of_the_box(match, victim, found)
+                if options.default_tensorflow
+                else run(match, victim, found, peers=not options.no_peers)
+            )
+            for name, outcome in rows:
                 found[name] = outcome
                 store.parent.mkdir(parents=True, exist_ok=True)
                 store.write_text(json.dumps(kept))
@@ -80,6 +93,13 @@ def run(match: Match, victim: Victim, found: dict[str, Any], *, peers: bool) -> 
     for name, peer in match.peers.items() if peers else ():
         if name not in found:
             yield name, theirs(match, few, peer)
+
+
+def out_of_the_box(match: Match, victim: Victim, found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The outcomes of peers on TensorFlow that are known already, with the seconds that they take on TensorFlow as it comes."""
+    for name in report.IN_TENSORFLOW:
+        if "seconds" in found.get(name, {}) and "default_seconds" not in found[name]:
+            yield name, {**found[name], "default_seconds": theirs(match, victim.first(match.images), match.peers[name]).get("seconds")}
 
 
 def ours(match: Match, victim: Victim) -> dict[str, Any]:

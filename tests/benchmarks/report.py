@@ -31,7 +31,8 @@ SPEED = """# Speed: advrun beside its peers
 Made by `make bench` on {date}, on {cores} cores without a GPU: {environment}.
 Seconds for all images in one batch; advrun's second call, and in brackets its first, which compiles. *floor*: the time of the bare
 gradients and forward passes that the attack asked for, so 1.10 x means 10 % of overhead (below 1: a Jacobian shares its forward pass).
-Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes.
+Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes. *as it comes*:
+the same with TensorFlow's peers on TensorFlow as it comes, which leaves oneDNN off on some processors.
 
 ![How many times as long the peers take](speed.svg)
 """
@@ -56,7 +57,7 @@ def write(measured: Mapping[str, Mapping[str, Any]], environment: Mapping[str, s
         worse += [f"{name}: {row[0]}" for row in rows if row[-1] != "="]
         strength.append(section(name, ["attack", "budget", "n", "advrun", *LIBRARIES, ""], rows))
         speed_rows = [speed_row(match, found[match.key]) for match in matches]
-        speed.append(section(name, ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest"], speed_rows))
+        speed.append(section(name, ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest", "as it comes"], speed_rows))
     (folder / "PARITY.md").write_text("\n".join(strength), encoding="utf-8")
     (folder / "SPEED.md").write_text("\n".join(speed), encoding="utf-8")
     figure(next(iter(measured.values())), folder / "speed.svg")
@@ -80,8 +81,8 @@ def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
     own = found["advrun"]
     floor = f"{own['seconds'] / own['floor']:.2f} x" if own["floor"] else ""
     entries = [f"{seconds:.2f}" if (seconds := found.get(library, {}).get("seconds")) else "" for library in LIBRARIES]
-    ratio = fastest(found, LIBRARIES)
-    return [*title(match), f"{own['seconds']:.2f} ({own['first']:.1f})", floor, *entries, f"{ratio:.1f} x" if ratio else ""]
+    ratios = [f"{ratio:.1f} x" if ratio else "" for ratio in (fastest(found), fastest(found, default=True))]
+    return [*title(match), f"{own['seconds']:.2f} ({own['first']:.1f})", floor, *entries, *ratios]
 
 
 def title(match: Match) -> list[str]:
@@ -121,10 +122,13 @@ def is_stronger(match: Match, peer: Mapping[str, Any] | None, own: Mapping[str, 
     return bool(next(means) > (1 + SHARE) * next(means))
 
 
-def fastest(found: Mapping[str, Any], libraries: tuple[str, ...]) -> float | None:
-    """The fastest peer's seconds over ours."""
-    times = [found[library]["seconds"] for library in libraries if "seconds" in found.get(library, {})]
-    return min(times) / found["advrun"]["seconds"] if times else None
+def fastest(found: Mapping[str, Any], *, default: bool = False) -> float | None:
+    """The fastest peer's seconds over ours; None without a peer. default: on TensorFlow as it comes, None where that was not measured."""
+    peers = {library: found[library] for library in LIBRARIES if "seconds" in found.get(library, {})}
+    if not peers or (default and not any("default_seconds" in peer for peer in peers.values())):
+        return None
+    times = [peer.get("default_seconds" if default else "seconds") or peer["seconds"] for peer in peers.values()]
+    return float(min(times) / found["advrun"]["seconds"])
 
 
 def figure(found: Mapping[str, Any], path: Path) -> None:
@@ -135,8 +139,8 @@ def figure(found: Mapping[str, Any], path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "advrun", "font.size": 9})
     from matplotlib import pyplot
 
-    matches = [match for match in MATCHES if "advrun" in found.get(match.key, {}) and fastest(found[match.key], LIBRARIES)]
-    matches.sort(key=lambda match: fastest(found[match.key], LIBRARIES) or 0)
+    matches = [match for match in MATCHES if "advrun" in found.get(match.key, {}) and fastest(found[match.key])]
+    matches.sort(key=lambda match: fastest(found[match.key]) or 0)
     drawing, axes = pyplot.subplots(figsize=(8, 1.2 + 0.22 * len(matches)))
     for library, marker in zip(LIBRARIES, "osD^vP", strict=True):
         rows = [i for i, match in enumerate(matches) if "seconds" in found[match.key].get(library, {})]
