@@ -56,6 +56,10 @@ def write(measured: Mapping[str, Mapping[str, Any]], environment: Mapping[str, s
         rows = [parity_row(match, found[match.key]) for match in matches]
         worse += [f"{name}: {row[0]}" for row in rows if row[-1] != "="]
         strength.append(section(name, ["attack", "budget", "n", "advrun", *LIBRARIES, ""], rows))
+        notes = [
+            f"- {row[0]}, n = {row[2]}: {match.note}." for match, row in zip(matches, rows, strict=True) if row[-1] != "=" and match.note
+        ]
+        strength += [*notes, ""] if notes else []
         speed_rows = [speed_row(match, found[match.key]) for match in matches]
         speed.append(section(name, ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest", "as it comes"], speed_rows))
     (folder / "PARITY.md").write_text("\n".join(strength), encoding="utf-8")
