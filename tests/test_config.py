@@ -135,7 +135,7 @@ EXPERIMENTS = st.fixed_dictionaries(
         "name": NAMES,
         "description": st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])),
         "attacks": st.lists(ATTACKS, max_size=3).map(lambda items: tuple({**item, "label": f"a{i}"} for i, item in enumerate(items))),
-        "train": st.fixed_dictionaries({}, optional={"learning_rate": st.floats(1e-9, 1e9), "epochs": st.integers(1, 10**15)}),
+        "train": st.fixed_dictionaries({}, optional={"learning_rate": st.floats(1e-9, 1e9), "epochs": st.integers(1, 10**7)}),
         "seeds": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4, unique=True).map(tuple),
         "defenses": st.just(({"name": "hybrid"},)),
     },

