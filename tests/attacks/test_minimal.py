@@ -10,8 +10,8 @@ from advrun import L0, L1, L2, Linf, attacks
 ROADS = [
     (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.08}),
     (Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.15}),
-    (L1(), {"fmn": 1.05, "brendel_bethge": 1.08}),
-    (L0(), {"fmn": 1.5, "brendel_bethge": 1.1}),
+    pytest.param(L1(), {"fmn": 1.05, "brendel_bethge": 1.08}, marks=pytest.mark.slow),
+    pytest.param(L0(), {"fmn": 1.5, "brendel_bethge": 1.1}, marks=pytest.mark.slow),
 ]
 """For each norm: by how much the median image may lie farther than the closest that any of these attacks finds."""
 
@@ -33,5 +33,5 @@ def test_they_agree_on_the_distance(victim, toy_data, norm, limits):
 def test_what_is_misclassified_already_stays_where_it_is(victim, toy_data):
     x = toy_data.x_test[:4] / np.float32(255)
     y = (victim.predict(x).argmax(-1) + 1) % victim.classes
-    for name in ("brendel_bethge", "fab", "fmn", "ddn", "cw", "deepfool", "ead", "cw_linf", "newtonfool", "lbfgs"):
+    for name in ("brendel_bethge", "fab", "cw", "deepfool", "newtonfool"):
         np.testing.assert_allclose(getattr(attacks, name)(victim, x, y), x, atol=1e-5)

@@ -31,8 +31,8 @@ SPEED = """# Speed: advrun beside its peers
 Made by `make bench` on {date}, on {cores} cores without a GPU: {environment}.
 Seconds for all images in one batch; advrun's second call, and in brackets its first, which compiles. *floor*: the time of the bare
 gradients and forward passes that the attack asked for, so 1.10 x means 10 % of overhead (below 1: a Jacobian shares its forward pass).
-Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes. *as it comes*:
-the same with TensorFlow's peers on TensorFlow as it comes, which leaves oneDNN off on some processors.
+Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes. *as it comes*,
+where measured: the same with TensorFlow's peers on TensorFlow as it comes, which leaves oneDNN off on some processors.
 
 ![How many times as long the peers take](speed.svg)
 """
@@ -61,7 +61,10 @@ def write(measured: Mapping[str, Mapping[str, Any]], environment: Mapping[str, s
         ]
         strength += [*notes, ""] if notes else []
         speed_rows = [speed_row(match, found[match.key]) for match in matches]
-        speed.append(section(name, ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest", "as it comes"], speed_rows))
+        heads = ["attack", "budget", "n", "advrun", "floor", *LIBRARIES, "fastest", "as it comes"]
+        if not any(row[-1] for row in speed_rows):  # not measured
+            heads, speed_rows = heads[:-1], [row[:-1] for row in speed_rows]
+        speed.append(section(name, heads, speed_rows))
     (folder / "PARITY.md").write_text("\n".join(strength), encoding="utf-8")
     (folder / "SPEED.md").write_text("\n".join(speed), encoding="utf-8")
     figure(next(iter(measured.values())), folder / "speed.svg")
