@@ -75,14 +75,13 @@ class PublicAttack:
 
     def _geometry(self, geometry: Ball | None) -> Ball | None:
         known = self.plugin.geometries
+        examples = [EXAMPLES[kind.__name__] if self.plugin.needs_eps else f"{kind.__name__}()" for kind in known]
         if geometry is None:
             if self.plugin.needs_eps:
-                raise ConfigError(f"{self.name} needs a ball, for example {EXAMPLES[known[0].__name__]}")
+                raise ConfigError(f"{self.name} needs a ball, for example {examples[0]}")
             return known[0]() if known else None
-        if isinstance(geometry, type):
-            raise ConfigError(
-                f"{self.name} got the class {geometry.__name__}; give a ball, such as {EXAMPLES[known[0].__name__] if known else 'none'}"
-            )
+        if isinstance(geometry, type) and known:
+            raise ConfigError(f"{self.name} got the class {geometry.__name__}; give a ball, such as {' or '.join(examples)}")
         if type(geometry) not in known:
             names = " or ".join(each.__name__ for each in known) or "no norm"
             raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}")

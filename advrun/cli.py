@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from advrun import __version__
-from advrun.errors import AdvrunError
+from advrun.errors import GOES_ON, AdvrunError
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 SET = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a setting: attacks.0.eps=4/255. Repeatable.")
@@ -38,7 +38,7 @@ class Commands(click.Group):
             click.echo(f"advrun: {error}", err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("advrun: interrupted; what was finished is kept, and the same command goes on from there", err=True)
+            click.echo(f"advrun: interrupted; {GOES_ON}", err=True)
             exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
             sys.exit(130)
 
@@ -82,7 +82,8 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
         if dry_run:
             show_plan(runner.status(experiment, upto), as_json)
         else:
-            runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast)
+            with runner.interrupted_soon(experiment):
+                runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast)
 
 
 stage("train", "train", "Train the undefended classifiers.")

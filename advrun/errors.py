@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+GOES_ON = "what was finished is kept, and the same command goes on from there"
+"""The end of the line that an interrupted command prints."""
+
 
 class AdvrunError(Exception):
     """Base of all errors with a reason that a person can act on. The message is one line: place, value, remedy."""

@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from advrun.errors import did_you_mean
-from advrun.types import LARGEST
 from advrun.yamlfile import number, scalar, show
 
 UNKNOWN = "unknown"
@@ -85,8 +84,6 @@ class Form(BaseModel):
 
 def _mismatch(value: Any, expected: Any) -> str:
     text = f"got {show(value)}; expected {words(expected)}"
-    if isinstance(value, int) and value > LARGEST:
-        return f"{text}, at most {LARGEST:,}"
     if isinstance(value, (bool, int, float)) and _bare(expected) is str:
         return f"{text}, in quotes"
     if isinstance(value, str) and _bare(expected) is not str and not isinstance(scalar(value), str):
@@ -100,7 +97,7 @@ _BASIC = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def words(annotation: Any) -> str:
-    """What a setting expects, for a person: `a whole number >= 1`. Raises TypeError for types that YAML cannot give."""
+    """What a setting expects, for a person: `a number >= 0 and <= 1`. Raises TypeError for types that YAML cannot give."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         said = [mark.documentation for mark in members[1:] if hasattr(mark, "documentation")]
@@ -123,8 +120,7 @@ def words(annotation: Any) -> str:
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:
     marks = itertools.chain.from_iterable(mark if isinstance(mark, GroupedMetadata) else [mark] for mark in metadata)
     signs = ((Ge, ">=", "ge"), (Gt, ">", "gt"), (Le, "<=", "le"), (Lt, "<", "lt"))
-    bounds = [(sign, getattr(mark, name)) for mark in marks for of, sign, name in signs if isinstance(mark, of)]
-    return [f"{sign} {number(bound)}" for sign, bound in bounds if bound not in (None, LARGEST)]
+    return [f"{sign} {number(getattr(mark, name))}" for mark in marks for of, sign, name in signs if isinstance(mark, of)]
 
 
 def annotated_type(info: FieldInfo) -> Any:

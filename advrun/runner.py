@@ -16,7 +16,7 @@ from typing import Any
 from advrun import registry
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import CellError
+from advrun.errors import GOES_ON, CellError
 from advrun.plan import STAGES, Cell, Plan, make_plan
 from advrun.results import GLOSSARY, Result, flagged
 from advrun.store import Store, content_key, digest, write_text
@@ -74,7 +74,7 @@ def run(
     """
     console = console or Console(quiet=True)
     store = folder(experiment)
-    with store.locked(wait), _interruptible(store):
+    with store.locked(wait), _terminated_as_interrupt():
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         write_text(store.root / "config.yaml", experiment.to_yaml())
@@ -175,17 +175,9 @@ def _present(found: Any, paths: list[Path], console: Console) -> None:
             console.event("row", **result.row.flat())
 
 
-GRACE = 5.0
-"""Seconds after a signal in which a run may end by itself."""
-
-
 @contextmanager
-def _interruptible(store: Store) -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, and both end it soon, with nothing lost but the batch in work.
-
-    Python hears of a signal after the call that it is in, and one call attacks a whole batch. So the signal wakes a thread too,
-    which ends the process when `GRACE` seconds have changed nothing: files are whole or absent at any moment.
-    """
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: the log says so, and nothing is lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -193,29 +185,43 @@ def _interruptible(store: Store) -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+GRACE = 5.0
+"""Seconds after a signal in which a run may end by itself."""
+
+
+@contextmanager
+def interrupted_soon(experiment: Any) -> Iterator[None]:
+    """For programs that do nothing else: Ctrl-C and SIGTERM end the process within `GRACE` seconds, also in the middle of a batch.
+
+    Python hears of a signal after the call that it is in, and one call attacks a whole batch. So the signal wakes a thread too,
+    which ends the process if the run has not ended by then. The batch is lost, and no more: files are whole or absent at any moment.
+    """
+    over, (wakened, wake) = threading.Event(), os.pipe()
+
     def watch() -> None:
-        while (number := os.read(wakened, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
-            if number == 0:
-                return
-        if not over.wait(GRACE):
-            store.event("interrupted")
-            show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
-            os.write(
-                2, show_cursor + b"advrun: interrupted within a batch; what was finished is kept, and the same command goes on from there\n"
-            )
+        signals = iter(lambda: os.read(wakened, 1)[0], 0)
+        if any(number in (signal.SIGINT, signal.SIGTERM) for number in signals) and not over.wait(GRACE):
+            folder(experiment).event("interrupted")
+            show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+            os.write(2, f"{show_cursor}advrun: interrupted within a batch; {GOES_ON}\n".encode())
             os._exit(130)
 
-    over, (wakened, wake) = threading.Event(), os.pipe()
     os.set_blocking(wake, False)
-    before = signal.signal(signal.SIGTERM, interrupt), signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        signal.signal(signal.SIGTERM, before[0])
-        signal.set_wakeup_fd(before[1])
+        signal.set_wakeup_fd(before)
         os.write(wake, b"\0")
         thread.join()
         os.close(wake)

@@ -13,9 +13,9 @@ from annotated_types import Ge, Gt, Interval, doc
 
 LARGEST = 10_000_000
 """Of the whole numbers: loops count in int32, and nobody waits for more."""
-Count = Annotated[int, Interval(ge=1, le=LARGEST)]
+Count = Annotated[int, Interval(ge=1, le=LARGEST), doc(f"a whole number from 1 to {LARGEST:,}")]
 """A whole number, 1 or more."""
-Natural = Annotated[int, Interval(ge=0, le=LARGEST)]
+Natural = Annotated[int, Interval(ge=0, le=LARGEST), doc(f"a whole number from 0 to {LARGEST:,}")]
 """A whole number, 0 or more."""
 Positive = Annotated[float, Gt(0)]
 """A number above 0."""
@@ -76,9 +76,5 @@ FilePath = Annotated[str, Content()]
 """Path of a file that must exist."""
 
 
-class Crafter:
-    """Marks a setting that names the attack which crafts on another model."""
-
-
-CrafterName = Annotated[str, Crafter(), doc("the name of a white-box attack inside a ball, such as mifgsm")]
+CrafterName = Annotated[str, doc("the name of a white-box attack inside a ball, such as mifgsm")]
 """The name of an attack that can craft on a surrogate model, with its default settings."""

@@ -14,7 +14,7 @@ from advrun.errors import ConfigError, DataError, ModelError
     [
         (L2(1e-4), r"cw takes no eps: it looks for the nearest image; give L2\(\)"),
         (Linf(), "cw works in L2, not in Linf"),
-        (L2, r"cw got the class L2; give a ball, such as L2\(0.5\)"),
+        (L2, r"cw got the class L2; give a ball, such as L2\(\)"),
     ],
 )
 def test_minimal_norm_attacks_take_a_norm(network, images, ball, message):
@@ -49,7 +49,7 @@ def test_eps_is_a_number_above_zero(eps):
         ({"batch_size": 0}, "batch_size is 0; expected a whole number >= 1"),
         ({"target": True}, "target is True; expected one for all images"),
         ({"target": np.zeros(10, int)}, "expected one for all images"),
-        ({"steps": 3_000_000_000}, "at most 10,000,000"),
+        ({"steps": 3_000_000_000}, "a whole number from 1 to 10,000,000"),
     ],
 )
 def test_options_are_checked(network, images, options, message):

@@ -13,7 +13,7 @@ NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
 DATASETS = "expected one of arrays, folder, gtsrb, signs"
 CRAFTERS = "expected the name of a white-box attack inside a ball, such as mifgsm"
 TAKEN = "give this entry another label"
-TARGETS = "one of random, least_likely, second, all, or a whole number >= 0, or null"
+TARGETS = "one of random, least_likely, second, all, or a whole number from 0 to 10,000,000, or null"
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -27,11 +27,11 @@ def problems(text: str, *overrides: str) -> list[str]:
     [
         ("atacks: []", 1, "atacks: unknown setting 'atacks' of the experiment; did you mean 'attacks'?"),
         ("train: {epoch: 3}", 9, "train.epoch: unknown setting 'epoch' of train; did you mean 'epochs'?"),
-        ("train: {epochs: 0}", 17, "train.epochs: got 0; expected a whole number >= 1"),
-        ("train: {epochs: 2.5}", 17, "train.epochs: got 2.5; expected a whole number >= 1"),
-        ("train: {epochs: true}", 17, "train.epochs: got true; expected a whole number >= 1"),
-        ("train: {epochs: '3'}", 17, "train.epochs: got '3'; expected a whole number >= 1, without quotes"),
-        ("train: {epochs: 3000000000}", 17, "train.epochs: got 3000000000; expected a whole number >= 1, at most 10,000,000"),
+        ("train: {epochs: 0}", 17, "train.epochs: got 0; expected a whole number from 1 to 10,000,000"),
+        ("train: {epochs: 2.5}", 17, "train.epochs: got 2.5; expected a whole number from 1 to 10,000,000"),
+        ("train: {epochs: true}", 17, "train.epochs: got true; expected a whole number from 1 to 10,000,000"),
+        ("train: {epochs: '3'}", 17, "train.epochs: got '3'; expected a whole number from 1 to 10,000,000, without quotes"),
+        ("train: {epochs: 3000000000}", 17, "train.epochs: got 3000000000; expected a whole number from 1 to 10,000,000"),
         ("train: {learning_rate: 0}", 24, "train.learning_rate: got 0; expected a number > 0"),
         ("train: {learning_rate: 1e999}", 24, "train.learning_rate: got '1e999'; expected a number > 0"),
         ("train: 3", 8, "train: got 3; expected a mapping of settings"),
@@ -85,7 +85,11 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: cw, label: clean}]", 29, f"attacks[0].label: 'clean' is taken by the tables themselves; {TAKEN}"),
         ("attacks: [{name: cw, label: worst case}]", 29, f"attacks[0].label: got 'worst case'; expected {NAME}"),
         ("defenses: [{name: hybrid, label: none}]", 34, f"defenses[0].label: 'none' is taken by the tables themselves; {TAKEN}"),
-        ("defenses: [{name: hybrid, train: {epochs: -1}}]", 43, "defenses[0].train.epochs: got -1; expected a whole number >= 1"),
+        (
+            "defenses: [{name: hybrid, train: {epochs: -1}}]",
+            43,
+            "defenses[0].train.epochs: got -1; expected a whole number from 1 to 10,000,000",
+        ),
     ],
 )
 def test_a_problem_of_an_entry_is_one_line_with_its_place(text, column, message):

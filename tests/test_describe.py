@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 import types
 
@@ -62,6 +63,17 @@ def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cos
         registry.get.__wrapped__("attacks", "mine")
 
 
+def test_a_broken_file_is_named_with_its_line(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    path.write_text("\nanswer = no_such_name\n")
+    monkeypatch.setattr(registry.importlib, "import_module", lambda name: runpy.run_path(path))
+    with pytest.raises(PluginError, match=r"advrun/attacks/mine.py:2 cannot be imported: NameError"):
+        registry.load("attacks", "mine")
+    path.write_text("from advrun.errors import PluginError\nraise PluginError('advrun/attacks/other.py is broken')\n")
+    with pytest.raises(PluginError, match=r"^advrun/attacks/other.py is broken$"):
+        registry.load("attacks", "mine")
+
+
 def test_effort_is_what_the_cost_depends_on():
     def budget(name, **settings):
         plugin = registry.get("attacks", name)
@@ -93,7 +105,7 @@ def test_text_says_it_all():
         "cw: attack, advrun/attacks/cw.py",
         "arXiv:1608.04644",
         "budget:   minimal",
-        "  steps: a whole number >= 1; default 100\n      Adam iterations",
+        "  steps: a whole number from 1 to 10,000,000; default 100\n      Adam iterations",
         "  label: a name",
         "  paper: {search_steps: 9, steps: 10000}",
         "    - {name: cw, search_steps: 5",

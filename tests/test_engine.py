@@ -142,3 +142,15 @@ def test_fused_arithmetic_is_compiled_by_xla():
     graph = engine.tf.function(lambda x: engine.fused(lambda x: x + 1)(x), autograph=False).get_concrete_function(engine.tf.TensorSpec([2]))
     functions = graph.graph.as_graph_def().library.function
     assert any("_XlaMustCompile" in function.attr and function.attr["_XlaMustCompile"].b for function in functions)
+
+
+def test_the_reason_of_a_tensorflow_error_is_not_its_stack_trace():
+    @engine.compiled
+    def outside(index):
+        return engine.tf.gather(engine.tf.zeros((4,)), index)
+
+    with pytest.raises(engine.tf.errors.InvalidArgumentError) as error:
+        outside(engine.tf.constant([7]))
+    assert engine.reason(error.value) == "InvalidArgumentError: indices[0] = 7 is not in [0, 4)"
+    assert engine.reason(ValueError("one\ntwo")) == "ValueError: one"
+    assert engine.reason(MemoryError()) == "MemoryError: no message"

@@ -28,9 +28,10 @@ def test_defaults_and_presets_of_every_plugin_are_valid(entry):
 @pytest.mark.parametrize(
     ("annotation", "text"),
     [
-        (Count, "a whole number >= 1"), (Positive, "a number > 0"), (NonNegative, "a number >= 0"), (Fraction, "a number >= 0 and <= 1"),
+        (Count, "a whole number from 1 to 10,000,000"),
+        (Positive, "a number > 0"), (NonNegative, "a number >= 0"), (Fraction, "a number >= 0 and <= 1"),
         (Annotated[float, Interval(gt=0, lt=1)], "a number > 0 and < 1"), (bool, "true or false"), (str, "text"), (FilePath, "text"),
-        (Literal["a", "b"], "one of a, b"), (Literal["a"], "a"), (Count | None, "a whole number >= 1, or null"),
+        (Literal["a", "b"], "one of a, b"), (Literal["a"], "a"), (Count | None, "a whole number from 1 to 10,000,000, or null"),
         (tuple[Positive, ...], "a list, each a number > 0"), (AttackChoice, INNER_ATTACK.documentation),
     ],
 )  # fmt: skip
