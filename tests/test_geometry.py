@@ -122,3 +122,10 @@ def test_eps_is_written_as_the_field_does():
     assert format_eps(0.5) == "0.5"
     assert str(Linf(4 / 255)) == "Linf 4/255"
     assert str(L2()) == "L2"
+
+
+def test_of_equal_changes_the_first_are_kept_whatever_the_other_images_are():
+    x = np.zeros((3, 1, 6, 1), np.float32)
+    far = np.array([[1, 2, 3, 4, 5, 6], [4, 4, 4, 4, 4, 4], [0, 0, 7, 0, 0, 0]], np.float32).reshape(x.shape) / 10
+    kept = np.asarray(L0(2).project(far, x)).reshape(3, 6) * 10
+    np.testing.assert_allclose(kept, [[0, 0, 0, 0, 5, 6], [4, 4, 0, 0, 0, 0], [0, 0, 7, 0, 0, 0]], rtol=1e-6)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from advrun import L1, L2, Classifier, Linf, attacks, engine, registry
-from advrun.attacks import _hyperplane
+from advrun.attacks import _decision, _hyperplane
+from advrun.attacks._best import Best
 from advrun.craft import Attack, craft
 from advrun.engine import Rng, ops
 from advrun.entries import settings_of
@@ -128,6 +129,34 @@ def test_square_moves_mass_from_one_square_to_another():
     emptied, filled = ((np.asarray(a) == x).any(-1) & (np.asarray(b) != x).any(-1) for a, b in ((trial, start), (start, trial)))
     assert emptied.any((1, 2)).sum() >= 5, "but where the two squares are one"
     assert not filled.any(), "the first image has its mass everywhere"
+
+
+def test_square_uses_what_is_left_of_eps():
+    """An image that has not gone all the way is at eps after one proposal."""
+    rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
+    start, propose = module("square").l2_search(L2(0.3), x, np.full(3, 0.1), rng)
+    np.testing.assert_allclose(L2.distance(propose(0, x + 0.3 * (start - x), x, rng.fold(5)), x), 0.3, rtol=1e-5)
+
+
+def test_square_puts_its_bump_where_it_says_and_turns_it():
+    bump = np.zeros((4, 4), np.float32)
+    bump[:2, :2] = [[1, 2], [3, 4]]
+    one = np.ones((2, 1, 1, 3), np.float32)
+    there = np.asarray(module("square").placed(bump, np.array([1, 1]), np.array([2, 2]), np.array([False, True]), one))[..., 0]
+    np.testing.assert_array_equal(there[:, 1:3, 2:4], [[[1, 2], [3, 4]], [[1, 3], [2, 4]]])
+    assert there.sum() == 20
+
+
+def test_an_image_without_queries_does_not_stop_the_others(linear, images):
+    """The estimate of the boundary's normal goes on as long as one image may ask."""
+    x, y = images[:2], linear.predict(images[:2]).argmax(-1)
+    ask = _decision.Ask(linear, y)
+    walk = _decision.Walk(x, y, x, np.array([True, True]), np.array([1, 30], np.int32), Best.nothing(x))
+    draw = Rng.from_seed(0)
+    _, left = _decision.normal_direction(ask, walk, lambda b: draw.fold(b).normal(x.shape), np.full(2, 0.1, np.float32), 20)
+    np.testing.assert_array_equal(left, [0, 10])
+    _, left = _decision.normal_direction(ask, walk, lambda b: draw.fold(b).normal(x.shape), np.full(2, 0.1, np.float32), 5000)
+    np.testing.assert_array_equal(left, [0, 0])
 
 
 @pytest.mark.parametrize("basis", ["pixel", "dct"])
