@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, wraps
 from types import ModuleType
@@ -204,16 +205,37 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function of tensors, as one kernel within compiled code: on a CPU XLA passes over the images once, not once an operation.
 
     For arithmetic between two calls of the model, without random numbers and sorting. What shapes or indices depend on is no tensor
-    within it, or every value would be compiled anew. Eagerly it is the function itself.
+    within it, or every value would be compiled anew. Eagerly, and within another kernel, it is the function itself.
     """
 
     @wraps(function)
     def call(*tensors: Any) -> Any:
-        if tf.executing_eagerly() or _use_xla():
+        if tf.executing_eagerly() or _use_xla() or _in_kernel.get():
             return function(*tensors)
-        return tf.function(function, autograph=False, jit_compile=True)(*tensors)
+        return tf.function(kernel, autograph=False, jit_compile=True)(*tensors)
+
+    def kernel(*tensors: Any) -> Any:
+        outside = _in_kernel.set(True)
+        try:
+            return function(*tensors)
+        finally:
+            _in_kernel.reset(outside)
 
     return call
+
+
+_in_kernel = ContextVar("in_kernel", default=False)
+
+
+def total(images: Tensor) -> Tensor:
+    """The sum over each image, (n, ...) -> (n,).
+
+    In kernels as a product of matrices: a sum that XLA made on a CPU would wait for each addition before it begins the next.
+    """
+    if not _in_kernel.get():
+        return ops.sum(images, axis=tuple(range(1, len(images.shape))))
+    flat = ops.reshape(images, (images.shape[0], -1))
+    return ops.matmul(flat, np.ones((flat.shape[1], 1), np.float32))[:, 0]
 
 
 def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from advrun.engine import Rng, fused, ops, repeat
+from advrun.engine import Rng, fused, ops, repeat, total
 from advrun.errors import ConfigError
 from advrun.types import Tensor
 
@@ -143,29 +143,28 @@ class L1(Ball):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """All of it on the value with the largest gradient."""
-        return self.radius(gradient) * ops.sign(gradient) * _largest(gradient, 1)
+        return self.radius(gradient) * ops.sign(gradient) * largest(gradient, 1)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Exact: all changes shrink by one and the same amount (Duchi et al., 2008, doi:10.1145/1390156.1390191).
+        """Exact, in ball and box together: all changes shrink by one and the same amount, and none goes further than the box.
 
-        It is found without sorting, by Newton's method from below (Michelot, 1986, doi:10.1007/BF00938486).
+        (Croce and Hein, 2021, arXiv:2103.01208, section 2; to clip what is in the ball would leave a part of eps unused.)
         """
-        change = x_adv - x
-        size = ops.abs(change)
+        eps = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1)), (x.shape[0], 1))
 
-        def newton(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            shrink, _ = state
-            kept = ops.cast(size > per_image(shrink, x), "float32")
-            excess = (ops.sum(kept * size, axis=axes(x)) - self.eps) / ops.maximum(ops.sum(kept, axis=axes(x)), 1.0)
-            return ops.maximum(excess, shrink), shrink
+        def shrunk(x_adv: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+            change = x_adv - x
+            size, room = ops.abs(change), ops.where(change > 0, 1.0 - x, x)
+            kept = ops.minimum(ops.maximum(size - threshold(size, room, eps), 0.0), room)
+            kept = kept * ops.minimum(1.0, eps / _positive(total(kept)[:, None]))  # what rounding left over
+            return ops.clip(x + ops.sign(change) * kept, 0.0, 1.0)
 
-        start = ops.zeros(x.shape[:1])
-        shrink, _ = repeat(newton, math.prod(x.shape[1:]), (start, start - 1), until=lambda state: ops.all(state[0] <= state[1]))
-        return ops.clip(x + ops.sign(change) * ops.maximum(size - per_image(shrink, x), 0.0), 0.0, 1.0)
+        flat = (x.shape[0], math.prod(x.shape[1:]))
+        return ops.reshape(fused(shrunk)(ops.reshape(x_adv, flat), ops.reshape(x, flat), eps), x.shape)
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
-        return ops.sum(ops.abs(x_adv - x), axis=axes(x))
+        return total(ops.abs(x_adv - x))
 
 
 @dataclass(frozen=True)
@@ -182,16 +181,16 @@ class L0(Ball):
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Values drawn anew at eps random places."""
-        return self.project(ops.where(_largest(rng.uniform(x.shape), self.eps) > 0, rng.uniform(x.shape), x), x)
+        return self.project(ops.where(largest(rng.uniform(x.shape), self.eps) > 0, rng.uniform(x.shape), x), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """From one end of the box to the other at the eps values with the largest gradients."""
-        return ops.sign(gradient) * _largest(gradient, self.eps)
+        return ops.sign(gradient) * largest(gradient, self.eps)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The eps largest changes are kept."""
         change = ops.clip(x_adv, 0.0, 1.0) - x
-        return ops.where(_largest(change, self.eps) > 0, ops.clip(x_adv, 0.0, 1.0), x)
+        return ops.where(largest(change, self.eps) > 0, ops.clip(x_adv, 0.0, 1.0), x)
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -203,7 +202,7 @@ BISECTIONS = 32
 GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 
-def _largest(images: Tensor, count: Any) -> Tensor:
+def largest(images: Tensor, count: Any) -> Tensor:
     """1 at the `count` values of each image that are largest in size and not 0, 0 elsewhere; of equal values, the first."""
     size = ops.abs(ops.reshape(images, (images.shape[0], -1)))
     count = ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)))
@@ -215,7 +214,7 @@ def _largest(images: Tensor, count: Any) -> Tensor:
         def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             low, high, above = state
             middle = (low + high) / 2
-            larger = ops.sum(ops.cast(size > middle, "float32"), axis=-1, keepdims=True)
+            larger = total(ops.cast(size > middle, "float32"))[:, None]
             enough = larger >= count
             return ops.where(enough, middle, low), ops.where(enough, high, middle), ops.where(enough, larger, above)
 
@@ -231,6 +230,29 @@ def _largest(images: Tensor, count: Any) -> Tensor:
 
     chosen = ops.cond(ops.all(above == count), lambda: ops.cast(size > low, "float32"), first_of_equals)
     return ops.reshape(chosen, images.shape)
+
+
+def threshold(size: Tensor, room: Tensor, most: Tensor) -> Tensor:
+    """How much (n, 1) to take off every value of size (n, d), cut off at 0 and at room (n, d), for them to add up to `most` (n, 1) or less.
+
+    By Newton's method between levels that are too low and too high, which come closer by half in two steps at most.
+    """
+
+    def newton(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        below, above, level, _ = state
+        left = size - level
+        excess = total(ops.minimum(ops.maximum(left, 0.0), room))[:, None] - most
+        moving = total(ops.cast(ops.logical_and(left > 0, left < room), "float32"))[:, None]
+        low, high = ops.where(excess > 0, level, below), ops.where(excess > 0, above, level)
+        found = ops.where(level > 0, ops.abs(excess), excess) <= 1e-5 * most
+        root = level + excess / ops.maximum(moving, 1.0)
+        usable = ops.logical_and(ops.logical_and(root > low, root < high), high - low <= (above - below) / 2)
+        root = ops.where(usable, root, (low + high) / 2)
+        return low, high, ops.where(found, level, root), found
+
+    zeros = ops.zeros_like(most)
+    start = (zeros, ops.max(size, axis=-1, keepdims=True), zeros, zeros > 0)
+    return repeat(newton, 2 * BISECTIONS, start, until=lambda state: ops.all(state[3]))[2]
 
 
 def between(holds: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,7 +278,7 @@ def ends(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def l2_norm(images: Tensor) -> Tensor:
     """Euclidean length of each image, (n,)."""
-    return ops.sqrt(ops.sum(ops.square(images), axis=axes(images)))
+    return ops.sqrt(total(ops.square(images)))
 
 
 def format_eps(eps: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from advrun import engine
 from advrun.engine import Rng
 from advrun.errors import ConfigError
 from advrun.geometry import L0, L1, L2, Linf, format_eps
@@ -41,6 +42,23 @@ def test_project_on_the_ball_alone_is_the_nearest_point(ball, points):
     others = np.asarray(ball.sample(centre, Rng.from_seed(2)))
     angles = ((outside - z) * (others - z)).sum((1, 2, 3))
     assert angles.max() <= 1e-5
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("ball", [Linf(0.1), L1(2.0), L1(12.0)], ids=str)
+def test_project_is_the_nearest_point_of_ball_and_box_together(ball, compile, points):
+    """<p - z, q - z> <= 0 for the projection z of p and every q in both; whole grey levels and steps of one size make ties."""
+    x, far = points
+    x, far = np.rint(255 * x) / np.float32(255), np.concatenate([far[:25], x[25:] + np.float32(0.8) * np.sign(far[25:] - x[25:])])
+    project = engine.compiled(ball.project) if compile else ball.project
+    z = np.asarray(project(far.astype(np.float32), x.astype(np.float32)))
+    assert z.min() >= 0
+    assert z.max() <= 1
+    for seed in range(3):
+        others = np.asarray(ball.project(ball.sample(x, Rng.from_seed(seed)) + 0.3 * (z - x), x))
+        assert ((far - z) * (others - z)).sum((1, 2, 3)).max() <= 1e-4
+    if ball.order == 1:
+        np.testing.assert_allclose(ball.distance(z, x), np.minimum(ball.eps, np.abs(far.clip(0, 1) - x).sum((1, 2, 3))), rtol=2e-5)
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advrun.engine import ops, repeat, select
+from advrun.engine import ops, repeat, select, total
 from advrun.geometry import L0, L1, L2, Ball, between
 from advrun.types import Tensor
 
@@ -41,8 +41,8 @@ def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     def newton(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         level, _ = state
         full = ops.cast(level[:, None] * pace >= room, "float32")
-        rate = ops.sum(speed - full * speed, axis=1)
-        higher = (gap - ops.sum(full * gain, axis=1)) / ops.where(rate > 0, rate, 1.0)
+        rate = total(speed - full * speed)
+        higher = (gap - total(full * gain)) / ops.where(rate > 0, rate, 1.0)
         return ops.where(rate > 0, ops.maximum(higher, level), ENDLESS), level
 
     start = ops.zeros_like(gap)
@@ -55,9 +55,9 @@ def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     if isinstance(norm, L0):
         return room * _greedy(L1(), a * room, ops.ones_like(room), gap)
     gain, gap = a * room, gap[:, None]
-    low, high = between(lambda level: ops.sum(ops.where(a > level, gain, 0.0), axis=1, keepdims=True) >= gap, a)
+    low, high = between(lambda level: total(ops.where(a > level, gain, 0.0))[:, None] >= gap, a)
     above, equal = ops.cast(a > high, "float32"), ops.cast(ops.logical_and(a > low, a <= high), "float32")
-    gained, left = (ops.sum(mask * gain, axis=1, keepdims=True) for mask in (above, equal))
+    gained, left = (total(mask * gain)[:, None] for mask in (above, equal))
     share = ops.clip((gap - gained) / ops.where(left > 0, left, 1.0), 0.0, 1.0)
     return room * (above + equal * share)
 
@@ -77,4 +77,4 @@ def dual_norm(norm: Ball, w: Tensor) -> Tensor:
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """<a, b> of each image, (n,)."""
-    return ops.sum(a * b, axis=(1, 2, 3))
+    return total(a * b)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from advrun.attacks._apgd import LossName, averaged, cost_of_runs, objective, unfinished
 from advrun.attacks._best import Best
 from advrun.attacks._rivals import rivals
-from advrun.classifier import Gradients, Loss
+from advrun.classifier import Gradients
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, Linf, per_image
-from advrun.losses import cross_entropy, dlr, dlr_of_target, targeted_dlr
-from advrun.types import Cost, Count, Labels, Targets, Tensor
+from advrun.types import Count, Labels, Targets, Tensor
 
 MOMENTUM = 0.75  # alpha
 RISING = 0.75  # rho: the share of steps between two checkpoints that should raise the loss
-CLASSES_NEEDED = {"ce": 2, "dlr": 3, "targeted_dlr": 4}
 
 
 class Climb(NamedTuple):
@@ -61,7 +58,7 @@ def apgd(
     ball: Linf | L2,
     rng: Rng,
     *,
-    loss: Literal["ce", "dlr", "targeted_dlr"] = "ce",
+    loss: LossName = "ce",
     steps: Count = 100,
     restarts: Count = 1,
     targets: Count = 9,
@@ -84,18 +81,15 @@ def apgd(
         eot: for random models: forward and backward passes that logits, loss and gradient are averaged over.
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
     """
-    objective = _objective(model, loss)
+    f_of = objective("apgd", model, loss)
     one_by_one = loss == "targeted_dlr" and not model.targeted
     goals = rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
     checkpoint, window = schedule(steps)
 
-    def running(best: Best) -> Tensor:
-        return best.score <= 0 if early_stop else ops.ones_like(best.score, dtype="bool")
-
     def step(k: Tensor, rows: Tensor, now: Climb) -> Climb:
         view = model.part(rows)
-        f, logits, slope = averaged(lambda: view.value_and_gradient(objective(now.goal), now.x_adv, now.y), eot)
-        lead = ops.where(running(now.best), view.lead(logits, now.y), -float("inf"))
+        f, logits, slope = averaged(lambda: view.value_and_gradient(f_of(now.goal), now.x_adv, now.y), eot)
+        lead = ops.where(unfinished(now.best.score, early_stop), view.lead(logits, now.y), -float("inf"))
         higher = f > now.f_max
         now = now._replace(
             f=f,
@@ -113,19 +107,15 @@ def apgd(
 
     def attempt(i: Tensor, best: Best) -> Best:
         start = Climb.start(x, y, ops.take(goals, i // restarts, axis=0), ball.sample(x, rng.fold(i)), best)
-        end = repeat_undecided(step, steps, start, decided=lambda now: ~running(now.best))
-        asked = running(end.best)
+        end = repeat_undecided(step, steps, start, decided=lambda now: ~unfinished(now.best.score, early_stop))
+        asked = unfinished(end.best.score, early_stop)
         (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
         return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -float("inf")))
 
     return repeat(attempt, goals.shape[0] * restarts, Best.nothing(x)).x
 
 
-def cost(loss: str, steps: int, restarts: int, targets: int, eot: int) -> Cost:
-    """One gradient a step and draw, and a last look at the end of each run; targets are chosen by the clean image's logits."""
-    one_by_one = loss == "targeted_dlr"
-    runs = restarts * (targets if one_by_one else 1)
-    return Cost(gradients=runs * steps * eot, queries=runs * eot + one_by_one)
+cost = cost_of_runs
 
 
 def schedule(steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,30 +145,3 @@ def check(now: Climb, slope: Tensor, window: Tensor) -> tuple[Climb, Tensor]:
         f_check=now.f_max,
     )
     return back, select(halved, now.slope_max, slope)
-
-
-def averaged(draw: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor, ...]:
-    """The mean of the tensors that several draws from a random model give."""
-    if draws == 1:
-        return draw()
-    total = repeat(lambda _, total: tuple(a + b for a, b in zip(total, draw(), strict=True)), draws - 1, draw())
-    return tuple(tensor / draws for tensor in total)
-
-
-def _objective(model: Gradients, name: str) -> Callable[[Tensor], Loss]:
-    """The loss f for images that aim at `goal`; warns where the model has too few classes for it."""
-    needed = 4 if model.targeted and name != "ce" else CLASSES_NEEDED[name]
-    if model.classes < needed:
-        logging.getLogger("advrun").warning(
-            "apgd: the %s loss needs %d classes, the model has %d: its numerator, a difference of logits, is taken",
-            name,
-            needed,
-            model.classes,
-        )
-    if name == "ce":
-        return lambda goal: cross_entropy
-    if model.targeted:
-        return lambda goal: dlr_of_target
-    if name == "dlr":
-        return lambda goal: dlr
-    return lambda goal: lambda logits, y: targeted_dlr(logits, y, goal)

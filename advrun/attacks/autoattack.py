@@ -1,10 +1,13 @@
-"""AutoAttack (Croce and Hein, 2020, ICML, arXiv:2003.01690, section 5; versions plus and rand: the authors' repository)."""
+"""AutoAttack (Croce and Hein, 2020, ICML, arXiv:2003.01690, section 5; versions plus and rand: the authors' repository).
+
+In L1: Croce and Hein, 2021, ICML, arXiv:2103.01208, section 5.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from advrun.geometry import L2, Linf
+from advrun.geometry import L1, L2, Linf
 from advrun.types import Cascade, Cost, Stage
 
 CE, DLR, ALL_CLASSES = {"loss": "ce"}, {"loss": "dlr"}, {"targets": 1000}
@@ -23,23 +26,29 @@ VERSIONS: dict[str, Cascade] = {
     ),
     "rand": (Stage("apgd", {**CE, "eot": 20}), Stage("apgd", {**DLR, "eot": 20})),
 }
+STANDARD_L1: Cascade = (Stage("apgd_l1", {**CE, "restarts": 5}), Stage("apgd_l1", {"loss": "targeted_dlr", "targets": 5}), FAB_T, SQUARE)
 
 
-def autoattack(ball: Linf | L2, *, version: Literal["standard", "plus", "rand"] = "standard") -> Cascade:
+def autoattack(ball: Linf | L2 | L1, *, version: Literal["standard", "plus", "rand"] = "standard") -> Cascade:
     """AutoAttack: APGD-CE, targeted APGD-DLR and FAB-T towards 9 classes, and Square with 5,000 queries, each on what survived the last.
 
-    Every stage has the authors' settings: 100 steps, one restart, Square's schedule not rescaled. An image counts as robust when
-    no stage moves it out of its class inside the ball. It stands for a deterministic, differentiable classifier; `rand` averages
-    20 passes for random ones. Other attacks in a row, or with other budgets, are not AutoAttack.
+    Every stage has the authors' settings: 100 steps, one restart, Square's schedule not rescaled; in L1, l1-APGD with 5 restarts, then
+    towards 5 classes. An image counts as robust when no stage moves it out of its class inside the ball. It stands for a
+    deterministic, differentiable classifier; `rand` averages 20 passes for random ones. Other attacks in a row, or with other
+    budgets, are not AutoAttack.
 
     Args:
         version: standard; plus: also untargeted APGD-DLR and FAB, with 5 restarts; rand: APGD-CE and APGD-DLR, averaging 20 gradients.
     """
-    return VERSIONS[version]
+    if not isinstance(ball, L1):
+        return VERSIONS[version]
+    if version == "standard":
+        return STANDARD_L1
+    return tuple(Stage("apgd_l1", stage.settings) if stage.attack == "apgd" else stage for stage in VERSIONS[version])
 
 
 def cost(version: str) -> Cost:
-    """What an image costs that survives every stage."""
+    """What an image costs that survives every stage; in L1 the same as in the other balls."""
     from advrun import registry
 
     costs = []

@@ -1,4 +1,7 @@
-"""Square Attack (Andriushchenko, Croce, Flammarion and Hein, 2020, arXiv:1912.00049, algorithms 1 to 3)."""
+"""Square Attack (Andriushchenko, Croce, Flammarion and Hein, 2020, arXiv:1912.00049, algorithms 1 to 3).
+
+In L1: Croce and Hein, 2021, arXiv:2103.01208, section 5.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from advrun.classifier import Scores
 from advrun.engine import Rng, fused, ops, repeat_undecided, select
-from advrun.geometry import L2, Ball, Linf
+from advrun.geometry import L1, L2, Ball, Linf
 from advrun.losses import cross_entropy, margin
 from advrun.types import Count, Fraction, Labels, Targets, Tensor
 
@@ -34,7 +37,7 @@ def square(
     model: Scores,
     x: Tensor,
     y: Labels | Targets,
-    ball: Linf | L2,
+    ball: Linf | L2 | L1,
     rng: Rng,
     *,
     queries: Count = 5000,
@@ -44,7 +47,7 @@ def square(
     """Square Attack: random search that sets one square of the image to the border of the ball, kept if the loss grows.
 
     Loss: the margin, and cross-entropy in the targeted form. Every image gets squares of its own, and is asked about no
-    more once it has succeeded. AutoAttack runs it with `rescale: false`.
+    more once it has succeeded. In L2 and L1 the squares are bumps. AutoAttack runs it with `rescale: false`.
 
     Args:
         queries: N, at most this many for each image.
@@ -53,7 +56,7 @@ def square(
     """
     objective = cross_entropy if model.targeted else margin
     shares = share_of_step(queries, initial_share, rescale)
-    start, propose = (linf_search if isinstance(ball, Linf) else l2_search)(ball, x, shares, rng)
+    start, propose = linf_search(ball, x, shares, rng) if isinstance(ball, Linf) else bump_search(ball, x, shares, rng)
     logits = model.logits(start)
 
     def step(i: Tensor, rows: Tensor, state: State) -> State:
@@ -91,13 +94,15 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
     return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
 
 
-def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tensor, Proposal]:
+def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tensor, Proposal]:
     """Bumps on a 5 x 5 grid; then mass moves from one square to another, where a new bump is added (algorithm 3)."""
     n, height, width, channels = x.shape
+    p = int(ball.order)
+    gain = {2: 1, 1: channels}[p]  # in L1 a square gets so many times its share before the projection, as in the authors' code
     steps = side_of_step(shares, height, width, smallest=3)
     steps = np.where(steps % 2 == 0, np.minimum(steps + 1, (min(height, width) - 1) // 2 * 2 + 1), steps)
     kinds, which = np.unique(steps, return_inverse=True)
-    bumps = ops.convert_to_tensor(np.stack([padded(bump(side), height, width) for side in kinds]))
+    bumps = ops.convert_to_tensor(np.stack([padded(bump(side, p), height, width) for side in kinds]))
     sides, kind = ops.convert_to_tensor(steps), ops.convert_to_tensor(which)
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
@@ -105,29 +110,36 @@ def l2_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Tens
         turn = rng.uniform((x.shape[0],)) >= 0.5
         sign = rng.signs((x.shape[0], 1, 1, channels))
         shape = fused(placed)(bumps[kind[i]], *there, turn, sign)
-        return fused(carried)(x_adv, x, shape, *there, *origin, side)
+        return ball.project(fused(carried)(x_adv, x, shape, *there, *origin, side), x)
 
     def carried(x_adv: Tensor, x: Tensor, shape: Tensor, top: Tensor, left: Tensor, row: Tensor, column: Tensor, side: Tensor) -> Tensor:
         """What the square at (top, left) and the one at (row, column) hold goes into the first, and what was not used of eps."""
         into, out = inside(x, top, left, side), inside(x, row, column, side)
         delta = lines(x_adv) - lines(x)
         kept = ops.where(into, delta, 0.0)
-        used, freed, below = (of_channel(ops.square(part), x) for part in (delta, ops.where(ops.logical_or(into, out), delta, 0.0), kept))
-        unused = ops.maximum(ball.eps**2 / channels - ops.mean(used, axis=2, keepdims=True), 0.0)
-        new = lines(shape) + kept / (ops.sqrt(below) + TINY)
-        new = new * ops.sqrt(unused + freed) / (ops.sqrt(of_channel(ops.square(new), x)) + TINY)
-        moved = ops.where(into, new, ops.where(out, 0.0, delta))  # of length eps, unless the box has cut
-        return ball.project(x + ops.reshape(moved, x.shape), x)
+        used, freed, below = (mass(part) for part in (delta, ops.where(ops.logical_or(into, out), delta, 0.0), kept))
+        unused = ops.maximum(ball.eps**p / channels - ops.mean(used, axis=2, keepdims=True), 0.0)
+        new = lines(shape) + kept / (length(below) + TINY)
+        new = new * gain * length(unused + freed) / (length(mass(new)) + TINY)
+        moved = ops.where(into, new, ops.where(out, 0.0, delta))  # in L2 of length eps, unless the box has cut
+        return x + ops.reshape(moved, x.shape)
+
+    def mass(values: Tensor) -> Tensor:
+        """Each channel's |values|_p^p."""
+        return of_channel(ops.square(values) if p == 2 else ops.abs(values), channels)
+
+    def length(mass: Tensor) -> Tensor:
+        return ops.sqrt(mass) if p == 2 else mass
 
     tile = np.zeros((height, width), np.float32)
     side = max(min(height, width) // 5, 1)
     spot = np.zeros((height, width), np.int32)  # which tile a pixel belongs to
     for number, (row, column) in enumerate(np.ndindex(height // side, width // side)):
         place = np.s_[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        tile[place], spot[place] = bump(side), number
+        tile[place], spot[place] = bump(side, p), number
     sign = rng.signs((n, (height // side) * (width // side), channels))
     start = tile[..., None] * ops.take(sign, ops.convert_to_tensor(spot), axis=1)
-    return ball.project(x + ball.steepest(start), x), propose
+    return ball.project(x + (ball.steepest(start) if p == 2 else start), x), propose
 
 
 def corner(x: Tensor, side: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -150,9 +162,9 @@ def inside(x: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
     return ops.logical_and(ops.logical_and(down >= 0, down < side), ops.logical_and(right >= 0, right < side))
 
 
-def of_channel(values: Tensor, x: Tensor) -> Tensor:
+def of_channel(values: Tensor, channels: int) -> Tensor:
     """Each channel's sum of values (n, h, w * c), at all of its places in a line: (n, 1, w * c)."""
-    channel = np.arange(values.shape[2]) % x.shape[3]
+    channel = np.arange(values.shape[2]) % channels
     return ops.matmul(ops.sum(values, axis=1), (channel[:, None] == channel).astype(np.float32))[:, None]
 
 
@@ -176,20 +188,20 @@ def side_of_step(shares: np.ndarray, height: int, width: int, smallest: int) -> 
     return np.clip(sides, min(smallest, height, width), min(height, width))
 
 
-def bump(side: int) -> np.ndarray:
-    """eta of appendix A: two half squares of opposite sign that fade from their centres, of L2 length 1, (side, side)."""
+def bump(side: int, p: int) -> np.ndarray:
+    """eta of appendix A: two half squares of opposite sign that fade from their centres, of length 1 in Lp, (side, side)."""
     half = side // 2
-    pattern = np.concatenate([faded(half, side), -faded(side - half, side)]).astype(np.float32)
-    return pattern / np.linalg.norm(pattern)
+    pattern = np.concatenate([faded(half, side, p), -faded(side - half, side, p)]).astype(np.float32)
+    return pattern / np.linalg.norm(pattern.ravel(), p)
 
 
-def faded(height: int, width: int) -> np.ndarray:
-    """Nested rectangles around the centre, each adding 1 / k^2 for k = 1, 2, ...; of L2 length 1."""
+def faded(height: int, width: int, p: int) -> np.ndarray:
+    """Nested rectangles around the centre, each adding 1 / k^2 (in L1: 1 / k^4) for k = 1, 2, ...; of length 1 in Lp."""
     pattern = np.zeros((height, width))
     row, column = height // 2, width // 2
     for k in range(max(row, column) + 1):
-        pattern[max(row - k, 0) : row + k + 1, max(column - k, 0) : column + k + 1] += 1 / (k + 1) ** 2
-    return pattern / max(float(np.linalg.norm(pattern)), TINY)
+        pattern[max(row - k, 0) : row + k + 1, max(column - k, 0) : column + k + 1] += 1 / (k + 1) ** (4 // p)
+    return pattern / max(float(np.linalg.norm(pattern.ravel(), p)), TINY)
 
 
 def padded(pattern: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -37,6 +37,16 @@ def test_autoattack_is_autoattack():
     assert registry.get("attacks", "fab").settings["steps"].default == 100
 
 
+def test_autoattack_in_l1_is_that_of_mind_the_box():
+    """l1-APGD with 5 restarts, then towards 5 classes, FAB-T and Square (Croce and Hein, 2021, and their repository)."""
+    stages = module("autoattack").autoattack(L1(12.0))
+    assert [stage.attack for stage in stages] == ["apgd_l1", "apgd_l1", "fab", "square"]
+    assert dict(stages[0].settings) == {"loss": "ce", "restarts": 5}
+    assert dict(stages[1].settings) == {"loss": "targeted_dlr", "targets": 5}
+    assert registry.get("attacks", "apgd_l1").settings["larger_first"].default
+    assert {stage.attack for stage in module("autoattack").autoattack(L1(12.0), version="rand")} == {"apgd_l1"}
+
+
 def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
     y = network.predict(images).argmax(-1)
     crafted = craft(network, bound("autoattack", "linf"), images, y)
@@ -106,6 +116,56 @@ def test_ead_with_much_l1_finds_the_l1_distance(images):
     assert (found <= 1.05 * true).all()
 
 
+def test_apgd_l1_comes_down_from_larger_balls():
+    """30 % of the steps in 3 eps, 30 % in 2 eps, the rest in eps itself; the step size is looked at every 4 % of each."""
+    radius, enters, checkpoint = module("apgd_l1").schedule(200, larger_first=True)
+    np.testing.assert_array_equal(radius, np.repeat([3, 2, 1], [60, 60, 80]))
+    np.testing.assert_array_equal(np.flatnonzero(enters), [0, 60, 120])
+    np.testing.assert_array_equal(np.flatnonzero(checkpoint)[[0, 1, 28, 29, -1]], [2, 4, 58, 62, 198])
+    radius, enters, checkpoint = module("apgd_l1").schedule(50, larger_first=False)
+    assert (radius == 1).all()
+    assert not enters.any()
+    np.testing.assert_array_equal(np.flatnonzero(checkpoint)[:2], [2, 4])
+
+
+def test_apgd_l1_takes_sparse_steps():
+    """First a fifth of the values, those with the largest gradients, with equal shares of eps; then k follows the best iterate."""
+    apgd_l1, x = module("apgd_l1"), np.full((1, 1, 10, 1), 0.5, np.float32)
+    slope = np.arange(1, 11, dtype=np.float32).reshape(x.shape)
+    label, one, eps = np.zeros(1, np.int32), np.ones(1, np.float32), engine.tf.constant(0.4)
+    check, no_check = engine.tf.constant(True), engine.tf.constant(False)
+    first = apgd_l1.move(apgd_l1.Climb.start(x, label, label, x, Best.nothing(x)), one, -slope, -one, no_check, eps)
+    np.testing.assert_allclose(np.ravel(first.x_adv - x), [0] * 8 + [-0.2, -0.2], atol=1e-6)
+    second = apgd_l1.move(first, 2 * one, slope, -one, check, eps)
+    assert float(second.k[0]) == pytest.approx(2 / 1.5)  # the best iterate changes two values, and could have changed ten
+    np.testing.assert_allclose(np.ravel(second.x_adv - x), [0] * 8 + [-0.2, 0.2], atol=1e-6)
+    third = apgd_l1.move(second, one, slope, -one, check, eps)
+    assert float(second.eta[0]) == 1
+    assert float(third.eta[0]) == pytest.approx(1 / 1.5)  # no sparser than at the last check: smaller steps
+
+
+def test_square_in_l1_spends_all_of_eps_in_one_bump():
+    rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
+    start, propose = module("square").bump_search(L1(1.0), x, np.full(3, 0.1), rng)
+    trial = propose(0, start, x, rng.fold(5))
+    np.testing.assert_allclose([L1.distance(image, x) for image in (start, trial)], 1, rtol=1e-5)
+    assert (np.asarray(trial) != np.asarray(start)).any((1, 2, 3)).all()
+
+
+def test_pgd_that_stops_early_fools_the_same_images_with_fewer_gradients(network, images):
+    pgd, y = registry.get("attacks", "pgd"), network.predict(images).argmax(-1)
+    whole, early = (
+        craft(network, Attack(pgd, Linf(0.01), settings_of(pgd, {"restarts": 2, "early_stop": stops})), images, y)
+        for stops in (False, True)
+    )
+    fooled = network.predict(whole.x_adv).argmax(-1) != y
+    assert 0 < fooled.sum() < len(y)
+    np.testing.assert_array_equal(network.predict(early.x_adv).argmax(-1) != y, fooled)
+    np.testing.assert_array_equal(early.x_adv[~fooled], whole.x_adv[~fooled])
+    assert (early.queries[fooled] < 2).all()
+    assert (early.queries[~fooled] == 2).all()
+
+
 def test_square_schedule():
     """p is halved at 10, 50, 200, ... of 10,000 iterations (section 5); AutoAttack does not stretch this to shorter runs."""
     share = module("square").share_of_step
@@ -123,7 +183,7 @@ def test_square_draws_a_square_for_each_image(network, images):
 def test_square_moves_mass_from_one_square_to_another():
     """In L2 a proposal empties one square, fills another, and is as long as before (algorithm 3)."""
     rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
-    start, propose = module("square").l2_search(L2(1.0), x, np.full(3, 0.1), rng)
+    start, propose = module("square").bump_search(L2(1.0), x, np.full(3, 0.1), rng)
     trial = propose(0, start, x, rng.fold(5))
     np.testing.assert_allclose([L2.distance(image, x) for image in (start, trial)], 1, rtol=1e-5)
     emptied, filled = ((np.asarray(a) == x).any(-1) & (np.asarray(b) != x).any(-1) for a, b in ((trial, start), (start, trial)))
@@ -134,7 +194,7 @@ def test_square_moves_mass_from_one_square_to_another():
 def test_square_uses_what_is_left_of_eps():
     """An image that has not gone all the way is at eps after one proposal."""
     rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
-    start, propose = module("square").l2_search(L2(0.3), x, np.full(3, 0.1), rng)
+    start, propose = module("square").bump_search(L2(0.3), x, np.full(3, 0.1), rng)
     np.testing.assert_allclose(L2.distance(propose(0, x + 0.3 * (start - x), x, rng.fold(5)), x), 0.3, rtol=1e-5)
 
 

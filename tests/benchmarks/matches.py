@@ -130,6 +130,7 @@ def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
         adversary.verbose = False
         if attacks:
             adversary.apgd.n_restarts = 1
+            adversary.apgd.use_largereps = norm == "L1"
         return nhwc(adversary.run_standard_evaluation(victim.torch_x, victim.torch_y, batch_size=len(victim.x))[0])
 
     return run
@@ -173,7 +174,7 @@ def nhwc(images: Any) -> np.ndarray:
     return images.detach().numpy().transpose(0, 2, 3, 1)
 
 
-EPS, EPS2 = 8 / 255, 0.5
+EPS, EPS2, EPS1 = 8 / 255, 0.5, 8.0
 ITERATED = {"eps": EPS, "eps_step": EPS / 10, "max_iter": 40, "batch_size": 256}
 
 MATCHES = [
@@ -220,6 +221,17 @@ MATCHES = [
             "CleverHans": cleverhans("projected_gradient_descent", EPS, EPS / 10, 40, np.inf),
             "torchattacks": torchattacks("PGD", eps=EPS, alpha=EPS / 10, steps=40),
             "adv-lib": adv_lib("pgd_linf", ε=EPS, steps=40, absolute_step_size=EPS / 10, relative_step_size=0.1, random_init=True),
+        },
+    ),
+    Match(
+        "pgd",
+        Linf(EPS),
+        "40 steps of eps/10, early stop",
+        seeds=5,
+        settings={"early_stop": True},
+        peers={
+            "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
+            "torchattacks": torchattacks("PGD", eps=EPS, alpha=EPS / 10, steps=40),
         },
     ),
     Match(
@@ -317,6 +329,15 @@ MATCHES = [
         peers={"AutoAttack": autoattack("Linf", EPS, ("apgd-t",)), "torchattacks": torchattacks("APGDT", eps=EPS, steps=100)},
     ),
     Match(
+        "apgd_l1",
+        L1(EPS1),
+        "cross-entropy, 100 steps",
+        peers={
+            "AutoAttack": autoattack("L1", EPS1, ("apgd-ce",)),
+            "adv-lib": adv_lib("apgd", eps=EPS1, norm=1, n_iter=100, loss_function="ce", use_large_reps=True),
+        },
+    ),
+    Match(
         "fab",
         Linf(),
         "9 targets x 100 steps",
@@ -361,8 +382,16 @@ MATCHES = [
         settings={"rescale": False},
         peers={"AutoAttack": autoattack("Linf", EPS, ("square",))},
     ),
+    Match(
+        "square",
+        L1(EPS1),
+        "5,000 queries, unscaled",
+        settings={"rescale": False},
+        peers={"AutoAttack": autoattack("L1", EPS1, ("square",))},
+    ),
     Match("autoattack", Linf(EPS), "standard", peers={"AutoAttack": autoattack("Linf", EPS)}),
     Match("autoattack", L2(EPS2), "standard", peers={"AutoAttack": autoattack("L2", EPS2)}),
+    Match("autoattack", L1(EPS1), "standard", peers={"AutoAttack": autoattack("L1", EPS1)}),
     Match(
         "deepfool",
         L2(),
