@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 ADVRUN := $(BIN)/advrun
 CONFIG ?= configs/gtsrb.yaml
 ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-parity
 
@@ -27,10 +28,10 @@ train attack defend report: $(INSTALLED) ## one stage of CONFIG (configs/gtsrb.y
 	$(ADVRUN) $@ $(CONFIG) $(ARGS)
 
 test: $(INSTALLED) ## the tests, in under 10 minutes
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(INSTALLED) ## the slow tests too
-	$(BIN)/python -m pytest -m "not bench" $(ARGS)
+	$(PYTEST) -m "not bench" $(ARGS)
 
 $(PEERS)/.installed: setup.cfg constraints.txt tests/benchmarks/peers.txt
 	$(PYTHON) -m venv $(PEERS)

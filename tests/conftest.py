@@ -13,6 +13,9 @@ from advrun.attacks import _surrogate
 from advrun.data import Dataset
 from advrun.engine import keras
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # several processes test at once: each leaves the others their cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max((os.cpu_count() or 1) // int(workers), 1)))
+
 CLASSES = 5
 IMAGE_SHAPE = (6, 6, 3)
 

@@ -181,7 +181,7 @@ def test_kill_at_random_moments_changes_nothing(finished, workplace):
     pause = random.Random(0)
     command = [sys.executable, "-m", "advrun", "run", str(config)]
     kills = 0
-    for _ in range(8):
+    for _ in range(5):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             run.wait(timeout=pause.uniform(4, 12))
