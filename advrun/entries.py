@@ -16,7 +16,16 @@ from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, MinLen, doc
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, ValidationInfo, create_model
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic_core import core_schema
 
 from advrun import registry
@@ -40,6 +49,11 @@ def _within_images(eps: float, info: ValidationInfo) -> float:
         remedy = f"write {eps:g}/255" if eps <= 255 else "it is at most 1"
         refuse(problem(f"eps is {eps:g}; images are in [0, 1], so {remedy}"))
     return eps
+
+
+def _lower(text: Any) -> Any:
+    """Linf, as the field writes it, is linf."""
+    return text.lower() if isinstance(text, str) else text
 
 
 Eps = Annotated[Positive, AfterValidator(_within_images)]
@@ -192,7 +206,8 @@ class InnerAttackForm(EntryForm):
             return super().fields_for(plugin)
         norm = Field(default=plugin.norms[0], description="How the size of the change is measured.")
         eps = Field(description="Largest change in this norm; images are in [0, 1].")
-        fields = {"norm": (Literal[plugin.norms], norm), "eps": (cls.eps_type, eps)}
+        both = WithJsonSchema({"enum": [*plugin.norms, *map(str.title, plugin.norms)], "type": "string"})
+        fields = {"norm": (Annotated[Literal[plugin.norms], BeforeValidator(_lower), both], norm), "eps": (cls.eps_type, eps)}
         return super().fields_for(plugin) | (fields if plugin.needs_eps else {"norm": fields["norm"]})
 
 

@@ -34,7 +34,7 @@ train: {epochs: 3, learning_rate: 1e-4}
 attacks:
   - {name: fgsm, eps: 8/255}
   - {name: pgd, eps: [2/255, 8/255], steps: 7, target: least_likely, examples: 100}
-  - {name: pgd, label: pgd.l2, norm: l2, eps: 2, target: 14}
+  - {name: pgd, label: pgd.l2, norm: L2, eps: 2, target: 14}
   - {name: cw, preset: paper, steps: 50}
 defenses:
   - {name: adversarial_training, preset: madry, train: {epochs: 9}}

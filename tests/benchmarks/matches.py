@@ -483,6 +483,7 @@ MATCHES = [
         {"queries": 2000, "basis": "dct", "frequencies": 0.25},
         images=32,
         peers={"ART": art("SimBA", probabilities=True, attack="dct", freq_dim=8, epsilon=0.2, max_iter=1000, batch_size=1)},
+        note="ART asks about both signs of every wave and takes the better, where the paper takes the first that helps",
     ),
     Match(
         "one_pixel",
