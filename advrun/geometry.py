@@ -148,7 +148,7 @@ class L1(Ball):
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Exact, in ball and box together: all changes shrink by one and the same amount, and none goes further than the box.
 
-        (Croce and Hein, 2021, arXiv:2103.01208, section 2; to clip what is in the ball would leave a part of eps unused.)
+        (Croce and Hein, 2021, arXiv:2103.01208; to clip what is in the ball would leave a part of eps unused.)
         """
         eps = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1)), (x.shape[0], 1))
 

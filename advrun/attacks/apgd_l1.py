@@ -1,4 +1,4 @@
-"""Auto-PGD for the L1 ball (Croce and Hein, 2021, ICML, arXiv:2103.01208, algorithm 2 and section 4)."""
+"""Auto-PGD for the L1 ball (Croce and Hein, 2021, ICML, arXiv:2103.01208: l1-APGD, in its form with several radii)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advrun.geometry import L0, L1, largest, per_image
 from advrun.types import Count, Labels, Targets, Tensor
 
 PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
-"""Radii, as multiples of eps, and the shares of the steps that are made in them (section 4.3)."""
+"""Radii, as multiples of eps, and the shares of the steps that are made in them."""
 CHECK_EVERY = 0.04  # m: share of a phase's steps between two checkpoints
 SPARSER = 0.95  # the best iterate got sparser when it has less than this share of the values that it had changed before
 SHRINK = 1.5  # of the step size; and how many times the best iterate's changed values are more than a step changes
@@ -142,7 +142,7 @@ def move(now: Climb, f: Tensor, slope: Tensor, lead: Tensor, checkpoint: Tensor,
 
 
 def check(now: Climb, slope: Tensor) -> tuple[Climb, Tensor]:
-    """Set k and eta anew; go back to the best iterate where that got sparser (equations 9 and 10)."""
+    """Set k and eta anew; go back to the best iterate where that got sparser: adaptive sparsity and step size."""
     changed = L0.distance(now.x_max, now.x)
     sparser = changed < SPARSER * now.changed
     back = now._replace(

@@ -1,6 +1,6 @@
 """AutoAttack (Croce and Hein, 2020, ICML, arXiv:2003.01690, section 5; versions plus and rand: the authors' repository).
 
-In L1: Croce and Hein, 2021, ICML, arXiv:2103.01208, section 5.
+In L1: Croce and Hein, 2021, ICML, arXiv:2103.01208.
 """
 
 from __future__ import annotations

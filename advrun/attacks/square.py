@@ -1,6 +1,6 @@
 """Square Attack (Andriushchenko, Croce, Flammarion and Hein, 2020, arXiv:1912.00049, algorithms 1 to 3).
 
-In L1: Croce and Hein, 2021, arXiv:2103.01208, section 5.
+In L1: Croce and Hein, 2021, ICML, arXiv:2103.01208.
 """
 
 from __future__ import annotations
