@@ -99,7 +99,7 @@ def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[
     return tf.while_loop(condition, body, variables, parallel_iterations=1, maximum_iterations=times)[1]
 
 
-def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor], cut: float = 0.5) -> Any:
+def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor] | None, cut: float = 0.5) -> Any:
     """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
 
     Whenever at most the share `cut` of the images in work is still undecided, the loop goes on with those alone, in tensors
@@ -110,11 +110,13 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
             decided images as they are.
         times: how often at most.
         state: a nested tuple of tensors (n, ...).
-        decided: maps the state to (m,) bool: images that need no further steps.
+        decided: maps the state to (m,) bool: images that need no further steps; None: all need all of them.
         cut: each size takes a loop of its own, and time to compile it; many cheap steps are worth finer cuts, such as 0.75.
     """
     n = tf.nest.flatten(state)[0].shape[0]
     i, rows = tf.constant(0), tf.range(n)
+    if decided is None:
+        return repeat(lambda i, state: step(i, rows, state), times, state)
     size = n
     while True:
         smaller = min(math.ceil(cut * size), size - 1)
@@ -142,6 +144,11 @@ SMALLEST_BATCH = 16
 def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     """`whole` with the rows numbered `rows`, all different, replaced."""
     return tf.tensor_scatter_nd_update(whole, rows[:, None], part)
+
+
+def toward(values: Tensor, goal: Tensor) -> Tensor:
+    """The float32 next to each value, on the way to the goal."""
+    return tf.math.nextafter(values, goal)
 
 
 def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -232,7 +239,7 @@ def total(images: Tensor) -> Tensor:
 
     In kernels as a product of matrices: a sum that XLA made on a CPU would wait for each addition before it begins the next.
     """
-    if not _in_kernel.get():
+    if not _in_kernel.get() or has_gpu():  # which would round the factors of a product to 10 bits
         return ops.sum(images, axis=tuple(range(1, len(images.shape))))
     flat = ops.reshape(images, (images.shape[0], -1))
     return ops.matmul(flat, np.ones((flat.shape[1], 1), np.float32))[:, 0]

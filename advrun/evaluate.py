@@ -34,7 +34,7 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
 
 
 def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_size: int) -> float:
-    """Share of the images whose loss gradient is exactly zero: there a gradient attack is blind, not the model robust."""
+    """Share of the images whose loss gradient is zero everywhere, or not finite: there a gradient attack is blind, not the model robust."""
 
     def build() -> Any:
         return lambda images, y: classifier.gradient(cross_entropy, engine.to_unit(images), y)
@@ -45,7 +45,7 @@ def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_s
     for start in range(0, len(x), size):
         images, labels = x[start : start + size], y[start : start + size]
         gradient = np.asarray(run(pad(images, size), pad(labels, size)))[: len(images)]
-        blind += int((gradient == 0).all((1, 2, 3)).sum())
+        blind += int(((gradient == 0).all((1, 2, 3)) | ~np.isfinite(gradient).all((1, 2, 3))).sum())
     return blind / len(x)
 
 

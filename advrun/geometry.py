@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from advrun.engine import Rng, fused, ops, repeat, total
+from advrun.engine import Rng, fused, ops, repeat, total, toward
 from advrun.errors import ConfigError
 from advrun.types import Tensor
 
@@ -146,7 +146,7 @@ class L1(Ball):
         return self.radius(gradient) * ops.sign(gradient) * largest(gradient, 1)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Exact, in ball and box together: all changes shrink by one and the same amount, and none goes further than the box.
+        """In ball and box together, to 1e-5 of eps: all changes shrink by one and the same amount, and none goes further than the box.
 
         (Croce and Hein, 2021, arXiv:2103.01208; to clip what is in the ball would leave a part of eps unused.)
         """
@@ -157,7 +157,9 @@ class L1(Ball):
             size, room = ops.abs(change), ops.where(change > 0, 1.0 - x, x)
             kept = ops.minimum(ops.maximum(size - threshold(size, room, eps), 0.0), room)
             kept = kept * ops.minimum(1.0, eps / _positive(total(kept)[:, None]))  # what rounding left over
-            return ops.clip(x + ops.sign(change) * kept, 0.0, 1.0)
+            z = x + ops.sign(change) * kept
+            # Equal changes of equal pixels round the same way: over a whole image that would leave the ball.
+            return ops.clip(ops.where(ops.abs(z - x) > kept, toward(z, x), z), 0.0, 1.0)
 
         flat = (x.shape[0], math.prod(x.shape[1:]))
         return ops.reshape(fused(shrunk)(ops.reshape(x_adv, flat), ops.reshape(x, flat), eps), x.shape)

@@ -22,7 +22,7 @@ ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN = (
     "unbroken",
 )
 GLOSSARY = {
-    ZERO_GRADIENTS: "The loss gradient of some images is exactly zero: a gradient attack is blind there, the model not robust.",
+    ZERO_GRADIENTS: "The loss gradient of some images is zero, or not a number: a gradient attack is blind there, the model not robust.",
     STATIC_WINS: "Replayed examples fool the system more often than examples crafted against it: its gradients mislead.",
     MORE_EPS_HELPS: "A larger eps leaves a higher accuracy, which no true robustness does: the attack fails.",
     FEWER_STEPS_WIN: "An attack with fewer gradients at the same eps is stronger: this one did not converge, or gradients mislead.",

@@ -108,6 +108,18 @@ def test_every_image_may_have_its_own_eps(ball, points):
             np.testing.assert_allclose(together[i], np.asarray(method(kind(float(eps[i])), x[i : i + 1], far[i : i + 1]))[0], atol=1e-6)
 
 
+@pytest.mark.parametrize(("side", "eps"), [(224, 12.0), (32, 0.5)])
+@pytest.mark.parametrize("level", [37, 128, 201])
+def test_rounding_does_not_leave_the_l1_ball(side, eps, level):
+    """Equal changes of equal pixels all round the same way."""
+    x = np.full((1, side, side, 3), level / 255, np.float32)
+    for share in (1.0, 0.2):
+        far = (x + np.float32(0.01) * (np.random.default_rng(0).uniform(size=x.shape) < share)).astype(np.float32)
+        z = np.asarray(L1(eps).project(far, x)).astype(np.float64)
+        assert np.abs(z - x).sum() <= eps * (1 + 1e-6)
+        assert np.abs(z - x).sum() >= eps * (1 - 1e-3)
+
+
 def test_l1_projection_of_points_inside_and_on_the_axis():
     x = np.full((2, 1, 2, 1), 0.5, np.float32)
     far = x + np.array([[0.1, 0.05], [0.5, 0.1]], np.float32).reshape(2, 1, 2, 1)

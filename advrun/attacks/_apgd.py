@@ -1,13 +1,16 @@
-"""What Auto-PGD in Linf and L2 and Auto-PGD in L1 share: their losses, and the mean over a random model."""
+"""What Auto-PGD in Linf and L2 and Auto-PGD in L1 share: losses, runs, and the mean over a random model."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+from advrun.attacks._best import Best, unfinished
+from advrun.attacks._rivals import rivals
 from advrun.classifier import Gradients, Loss
-from advrun.engine import ops, repeat
+from advrun.engine import Rng, ops, repeat, repeat_undecided
 from advrun.losses import cross_entropy, dlr, dlr_of_target, targeted_dlr
 from advrun.types import Cost, Tensor
 
@@ -35,6 +38,43 @@ def objective(attack: str, model: Gradients, name: LossName) -> Callable[[Tensor
     return lambda goal: lambda logits, y: targeted_dlr(logits, y, goal)
 
 
+def goals(model: Gradients, x: Tensor, y: Tensor, loss: LossName, targets: int) -> Tensor:
+    """What the runs aim at, one after the other, (k, n) int32: for targeted DLR the likeliest other classes; other losses do not look."""
+    one_by_one = loss == "targeted_dlr" and not model.targeted
+    return rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
+
+
+def best_of_runs(
+    model: Gradients,
+    x: Tensor,
+    y: Tensor,
+    rng: Rng,
+    begin: Callable[[Tensor, Rng, Best], Any],
+    step: Callable[..., Any],
+    *,
+    goals: Tensor,
+    steps: int,
+    restarts: int,
+    eot: int,
+    early_stop: bool,
+) -> Tensor:
+    """The most adversarial image of all runs: `restarts` towards each of the `goals` (k, n), each with a look at its last iterate.
+
+    Args:
+        begin: (what each image aims at, rng, the best so far) -> the state of a run, with fields x_adv and best.
+        step: as `repeat_undecided` takes it.
+    """
+
+    def run(i: Tensor, best: Best) -> Best:
+        start = begin(ops.take(goals, i // restarts, axis=0), rng.fold(i), best)
+        end = repeat_undecided(step, steps, start, decided=(lambda now: now.best.score > 0) if early_stop else None)
+        asked = unfinished(end.best, early_stop)
+        (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
+        return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -math.inf))
+
+    return repeat(run, goals.shape[0] * restarts, Best.nothing(x)).x
+
+
 def averaged(draw: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor, ...]:
     """The mean of the tensors that several draws from a random model give."""
     if draws == 1:
@@ -43,13 +83,11 @@ def averaged(draw: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor
     return tuple(tensor / draws for tensor in total)
 
 
-def unfinished(score: Tensor, early_stop: bool) -> Tensor:
-    """(n,) bool: the images that still take steps, those not fooled yet, or all."""
-    return score <= 0 if early_stop else ops.ones_like(score, dtype="bool")
-
-
 def cost_of_runs(loss: str, steps: int, restarts: int, targets: int, eot: int) -> Cost:
-    """One gradient a step and draw, and a last look at the end of each run; targets are chosen by the clean image's logits."""
+    """One gradient a step and draw, and a last look at the end of each run; targets are chosen by the clean image's logits.
+
+    The targeted form has one goal, and costs as much as one target.
+    """
     one_by_one = loss == "targeted_dlr"
     runs = restarts * (targets if one_by_one else 1)
     return Cost(gradients=runs * steps * eot, queries=runs * eot + one_by_one)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from advrun.attacks._best import Best
+from advrun.attacks._best import Best, unfinished
 from advrun.classifier import Gradients
-from advrun.engine import ops, repeat, repeat_undecided
+from advrun.engine import ops, repeat_undecided
 from advrun.geometry import Ball
 from advrun.losses import cross_entropy
 from advrun.types import Tensor
@@ -35,22 +35,15 @@ def ascent(
     kept. `memory` starts at the start image times zero.
     """
 
-    def open_to(best: Best, lead: Tensor) -> Tensor:
-        return ops.where(best.score <= 0, lead, -math.inf) if early_stop else lead
-
-    def step(rows: Tensor | None, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, y, x_adv, memory, best = state
-        view = model if rows is None else model.part(rows)
-        _, logits, gradient = view.value_and_gradient(cross_entropy, x_adv, y)
-        best = best.update(x_adv, open_to(best, view.lead(logits, y)))
+    def step(_: Tensor, rows: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, y, x_adv, memory, best = now
+        view, asked = model.part(rows), unfinished(best, early_stop)
+        _, logits, gradient = view.value_and_gradient(cross_entropy, x_adv, y, asked=asked)
+        best = best.update(x_adv, ops.where(asked, view.lead(logits, y), -math.inf))
         along, memory = direction(gradient, memory)
         return x, y, ball.project(x_adv + step_size * ball.steepest(along), x), memory, best
 
-    state = (x, y, start, 0 * start, best)
-    if early_stop:
-        state = repeat_undecided(lambda _, rows, state: step(rows, state), steps, state, decided=lambda state: state[-1].score > 0)
-    else:
-        state = repeat(lambda _, state: step(None, state), steps, state)
-    _, _, x_adv, _, best = state
-    logits = model.logits(x_adv, asked=best.score <= 0 if early_stop else None)
-    return best.update(x_adv, open_to(best, model.lead(logits, y)))
+    start = (x, y, start, 0 * start, best)
+    *_, x_adv, _, best = repeat_undecided(step, steps, start, decided=(lambda now: now[-1].score > 0) if early_stop else None)
+    asked = unfinished(best, early_stop)
+    return best.update(x_adv, ops.where(asked, model.lead(model.logits(x_adv, asked), y), -math.inf))

@@ -32,3 +32,8 @@ class Best(NamedTuple):
     def distance(self) -> Tensor:
         """Of the closest success, (n,); infinite where there was none."""
         return -self.score
+
+
+def unfinished(best: Best, early_stop: bool) -> Tensor:
+    """(n,) bool: the images that still take steps, those not fooled yet, or all."""
+    return best.score <= 0 if early_stop else ops.ones_like(best.score, dtype="bool")

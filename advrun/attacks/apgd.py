@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.attacks._apgd import LossName, averaged, cost_of_runs, objective, unfinished
-from advrun.attacks._best import Best
-from advrun.attacks._rivals import rivals
+from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
+from advrun.attacks._best import Best, unfinished
 from advrun.classifier import Gradients
-from advrun.engine import Rng, ops, repeat, repeat_undecided, select
+from advrun.engine import Rng, ops, select
 from advrun.geometry import L2, Linf, per_image
 from advrun.types import Count, Labels, Targets, Tensor
 
@@ -78,25 +77,26 @@ def apgd(
         steps: N_iter, of each run.
         restarts: runs from random starts, of each target.
         targets: of targeted DLR in an untargeted attack: so many of the most likely other classes.
-        eot: for random models: forward and backward passes that logits, loss and gradient are averaged over.
+        eot: for random models: forward and backward passes that logits, loss and gradient are averaged over (the authors: the gradient).
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
     """
     f_of = objective("apgd", model, loss)
-    one_by_one = loss == "targeted_dlr" and not model.targeted
-    goals = rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
     checkpoint, window = schedule(steps)
 
+    def begin(goal: Tensor, rng: Rng, best: Best) -> Climb:
+        return Climb.start(x, y, goal, ball.sample(x, rng), best)
+
     def step(k: Tensor, rows: Tensor, now: Climb) -> Climb:
-        view = model.part(rows)
-        f, logits, slope = averaged(lambda: view.value_and_gradient(f_of(now.goal), now.x_adv, now.y), eot)
-        lead = ops.where(unfinished(now.best.score, early_stop), view.lead(logits, now.y), -float("inf"))
+        view, asked = model.part(rows), unfinished(now.best, early_stop)
+        f, logits, slope = averaged(lambda: view.value_and_gradient(f_of(now.goal), now.x_adv, now.y, asked=asked), eot)
+        lead = ops.where(asked, view.lead(logits, now.y), -float("inf"))
         higher = f > now.f_max
         now = now._replace(
             f=f,
             rises=now.rises + ops.cast(f > now.f, "float32"),
             x_max=select(higher, now.x_adv, now.x_max),
             slope_max=select(higher, slope, now.slope_max),
-            f_max=ops.maximum(f, now.f_max),
+            f_max=select(higher, f, now.f_max),
             best=now.best.update(now.x_adv, lead),
         )
         now, slope = ops.cond(ops.take(checkpoint, k), lambda: check(now, slope, ops.take(window, k)), lambda: (now, slope))
@@ -105,14 +105,8 @@ def apgd(
         x_adv = ball.project(now.x_adv + alpha * (z - now.x_adv) + (1 - alpha) * (now.x_adv - now.previous), now.x)
         return now._replace(x_adv=x_adv, previous=now.x_adv)
 
-    def attempt(i: Tensor, best: Best) -> Best:
-        start = Climb.start(x, y, ops.take(goals, i // restarts, axis=0), ball.sample(x, rng.fold(i)), best)
-        end = repeat_undecided(step, steps, start, decided=lambda now: ~unfinished(now.best.score, early_stop))
-        asked = unfinished(end.best.score, early_stop)
-        (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
-        return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -float("inf")))
-
-    return repeat(attempt, goals.shape[0] * restarts, Best.nothing(x)).x
+    aims = goals(model, x, y, loss, targets)
+    return best_of_runs(model, x, y, rng, begin, step, goals=aims, steps=steps, restarts=restarts, eot=eot, early_stop=early_stop)
 
 
 cost = cost_of_runs

@@ -6,20 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.attacks._apgd import LossName, averaged, cost_of_runs, objective, unfinished
-from advrun.attacks._best import Best
-from advrun.attacks._rivals import rivals
+from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
+from advrun.attacks._best import Best, unfinished
 from advrun.classifier import Gradients
-from advrun.engine import Rng, fused, ops, repeat, repeat_undecided, select
+from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L0, L1, largest, per_image
 from advrun.types import Count, Labels, Targets, Tensor
 
 PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 """Radii, as multiples of eps, and the shares of the steps that are made in them."""
 CHECK_EVERY = 0.04  # m: share of a phase's steps between two checkpoints
-SPARSER = 0.95  # the best iterate got sparser when it has less than this share of the values that it had changed before
-SHRINK = 1.5  # of the step size; and how many times the best iterate's changed values are more than a step changes
-LEAST_STEP = 0.1  # of eps
+SPARSER = 0.95  # the best iterate got sparser when it changes less than this share of the values that it changed before
+FEWER = 1.5  # so many times fewer values than the best iterate has changed are changed by a step
+SMALLER, LEAST = 1.5, 0.1  # eta is divided by the first, down to the second, as a share of the radius
 DENSE = 0.2  # share of all values that the first steps change, where the run starts in the ball itself
 
 
@@ -28,7 +27,7 @@ class Climb(NamedTuple):
 
     x, y, goal: clean image, label, and the class that the targeted DLR loss aims at. x_adv: x^(i), to be looked at next.
     x_max, slope_max, f_max: the iterate with the largest loss of this phase, its gradient and its loss.
-    eta: step size, as a share of eps. k: how many values a step changes. changed: how many values x_max had changed when k was set.
+    eta: step size, as a share of the radius. k: how many values a step changes. changed: how many values x_max had changed when k was set.
     """
 
     x: Tensor
@@ -67,42 +66,37 @@ def apgd_l1(
 ) -> Tensor:
     """Auto-PGD in L1: x <- P(x + eta s / |s|_1), s the signs of the k largest values of the gradient, P onto ball and box together.
 
-    At checkpoints k becomes the number of values that the best iterate changes, divided by 1.5. Where that number has fallen by 5 %,
-    eta is eps again and the run goes back to its best iterate; elsewhere eta shrinks by 1.5, to a tenth of eps at least. The first
-    30 % of the steps are made in a ball of 3 eps, the next 30 % in one of 2 eps, each from the best of the last. Losses and ends are those
-    of `apgd`: an image is done at its first misclassified iterate in the ball itself.
+    A run starts from Gaussian noise, projected. The first 30 % of the steps are made in a ball of radius 3 eps, the next 30 % in one of
+    2 eps, each from the most adversarial iterate of the last; where a ball is left, its last step is not looked at. At checkpoints k
+    becomes the number of values that the best iterate changes, divided by 1.5. Where that number has fallen by 5 %, eta is the radius
+    again and the run goes back to its best iterate; elsewhere eta shrinks by 1.5, to a tenth of the radius at least. Losses, early stop and
+    what is returned are as in `apgd`; what counts is misclassified in the ball of eps itself.
 
     Args:
         loss: f, cross-entropy, the difference of logits ratio (DLR), or targeted DLR: towards each of the `targets` in turn.
         steps: of each run, in all radii together.
         restarts: runs from random starts, of each target.
         targets: of targeted DLR in an untargeted attack: so many of the most likely other classes.
-        eot: for random models: forward and backward passes that logits, loss and gradient are averaged over.
+        eot: for random models: forward and backward passes that logits, loss and gradient are averaged over (the authors: the gradient).
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
-        larger_first: begin in the larger balls; without it all steps are made in the ball itself.
+        larger_first: begin in the larger balls (`use_largereps` in the authors' code); without it all steps are made in the ball itself.
     """
     f_of = objective("apgd_l1", model, loss)
-    one_by_one = loss == "targeted_dlr" and not model.targeted
-    goals = rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
     radius, enters, checkpoint = schedule(steps, larger_first)
 
+    def begin(goal: Tensor, rng: Rng, best: Best) -> Climb:
+        return Climb.start(x, y, goal, L1(ball.eps * radius[0]).project(x + rng.normal(x.shape), x), best)
+
     def step(i: Tensor, rows: Tensor, now: Climb) -> Climb:
-        view, here = model.part(rows), L1(ball.eps * ops.take(radius, i))
+        view, asked, here = model.part(rows), unfinished(now.best, early_stop), L1(ball.eps * ops.take(radius, i))
         now = ops.cond(ops.take(enters, i), lambda: enter(now, here), lambda: now)
-        f, logits, slope = averaged(lambda: view.value_and_gradient(f_of(now.goal), now.x_adv, now.y), eot)
-        counts = ops.logical_and(ops.take(radius, i) == 1, unfinished(now.best.score, early_stop))
+        f, logits, slope = averaged(lambda: view.value_and_gradient(f_of(now.goal), now.x_adv, now.y, asked=asked), eot)
+        counts = ops.logical_and(ops.take(radius, i) == 1, asked)
         lead = ops.where(counts, view.lead(logits, now.y), -float("inf"))
         return fused(move)(now, f, slope, lead, ops.take(checkpoint, i), here.eps)
 
-    def attempt(i: Tensor, best: Best) -> Best:
-        x_adv = L1(ball.eps * radius[0]).project(x + rng.fold(i).normal(x.shape), x)
-        start = Climb.start(x, y, ops.take(goals, i // restarts, axis=0), x_adv, best)
-        end = repeat_undecided(step, steps, start, decided=lambda now: ~unfinished(now.best.score, early_stop))
-        asked = unfinished(end.best.score, early_stop)
-        (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
-        return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -float("inf")))
-
-    return repeat(attempt, goals.shape[0] * restarts, Best.nothing(x)).x
+    aims = goals(model, x, y, loss, targets)
+    return best_of_runs(model, x, y, rng, begin, step, goals=aims, steps=steps, restarts=restarts, eot=eot, early_stop=early_stop)
 
 
 cost = cost_of_runs
@@ -123,7 +117,9 @@ def enter(now: Climb, ball: L1) -> Climb:
     never = ops.full_like(now.f_max, -float("inf"))
     x_adv = ball.project(now.x_max, now.x)
     changed = L0.distance(x_adv, now.x)
-    return now._replace(x_adv=x_adv, f_max=never, eta=ops.ones_like(now.eta), k=ops.maximum(changed / SHRINK, 1.0), changed=changed)
+    return now._replace(
+        x_adv=x_adv, f_max=never, eta=ops.ones_like(now.eta), k=ops.maximum(ops.ceil(changed / FEWER), 1.0), changed=changed
+    )
 
 
 def move(now: Climb, f: Tensor, slope: Tensor, lead: Tensor, checkpoint: Tensor, eps: Tensor) -> Climb:
@@ -132,7 +128,7 @@ def move(now: Climb, f: Tensor, slope: Tensor, lead: Tensor, checkpoint: Tensor,
     now = now._replace(
         x_max=select(higher, now.x_adv, now.x_max),
         slope_max=select(higher, slope, now.slope_max),
-        f_max=ops.maximum(f, now.f_max),
+        f_max=select(higher, f, now.f_max),
         best=now.best.update(now.x_adv, lead),
     )
     now, slope = ops.cond(checkpoint, lambda: check(now, slope), lambda: (now, slope))
@@ -147,8 +143,8 @@ def check(now: Climb, slope: Tensor) -> tuple[Climb, Tensor]:
     sparser = changed < SPARSER * now.changed
     back = now._replace(
         x_adv=select(sparser, now.x_max, now.x_adv),
-        eta=ops.where(sparser, 1.0, ops.maximum(now.eta / SHRINK, LEAST_STEP)),
-        k=ops.maximum(changed / SHRINK, 1.0),
+        eta=ops.where(sparser, 1.0, ops.maximum(now.eta / SMALLER, LEAST)),
+        k=ops.maximum(ops.ceil(changed / FEWER), 1.0),
         changed=changed,
     )
     return back, select(sparser, now.slope_max, slope)

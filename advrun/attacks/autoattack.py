@@ -24,7 +24,7 @@ VERSIONS: dict[str, Cascade] = {
         APGD_T,
         FAB_T,
     ),
-    "rand": (Stage("apgd", {**CE, "eot": 20}), Stage("apgd", {**DLR, "eot": 20})),
+    "rand": tuple(Stage("apgd", {**loss, "eot": 20, "early_stop": False}) for loss in (CE, DLR)),
 }
 STANDARD_L1: Cascade = (Stage("apgd_l1", {**CE, "restarts": 5}), Stage("apgd_l1", {"loss": "targeted_dlr", "targets": 5}), FAB_T, SQUARE)
 
@@ -32,10 +32,10 @@ STANDARD_L1: Cascade = (Stage("apgd_l1", {**CE, "restarts": 5}), Stage("apgd_l1"
 def autoattack(ball: Linf | L2 | L1, *, version: Literal["standard", "plus", "rand"] = "standard") -> Cascade:
     """AutoAttack: APGD-CE, targeted APGD-DLR and FAB-T towards 9 classes, and Square with 5,000 queries, each on what survived the last.
 
-    Every stage has the authors' settings: 100 steps, one restart, Square's schedule not rescaled; in L1, l1-APGD with 5 restarts, then
-    towards 5 classes. An image counts as robust when no stage moves it out of its class inside the ball. It stands for a
-    deterministic, differentiable classifier; `rand` averages 20 passes for random ones. Other attacks in a row, or with other
-    budgets, are not AutoAttack.
+    Every stage has the authors' settings: 100 steps, one restart but for `plus`, Square's schedule not rescaled; in L1, l1-APGD with
+    5 restarts, then towards 5 classes, begun in larger balls (`plus` and `rand`, not made for L1, leave these out). An image counts as
+    robust when no stage moves it out of its class inside the ball. It stands for a deterministic, differentiable classifier; `rand`
+    averages 20 passes for random ones. Other attacks in a row, or with other budgets, are not AutoAttack.
 
     Args:
         version: standard; plus: also untargeted APGD-DLR and FAB, with 5 restarts; rand: APGD-CE and APGD-DLR, averaging 20 gradients.
@@ -44,7 +44,8 @@ def autoattack(ball: Linf | L2 | L1, *, version: Literal["standard", "plus", "ra
         return VERSIONS[version]
     if version == "standard":
         return STANDARD_L1
-    return tuple(Stage("apgd_l1", stage.settings) if stage.attack == "apgd" else stage for stage in VERSIONS[version])
+    only_eps = {"larger_first": False}
+    return tuple(Stage("apgd_l1", {**stage.settings, **only_eps}) if stage.attack == "apgd" else stage for stage in VERSIONS[version])
 
 
 def cost(version: str) -> Cost:

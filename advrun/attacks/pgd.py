@@ -25,7 +25,7 @@ def pgd(
     """Projected gradient descent from a random start: x <- P(x + alpha * sgn(grad_x L(x, y))), P the projection onto the ball.
 
     Returns each image's most adversarial iterate over all steps and restarts, not the last one; with early_stop the first that
-    is misclassified, which costs less and gives the same accuracy.
+    is misclassified, which costs less and gives the same accuracy, but for random models.
 
     Args:
         steps: gradient steps of each restart.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 
 import numpy as np
 import pytest
 
 from advrun import L1, L2, Classifier, Linf, attacks, engine, registry
-from advrun.attacks import _decision, _hyperplane
+from advrun.attacks import _apgd, _decision, _hyperplane
 from advrun.attacks._best import Best
 from advrun.craft import Attack, craft
 from advrun.engine import Rng, ops
 from advrun.entries import settings_of
-from advrun.losses import dlr, targeted_dlr
+from advrun.losses import cross_entropy, dlr, targeted_dlr
 
 from ..conftest import IMAGE_SHAPE, boundary_distances, linear_classifier
 from ..test_attacks import bound, distances_found, well_inside
@@ -44,7 +45,13 @@ def test_autoattack_in_l1_is_that_of_mind_the_box():
     assert dict(stages[0].settings) == {"loss": "ce", "restarts": 5}
     assert dict(stages[1].settings) == {"loss": "targeted_dlr", "targets": 5}
     assert registry.get("attacks", "apgd_l1").settings["larger_first"].default
-    assert {stage.attack for stage in module("autoattack").autoattack(L1(12.0), version="rand")} == {"apgd_l1"}
+    for stage in module("autoattack").autoattack(L1(12.0), version="rand"):
+        assert (stage.attack, stage.settings["eot"], stage.settings["larger_first"], stage.settings["early_stop"]) == (
+            "apgd_l1",
+            20,
+            False,
+            False,
+        )
 
 
 def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
@@ -75,6 +82,95 @@ def test_apgd_checkpoints():
     checkpoint, since = module("apgd").schedule(100)
     assert np.flatnonzero(checkpoint).tolist() == [22, 41, 57, 70, 80, 87, 93, 99]
     assert since[[22, 41, 57]].tolist() == [22, 19, 16]
+
+
+@pytest.fixture(scope="module")
+def bowl(images) -> Classifier:
+    """Class 0 wins everywhere; the loss is largest inside the ball, at the bottom of a long and narrow bowl: step sizes matter."""
+    rng, size = np.random.default_rng(3), int(np.prod(IMAGE_SHAPE))
+    axes, bottom = np.linalg.qr(rng.normal(size=(size, size)))[0], images[0].ravel() + 0.01 * rng.uniform(-1, 1, size)
+    kernel = axes * np.geomspace(1, 30, size)
+    inputs, layers = engine.keras.Input(IMAGE_SHAPE), engine.keras.layers
+    across, summed = layers.Dense(size), layers.Dense(2)
+    away = across(layers.Flatten()(inputs))
+    model = engine.keras.Model(inputs, summed(layers.Multiply()([away, away])))
+    across.set_weights([kernel, -bottom @ kernel])
+    summed.set_weights([np.tile([0.0, -1.0], (size, 1)), np.array([5.0, 0.0])])
+    return Classifier(model)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.02), L2(0.2)], ids=str)
+def test_apgd_is_algorithm_1_step_by_step(bowl, images, ball):
+    """60 steps of the algorithm in NumPy, run by run, from the same starts: the same best iterates."""
+    x, y, eps, steps = np.repeat(images[:1], 3, axis=0), np.zeros(3, np.int32), ball.eps, 60
+    apgd = registry.get("attacks", "apgd")
+    found = craft(bowl, Attack(apgd, ball, settings_of(apgd, {"steps": steps})), x, y).x_adv
+    starts = np.asarray(ball.sample(x, Rng(Rng.from_seed(0, 0).key).fold(0)))
+    gradient = engine.compiled(lambda x: bowl.value_and_gradient(cross_entropy, x, y[:1]))
+
+    def look(x):
+        f, _, slope = gradient(x.astype(np.float32))
+        return float(f[0]), np.asarray(slope)
+
+    def project(x):
+        return np.asarray(ball.project(x, images[:1]))
+
+    w, p = [0], [0.0, 0.22]
+    while p[-1] <= 1:
+        w.append(math.ceil(round(p[-1] * steps, 6)))
+        p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
+    causes = set()
+    for start, result in zip(starts, found, strict=True):
+        x = x_max = start[None]
+        f, slope = f_max, slope_max = look(x)
+        eta = eta_check = 2.0
+        f_check, rises = -np.inf, 0
+        x, before = project(x + eta * np.asarray(ball.steepest(slope))), x
+        for k in range(1, steps + 1):
+            f_last = f
+            f, slope = look(x)
+            rises += f > f_last
+            if f > f_max:
+                f_max, x_max, slope_max = f, x, slope
+            if k in w:
+                few, stalled = rises < 0.75 * (k - w[w.index(k) - 1]), eta == eta_check and f_max <= f_check
+                eta_check, f_check, rises = eta, f_max, 0
+                causes |= {("few rises", "no progress")[i] for i, cause in enumerate((few, stalled)) if cause}
+                if few or stalled:
+                    eta, x, slope, f = eta / 2, x_max, slope_max, f_max
+            z = project(x + eta * np.asarray(ball.steepest(slope)))
+            x, before = project(x + 0.75 * (z - x) + 0.25 * (x - before)), x
+        np.testing.assert_allclose(result, x_max[0], atol=1e-4 * eps)
+    assert "few rises" in causes
+
+
+def test_apgd_halves_its_steps_where_nothing_has_changed():
+    """Condition 2: f_max as at the last checkpoint, and eta not halved there; steps that rose do not help."""
+    apgd, x, label, rises = module("apgd"), np.zeros((3, 1, 1, 1), np.float32), np.zeros(3, np.int32), np.full(3, 9, np.float32)
+    now = apgd.Climb.start(x, label, label, x + 1, Best.nothing(x))._replace(
+        x_max=x + 2, f_max=np.float32([1, 1, 2]), f_check=np.float32([1, 1, 1]), halved=np.array([False, True, False]), rises=rises
+    )
+    after, _ = apgd.check(now, x, np.float32(10))
+    np.testing.assert_array_equal(after.eta, [1, 2, 2])
+    np.testing.assert_array_equal(np.ravel(after.x_adv), [2, 1, 1])
+    np.testing.assert_array_equal(after.halved, [True, False, False])
+
+
+@pytest.mark.parametrize(("name", "norm"), [("apgd", "linf"), ("apgd_l1", "l1")])
+def test_apgd_asks_for_all_draws_of_all_runs(network, images, name, norm):
+    """Images that are never fooled cost what `cost` says: restarts x targets x steps x draws, and the last looks."""
+    y, plugin = network.predict(images).argmax(-1), registry.get("attacks", name)
+    settings = settings_of(plugin, {"loss": "targeted_dlr", "steps": 7, "restarts": 2, "targets": 3, "eot": 2})
+    crafted = craft(network, Attack(plugin, {"linf": Linf, "l1": L1}[norm](1e-4), settings), images, y)
+    assert (crafted.gradients == plugin.cost(settings).gradients).all()
+    assert (crafted.gradients == 2 * 3 * 7 * 2).all()
+    assert (crafted.queries == 2 * 3 * 2 + 1).all()
+
+
+def test_apgd_averages_over_the_draws_of_a_random_model(images):
+    """Three draws of a model whose draws take turns: the mean of what they give, not of fewer or more."""
+    averaged, turn = _apgd.averaged, iter([1.0, 2.0, 6.0])
+    assert [float(value) for value in averaged(lambda: (engine.tf.constant(next(turn)), engine.tf.constant(1.0)), 3)] == [3.0, 1.0]
 
 
 def test_apgd_begins_with_steps_of_twice_the_radius(network, images):
@@ -137,19 +233,43 @@ def test_apgd_l1_takes_sparse_steps():
     first = apgd_l1.move(apgd_l1.Climb.start(x, label, label, x, Best.nothing(x)), one, -slope, -one, no_check, eps)
     np.testing.assert_allclose(np.ravel(first.x_adv - x), [0] * 8 + [-0.2, -0.2], atol=1e-6)
     second = apgd_l1.move(first, 2 * one, slope, -one, check, eps)
-    assert float(second.k[0]) == pytest.approx(2 / 1.5)  # the best iterate changes two values, and could have changed ten
-    np.testing.assert_allclose(np.ravel(second.x_adv - x), [0] * 8 + [-0.2, 0.2], atol=1e-6)
+    assert float(second.k[0]) == 2  # 2 / 1.5, rounded up: the best iterate changes two values, and could have changed ten
+    np.testing.assert_allclose(np.ravel(second.x_adv - x), [0] * 10, atol=1e-6)  # back up from where the loss was largest
     third = apgd_l1.move(second, one, slope, -one, check, eps)
     assert float(second.eta[0]) == 1
     assert float(third.eta[0]) == pytest.approx(1 / 1.5)  # no sparser than at the last check: smaller steps
 
 
-def test_square_in_l1_spends_all_of_eps_in_one_bump():
+def test_apgd_l1_enters_a_smaller_ball_from_the_best_of_the_larger():
+    apgd_l1, x = module("apgd_l1"), np.full((1, 1, 10, 1), 0.5, np.float32)
+    label, best = np.zeros(1, np.int32), x + np.float32([0.3, -0.2] + [0] * 8).reshape(x.shape)
+    there = apgd_l1.Climb.start(x, label, label, x + np.float32(0.1), Best.nothing(x))._replace(x_max=best)
+    now = apgd_l1.enter(there, L1(0.3))
+    np.testing.assert_allclose(np.ravel(now.x_adv - x), [0.2, -0.1] + [0] * 8, atol=1e-6)
+    assert [float(value[0]) for value in (now.changed, now.k, now.eta, now.f_max)] == [2, 2, 1, -np.inf]
+
+
+def test_square_in_l1_takes_mass_from_the_whole_image():
+    """The new bump gets its share once for each channel (the authors' code): projected onto the ball, all other values shrink."""
     rng, x = Rng.from_seed(1), np.full((6, 10, 10, 2), 0.5, np.float32)
     start, propose = module("square").bump_search(L1(1.0), x, np.full(3, 0.1), rng)
-    trial = propose(0, start, x, rng.fold(5))
+    trial = np.asarray(propose(0, start, x, rng.fold(5)))
     np.testing.assert_allclose([L1.distance(image, x) for image in (start, trial)], 1, rtol=1e-5)
-    assert (np.asarray(trial) != np.asarray(start)).any((1, 2, 3)).all()
+    before, after = np.abs(start - x), np.abs(trial - x)
+    same_sign, changed = np.sign(start - x) == np.sign(trial - x), after != before
+    assert (changed | (before == 0)).all()  # no value that had changed stays as it was
+    shrunk = same_sign & (after > 0) & (after < before)
+    assert shrunk.sum() > 20
+    for image in range(6):
+        assert np.ptp((before - after)[image][shrunk[image]]) < 1e-6  # by one and the same amount
+
+
+def test_bumps_fade_as_the_norm_wants():
+    """Nested rectangles that add 1 / k^2 in L2 and 1 / k^4 in L1, of length 1."""
+    expected = np.array([[1, 1, 1], [1, 17, 1], [1, 1, 1]])
+    np.testing.assert_allclose(module("square").faded(3, 3, 1), expected / expected.sum())
+    expected = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]])
+    np.testing.assert_allclose(module("square").faded(3, 3, 2), expected / np.linalg.norm(expected))
 
 
 def test_pgd_that_stops_early_fools_the_same_images_with_fewer_gradients(network, images):
@@ -162,8 +282,16 @@ def test_pgd_that_stops_early_fools_the_same_images_with_fewer_gradients(network
     assert 0 < fooled.sum() < len(y)
     np.testing.assert_array_equal(network.predict(early.x_adv).argmax(-1) != y, fooled)
     np.testing.assert_array_equal(early.x_adv[~fooled], whole.x_adv[~fooled])
+    assert (early.gradients[fooled] < whole.gradients[fooled]).all()
     assert (early.queries[fooled] < 2).all()
     assert (early.queries[~fooled] == 2).all()
+    short, longer = (
+        craft(network, Attack(pgd, Linf(0.02), settings_of(pgd, {"early_stop": True, "step_size": 0.02, "steps": steps})), images, y)
+        for steps in (40, 48)
+    )
+    done = short.queries == 0
+    assert 0 < done.sum() < len(y)  # or the loop would end
+    np.testing.assert_array_equal(longer.x_adv[done], short.x_adv[done])  # the first success is kept
 
 
 def test_square_schedule():
