@@ -62,7 +62,8 @@ def _sentence(summary: Summary, panel: Panel, model: str) -> str:
     best = max(known, key=lambda defense: known[defense])
     place = f"worst case within {norm_label(panel.attack.norm)} {eps_label(panel.attack.norm, eps)}"
     if best == UNDEFENDED:
-        return f"{model}: {percent(known[best])} % right in the {place} without a defence; no measured defence does better."
+        better = "; no measured defence does better" if len(known) > 1 else ""
+        return f"{model}: {percent(known[best])} % right in the {place} without a defence{better}."
     parts = [f"{model} with {best}: {percent(known[best])} % right in the {place}"]
     if UNDEFENDED in known:
         parts.append(f"{percent(known[UNDEFENDED])} % without a defence")
@@ -106,8 +107,13 @@ def _name(panel: Panel) -> str:
 
 def _budget(summary: Summary, panel: Panel) -> str:
     rows = [row for row in summary.rows if _is_of(row, panel)]
-    budgets = dict.fromkeys(row.budget for row in rows if row.budget)
-    parts = [*budgets, f"n = {_span(row.n for row in rows)}"]
+    radii: dict[str, list[str]] = {}
+    for row in rows:
+        if row.budget:
+            radii.setdefault(row.budget, []).append(eps_label(row.norm, row.eps))
+    several = len(radii) > 1 and not panel.minimal
+    parts = [f"{', '.join(dict.fromkeys(each))}: {budget}" if several else budget for budget, each in radii.items()]
+    parts += [f"n = {_span(row.n for row in rows)}"]
     if panel.minimal:
         parts.append("no ε; the mean distance is over the images that fooled the system")
     return "; ".join(parts) + "."
