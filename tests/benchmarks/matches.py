@@ -215,7 +215,7 @@ MATCHES = [
         "pgd",
         Linf(EPS),
         "40 steps of eps/10",
-        seeds=5,
+        seeds=10,
         peers={
             "ART": art("ProjectedGradientDescentTensorFlowV2", num_random_init=1, **ITERATED),
             "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
@@ -228,7 +228,7 @@ MATCHES = [
         "pgd",
         Linf(EPS),
         "40 steps of eps/10, early stop",
-        seeds=5,
+        seeds=10,
         settings={"early_stop": True},
         peers={
             "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
@@ -239,7 +239,7 @@ MATCHES = [
         "pgd",
         L2(EPS2),
         "40 steps of eps/10",
-        seeds=5,
+        seeds=10,
         peers={
             "ART": art(
                 "ProjectedGradientDescentTensorFlowV2", norm=2, num_random_init=1, **{**ITERATED, "eps": EPS2, "eps_step": EPS2 / 10}
