@@ -219,7 +219,7 @@ MATCHES = [
         peers={
             "ART": art("ProjectedGradientDescentTensorFlowV2", num_random_init=1, **ITERATED),
             "Foolbox": foolbox("LinfPGD", EPS, rel_stepsize=0.1, steps=40),
-            "CleverHans": cleverhans("projected_gradient_descent", EPS, EPS / 10, 40, np.inf),
+            "CleverHans": cleverhans("projected_gradient_descent", EPS, EPS / 10, 40, np.inf, rand_init=True),
             "torchattacks": torchattacks("PGD", eps=EPS, alpha=EPS / 10, steps=40),
             "adv-lib": adv_lib("pgd_linf", ε=EPS, steps=40, absolute_step_size=EPS / 10, relative_step_size=0.1, random_init=True),
         },
@@ -376,7 +376,7 @@ MATCHES = [
             "ART": art("SquareAttack", norm=2, eps=EPS2, max_iter=1000, batch_size=256),
             "torchattacks": torchattacks("Square", norm="L2", eps=EPS2, n_queries=1000),
         },
-        note="torchattacks gives every channel of a window the mass of all of them; the paper, and AutoAttack's own code, its own",
+        note="torchattacks gives every channel of a window the mass of all of them, the paper its own; that is worth 0.7 points on the cnn",
     ),
     Match(
         "square",
