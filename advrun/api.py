@@ -56,7 +56,7 @@ class PublicAttack:
             geometry: the ball, Linf(8/255) for example; for minimal-norm attacks the norm to make small, if not their first.
             seed: of everything random.
             batch_size: images attacked at once.
-            target: the class to reach instead of leaving y: a class number, "random", "least_likely" or "second".
+            target: the class to reach instead of leaving y: a class number, "random", "least_likely", "second", or "all" in turn.
             only_correct: leave images that are misclassified anyway as they are.
             **settings: the attack's own settings, or `preset="paper"`.
 
@@ -64,6 +64,10 @@ class PublicAttack:
             ConfigError: for settings, balls or targets that the attack does not have. DataError: for images or labels
             that do not fit the model. ModelError: when the model gives no logits.
         """
+        for name in {"norm", "ball", "eps"} & settings.keys() - self.plugin.settings.keys():
+            raise ConfigError(
+                f"{self.name} takes no {name}=; the fourth argument is the ball or norm: {' or '.join(self._examples) or 'none'}"
+            )
         from advrun.craft import Attack, craft
         from advrun.entries import settings_of
 
@@ -73,9 +77,12 @@ class PublicAttack:
         crafted = craft(as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct)
         return crafted.x_adv
 
+    @property
+    def _examples(self) -> list[str]:
+        return [EXAMPLES[kind.__name__] if self.plugin.needs_eps else f"{kind.__name__}()" for kind in self.plugin.geometries]
+
     def _geometry(self, geometry: Ball | None) -> Ball | None:
-        known = self.plugin.geometries
-        examples = [EXAMPLES[kind.__name__] if self.plugin.needs_eps else f"{kind.__name__}()" for kind in known]
+        known, examples = self.plugin.geometries, self._examples
         if geometry is None:
             if self.plugin.needs_eps:
                 raise ConfigError(f"{self.name} needs a ball, for example {examples[0]}")
@@ -84,7 +91,8 @@ class PublicAttack:
             raise ConfigError(f"{self.name} got the class {geometry.__name__}; give a ball, such as {' or '.join(examples)}")
         if type(geometry) not in known:
             names = " or ".join(each.__name__ for each in known) or "no norm"
-            raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}")
+            example = f": give {' or '.join(examples)}" if examples else ""
+            raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}{example}")
         if np.ndim(geometry.eps):
             raise ConfigError(f"eps has shape {np.shape(geometry.eps)}; expected one number for all images")
         if self.plugin.needs_eps and not np.isfinite(geometry.eps):
@@ -106,8 +114,12 @@ def as_classifier(model: Any) -> Any:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """NumPy scalars as Python's own."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    """NumPy scalars as Python's own, lists as tuples."""
+
+    def plain(value: Any) -> Any:
+        return value.item() if isinstance(value, np.generic) else tuple(value) if isinstance(value, list) else value
+
+    return {name: plain(value) for name, value in settings.items()}
 
 
 def public_attacks() -> dict[str, PublicAttack]:

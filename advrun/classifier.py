@@ -18,6 +18,7 @@ from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -279,6 +280,8 @@ def load_model(path: str | Path) -> Any:
         raise ModelError(f"{path}: {'a folder, not a' if path.is_dir() else 'no such'} model file")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ModelError(f"{path}: expected a .keras or .h5 file saved by Keras, not {path.suffix or 'a file without ending'}")
+    if path.suffix == ".keras" and not is_zipfile(path):
+        raise ModelError(f"{path}: damaged, or no .keras file: save the model again")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for one cause: the file is not a model that can be read safely

@@ -202,6 +202,8 @@ class Worker:
             classifier = Classifier(model, name=cell.label)
             batch_size = self.experiment.compute.batch_size
             evaluate.check_against_keras(classifier, model, self.data.x_test[self.order[:CHECKED_IMAGES]], batch_size)
+            if classifier.classes != self.data.classes:
+                raise ModelError(f"model {classifier.name!r} has {classifier.classes} classes, {self.data.name} has {self.data.classes}")
             self._loaded = cell.key, classifier, classifier.predict(self.data.x_test, batch_size)
         return self._loaded[1], self._loaded[2]
 

@@ -156,11 +156,11 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
 
     Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
     do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
-    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order. Attacks without
-    a norm share no budget, and take no part.
+    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order. Targeted attacks
+    take part: an image that they move to any other class has not survived. Attacks without a norm share no budget, and do not.
     """
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm and not result.row.targeted]
+    results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
     adaptive = {_system(result.row) for result in results if result.row.threat == "adaptive"}
     for result in results:
         row = result.row
@@ -186,6 +186,7 @@ def _worst(members: list[Result], threat: str) -> Result:
     row = replace(
         members[0].row,
         attack=WORST_CASE,
+        targeted=False,
         threat=threat,
         n=n,
         accuracy=right / n,

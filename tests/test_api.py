@@ -57,6 +57,21 @@ def test_options_are_checked(network, images, options, message):
         attacks.pgd(network, images, network.predict(images).argmax(-1), Linf(0.1), **options)
 
 
+@pytest.mark.parametrize(("name", "value"), [("norm", "linf"), ("eps", 0.1), ("ball", Linf(0.1))])
+def test_the_ball_is_the_fourth_argument(network, images, name, value):
+    with pytest.raises(ConfigError, match=rf"pgd takes no {name}=; the fourth argument is the ball or norm: Linf\(8/255\) or L2\(0.5\)"):
+        attacks.pgd(network, images, np.zeros(10, int), **{name: value})
+    with pytest.raises(ConfigError, match=r"not in float: give Linf\(8/255\) or L2\(0.5\)"):
+        attacks.pgd(network, images, np.zeros(10, int), 8 / 255)
+
+
+def test_a_list_is_as_good_as_a_tuple(network, images, tmp_path):
+    network.model.save(tmp_path / "surrogate.keras")
+    y = network.predict(images).argmax(-1)
+    x_adv = attacks.transfer(network, images, y, Linf(0.1), models=[str(tmp_path / "surrogate.keras")])
+    assert network.accuracy(x_adv, y) < 1
+
+
 def test_numpy_numbers_are_numbers(network, images):
     y = network.predict(images).argmax(-1)
     same = [attacks.pgd(network, images, y, Linf(0.1), target=kind(3), steps=kind(2), seed=kind(1)) for kind in (int, np.int64)]

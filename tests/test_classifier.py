@@ -121,8 +121,11 @@ def test_files(network, images, tmp_path):
     with pytest.raises(ModelError, match="no such model file"):
         Classifier.from_file(tmp_path / "absent.keras")
     (tmp_path / "broken.keras").write_bytes(b"not a zip file")
-    with pytest.raises(ModelError, match="cannot load"):
+    with pytest.raises(ModelError, match="damaged"):
         Classifier.from_file(tmp_path / "broken.keras")
+    (tmp_path / "broken.h5").write_bytes(b"not an HDF5 file")
+    with pytest.raises(ModelError, match="cannot load"):
+        Classifier.from_file(tmp_path / "broken.h5")
     (tmp_path / "model.txt").write_text("")
     with pytest.raises(ModelError, match=r"\.keras or \.h5"):
         Classifier.from_file(tmp_path / "model.txt")

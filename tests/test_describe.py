@@ -84,6 +84,8 @@ def test_effort_is_what_the_cost_depends_on():
     assert budget("square", queries=1) == "1 queries"
     assert budget("substitute") == "150 images x 6 rounds x 10 epochs"
     assert budget("cw") == "5 search steps x 100 steps"
+    assert budget("apgd") == "100 steps"
+    assert budget("apgd", loss="targeted_dlr") == "100 steps x 9 targets"
 
 
 def test_columns_line_up():

@@ -46,6 +46,13 @@ def test_worst_case_is_per_image_and_the_adaptive_one_includes_replays():
     assert len(worst) == 3
 
 
+def test_targeted_attacks_take_part_in_the_worst_case():
+    """An image that a targeted attack moved out of its class has not survived."""
+    (worst,) = worst_cases([result("pgd", "1101", targeted=True), result("fgsm", "1011")])
+    assert worst.correct.tolist() == [True, False, False, True]
+    assert not worst.row.targeted
+
+
 def test_worst_case_over_the_common_images():
     worst = worst_cases([result("fgsm", "1111"), result("cw", "10")])
     assert [each.row.n for each in worst] == [2]

@@ -33,6 +33,7 @@ NAMES = {
     "group_train": "train/group",
 }
 """The names that are looked for: the usual one, and the one in prepared HDF5 files."""
+MOST_CLASSES = 100_000
 ROUNDING = 0.01
 """Steps of 1/255 by which a float image may differ from an 8-bit one without a word."""
 
@@ -174,6 +175,8 @@ def _labels(values: np.ndarray, place: str) -> _Labels:
         return _Labels(values.argmax(axis=1).astype(np.int32), values.shape[1])
     if not (values == np.rint(values)).all() or values.min() < 0 or values.max() >= 2**31 - 1:
         raise DataError(f"{place} holds values that are no class numbers; expected whole numbers from 0")
+    if values.max() >= MOST_CLASSES:
+        raise DataError(f"{place} runs up to {int(values.max()):,}; expected class numbers from 0, below {MOST_CLASSES:,}")
     return _Labels(values.astype(np.int32), int(values.max()) + 1)
 
 

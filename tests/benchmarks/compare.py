@@ -62,9 +62,10 @@ def main() -> int:
     if bool(options.victim) != bool(options.images):
         parser.error("--victim and --images go together")
     victims = [Victim.load(path, *read_images(options.images)) for path in options.victim] if options.victim else standard()
+    options.write.mkdir(parents=True, exist_ok=True)
     measured: dict[str, dict[str, Any]] = {}
     for victim in victims:
-        store = KEPT / f"{victim.name}.json"
+        store = KEPT / f"{victim.name}-{victim.digest}.json"
         kept = {} if options.fresh or not store.exists() else json.loads(store.read_text())
         for match in MATCHES:
             if options.only and match.attack not in options.only:
@@ -80,7 +81,7 @@ def main() -> int:
                 store.parent.mkdir(parents=True, exist_ok=True)
                 store.write_text(json.dumps(kept))
                 print(f"{victim.name}  {match.key}  {name}: {report.in_words(match, outcome)}", flush=True)
-        measured[victim.name] = kept
+        measured[store.stem if victim.name in measured else victim.name] = kept
     environment = {name: version(package) for name, package in {"TensorFlow": "tensorflow", "Keras": "keras", **PACKAGES}.items()}
     return report.write(measured, environment, options.write)
 

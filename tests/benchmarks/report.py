@@ -81,7 +81,7 @@ def section(name: str, head: list[str], rows: list[list[str]]) -> str:
 def parity_row(match: Match, found: Mapping[str, Any]) -> list[str]:
     entries = [entry(match, found.get(library)) for library in LIBRARIES]
     stronger = [library for library in LIBRARIES if is_stronger(match, found.get(library), found["advrun"])]
-    return [*title(match), entry(match, found["advrun"]), *entries, ", ".join(stronger) or "="]
+    return [*title(match, found), entry(match, found["advrun"]), *entries, ", ".join(stronger) or "="]
 
 
 def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
@@ -89,11 +89,11 @@ def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
     floor = f"{own['seconds'] / own['floor']:.2f} x" if own["floor"] else ""
     entries = [f"{seconds:.2f}" if (seconds := found.get(library, {}).get("seconds")) else "" for library in LIBRARIES]
     ratios = [f"{ratio:.1f} x" if ratio else "" for ratio in (fastest(found), fastest(found, default=True))]
-    return [*title(match), f"{own['seconds']:.2f} ({own['first']:.1f})", floor, *entries, *ratios]
+    return [*title(match, found), f"{own['seconds']:.2f} ({own['first']:.1f})", floor, *entries, *ratios]
 
 
-def title(match: Match) -> list[str]:
-    return [f"{match.attack} {match.ball or ''}".strip(), match.budget, str(match.images)]
+def title(match: Match, found: Mapping[str, Any]) -> list[str]:
+    return [f"{match.attack} {match.ball or ''}".strip(), match.budget, str(len(found["advrun"]["fooled"]))]
 
 
 def entry(match: Match, outcome: Mapping[str, Any] | None) -> str:
@@ -155,7 +155,7 @@ def figure(found: Mapping[str, Any], path: Path) -> None:
         axes.plot(ratios, rows, marker, markersize=5, label=library)
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set(xscale="log", xlabel="seconds, as a multiple of advrun's", yticks=range(len(matches)))
-    axes.set_yticklabels([" ".join(title(match)[:2]) for match in matches])
+    axes.set_yticklabels([f"{match.attack} {match.ball or ''} {match.budget}".replace("  ", " ") for match in matches])
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(ncols=6, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)

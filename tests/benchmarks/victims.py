@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +39,12 @@ class Victim:
         few = Victim(self.name, self.model, self.x[:n], self.y[:n])
         few.__dict__.update({name: self.__dict__[name] for name in ("classifier", "torch") if name in self.__dict__})
         return few
+
+    @property
+    def digest(self) -> str:
+        """Of weights and images: what was measured of others is none of this victim's."""
+        parts = (*self.model.get_weights(), self.x, self.y)
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:8]
 
     @cached_property
     def classifier(self) -> Classifier:

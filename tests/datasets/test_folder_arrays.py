@@ -212,6 +212,7 @@ def test_one_hot_column_and_float_labels(file: Path, labels: np.ndarray) -> None
         ({"x_test": np.zeros((3, 5, 5, 3), np.uint8)}, "training images are"),
         ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "no class numbers"),
         ({"y_train": np.array([0, 1, 2, 0, 1, 0.5])}, "no class numbers"),
+        ({"y_train": np.array([0, 1, 2, 0, 1, 2_000_000_000])}, "runs up to 2,000,000,000"),
         ({"y_train": np.full((6, 3), 0.3)}, "not one-hot"),
         ({"y_train": np.zeros((6, 3))}, "not one-hot"),
         ({"group_train": np.zeros(5, np.int32)}, "group_train is"),
