@@ -24,7 +24,7 @@ from advrun.entries import settings_of
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import Ball
 from advrun.registry import Plugin
-from advrun.types import Cascade, Cost
+from advrun.types import Cascade
 
 TOLERANCE = 1e-6
 """By how much float32 rounding may leave the box or an Linf ball, in pixel units; for other norms 1e-5 of eps, at least of 1."""
@@ -97,15 +97,8 @@ class Attack:
 
     def budget(self) -> str:
         """The settings that say how hard the attack tried, in a few words: `5 search steps x 100 steps`."""
-        cost = self.plugin.cost(self.settings)
-
-        def matters(name: str, value: int) -> bool:
-            """Targets, for example, are one effort of some losses only."""
-            return cost == Cost() or self.plugin.cost({**self.settings, name: value + 1}) != cost
-
-        efforts = [(name, self.settings[name]) for name in self.plugin.efforts if type(self.settings[name]) is int]
-        counts = [(name, value) for name, value in efforts if matters(name, value)]
-        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts if value > 1 or name == "queries")
+        counts = self.plugin.efforts(self.settings)
+        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value > 1 or name == "queries")
 
 
 @dataclass(frozen=True, eq=False)

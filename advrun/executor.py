@@ -199,11 +199,10 @@ class Worker:
         if self._loaded is None or self._loaded[0] != cell.key:
             self._loaded = None
             model = load_model(self.store.file(cell, ".keras"))
+            self._check_fits(model)  # the file may be older than the data
             classifier = Classifier(model, name=cell.label)
             batch_size = self.experiment.compute.batch_size
             evaluate.check_against_keras(classifier, model, self.data.x_test[self.order[:CHECKED_IMAGES]], batch_size)
-            if classifier.classes != self.data.classes:
-                raise ModelError(f"model {classifier.name!r} has {classifier.classes} classes, {self.data.name} has {self.data.classes}")
             self._loaded = cell.key, classifier, classifier.predict(self.data.x_test, batch_size)
         return self._loaded[1], self._loaded[2]
 

@@ -123,13 +123,13 @@ class Plugin:
         cost: Cost = function(**{name: value for name, value in settings.items() if name in wanted})
         return cost
 
-    @property
-    def efforts(self) -> tuple[str, ...]:
-        """Names of the settings that say how hard an attack tries: those that its cost depends on; of attacks that learn, all."""
-        function = getattr(self.module, "cost", None)
-        if function is None:
-            return tuple(self.settings) if self.fit or self.is_cascade else tuple(name for name in self.settings if name == "queries")
-        return tuple(name for name in self.settings if name in parameters(function))
+    def efforts(self, settings: Mapping[str, Any]) -> dict[str, int]:
+        """The whole numbers among the settings that say how hard an attack tries: one more would cost more; of attacks that learn, all."""
+        counts = {name: value for name, value in settings.items() if type(value) is int}
+        if self.fit or self.is_cascade:
+            return counts
+        cost = self.cost(settings)
+        return {name: value for name, value in counts.items() if self.cost({**settings, name: value + 1}) != cost}
 
     def identity(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they identify a result: files by their bytes. Raises ModelError where one is missing."""

@@ -138,6 +138,20 @@ def test_fused_arithmetic_is_the_same_arithmetic():
         np.testing.assert_allclose(eager, compiled, rtol=1e-5)
 
 
+def test_fused_arithmetic_within_fused_arithmetic():
+    """One kernel, and the total of each image the same inside (a product of matrices) and outside (a sum)."""
+    x = np.random.default_rng(0).uniform(0, 1, size=(3, 40, 40, 3)).astype(np.float32)
+    inner = engine.fused(lambda x: engine.total(x) / 2)
+    outer = engine.fused(lambda x: engine.total(x) + inner(x))
+    for call in (outer, engine.compiled(outer), engine.compiled(lambda x: engine.total(x) * 1.5)):
+        np.testing.assert_allclose(call(x), 1.5 * x.sum((1, 2, 3), dtype=np.float64), rtol=1e-5)
+    graph = engine.compiled(outer).get_concrete_function(engine.tf.TensorSpec(x.shape)).graph.as_graph_def()
+    assert sum(function.attr["_XlaMustCompile"].b for function in graph.library.function if "_XlaMustCompile" in function.attr) == 1
+    inside = [node.op for function in graph.library.function for node in function.node_def]
+    assert inside.count("MatMul") == 2
+    assert "Sum" not in inside
+
+
 def test_fused_arithmetic_is_compiled_by_xla():
     graph = engine.tf.function(lambda x: engine.fused(lambda x: x + 1)(x), autograph=False).get_concrete_function(engine.tf.TensorSpec([2]))
     functions = graph.graph.as_graph_def().library.function

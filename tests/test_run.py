@@ -163,6 +163,23 @@ def test_seeds_of_a_model_from_a_file_are_cells_of_their_own(finished, workplace
     assert len(started(workplace / "file/toy")) == 8
 
 
+def test_a_model_file_older_than_the_data_is_told(finished, workplace):
+    """Its cell does not depend on the data, and is done; then the data set gets a class more."""
+    file = next((finished / "models").glob("cnn-seed*.keras"), None) or next((finished / "models").glob("*.keras"))
+    config = write_config(workplace, workplace / "older")
+    changes = (f"models=[{{name: file, path: {file}}}]", "defenses=[]", "attacks=[{name: fgsm, eps: 8/255}]")
+    arguments = [argument for change in changes for argument in ("--set", change)]
+    assert advrun("run", config, *arguments).exit_code == 0
+    with np.load(workplace / "toy.npz") as arrays:
+        more = dict(arrays)
+    more["y_test"] = np.where(np.arange(len(more["y_test"])) == 0, 4, more["y_test"])
+    more["class_names"] = np.array(["a", "b", "c", "d", "e"])
+    np.savez(workplace / "more.npz", **more)
+    run = advrun("run", config, *arguments, "--set", f"data.path={workplace / 'more.npz'}")
+    assert run.exit_code == 8
+    assert "has 4 classes, data set arrays has 5" in run.output
+
+
 def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     copy = workplace / "failing"
     shutil.copytree(workplace / "whole", copy)

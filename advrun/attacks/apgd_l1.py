@@ -117,9 +117,7 @@ def enter(now: Climb, ball: L1) -> Climb:
     never = ops.full_like(now.f_max, -float("inf"))
     x_adv = ball.project(now.x_max, now.x)
     changed = L0.distance(x_adv, now.x)
-    return now._replace(
-        x_adv=x_adv, f_max=never, eta=ops.ones_like(now.eta), k=ops.maximum(ops.ceil(changed / FEWER), 1.0), changed=changed
-    )
+    return now._replace(x_adv=x_adv, f_max=never, eta=ops.ones_like(now.eta), k=sparsity(changed), changed=changed)
 
 
 def move(now: Climb, f: Tensor, slope: Tensor, lead: Tensor, checkpoint: Tensor, eps: Tensor) -> Climb:
@@ -144,7 +142,12 @@ def check(now: Climb, slope: Tensor) -> tuple[Climb, Tensor]:
     back = now._replace(
         x_adv=select(sparser, now.x_max, now.x_adv),
         eta=ops.where(sparser, 1.0, ops.maximum(now.eta / SMALLER, LEAST)),
-        k=ops.maximum(ops.ceil(changed / FEWER), 1.0),
+        k=sparsity(changed),
         changed=changed,
     )
     return back, select(sparser, now.slope_max, slope)
+
+
+def sparsity(changed: Tensor) -> Tensor:
+    """k, how many values a step changes, of how many the best iterate has changed (n,)."""
+    return ops.maximum(ops.ceil(changed / FEWER), 1.0)

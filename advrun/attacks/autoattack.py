@@ -44,8 +44,8 @@ def autoattack(ball: Linf | L2 | L1, *, version: Literal["standard", "plus", "ra
         return VERSIONS[version]
     if version == "standard":
         return STANDARD_L1
-    only_eps = {"larger_first": False}
-    return tuple(Stage("apgd_l1", {**stage.settings, **only_eps}) if stage.attack == "apgd" else stage for stage in VERSIONS[version])
+    stages = VERSIONS[version]
+    return tuple(Stage("apgd_l1", {**stage.settings, "larger_first": False}) if stage.attack == "apgd" else stage for stage in stages)
 
 
 def cost(version: str) -> Cost:

@@ -82,7 +82,8 @@ def main() -> int:
                 store.write_text(json.dumps(kept))
                 print(f"{victim.name}  {match.key}  {name}: {report.in_words(match, outcome)}", flush=True)
         measured[store.stem if victim.name in measured else victim.name] = kept
-    environment = {name: version(package) for name, package in {"TensorFlow": "tensorflow", "Keras": "keras", **PACKAGES}.items()}
+    packages = {"TensorFlow": "tensorflow", "Keras": "keras", **({} if options.no_peers else PACKAGES)}
+    environment = {name: version(package) for name, package in packages.items()}
     return report.write(measured, environment, options.write)
 
 

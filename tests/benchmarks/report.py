@@ -93,7 +93,11 @@ def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
 
 
 def title(match: Match, found: Mapping[str, Any]) -> list[str]:
-    return [f"{match.attack} {match.ball or ''}".strip(), match.budget, str(len(found["advrun"]["fooled"]))]
+    return [label(match), match.budget, str(len(found["advrun"]["fooled"]))]
+
+
+def label(match: Match) -> str:
+    return f"{match.attack} {match.ball or ''}".strip()
 
 
 def entry(match: Match, outcome: Mapping[str, Any] | None) -> str:
@@ -155,7 +159,7 @@ def figure(found: Mapping[str, Any], path: Path) -> None:
         axes.plot(ratios, rows, marker, markersize=5, label=library)
     axes.axvline(1, color="#333333", linewidth=1)
     axes.set(xscale="log", xlabel="seconds, as a multiple of advrun's", yticks=range(len(matches)))
-    axes.set_yticklabels([f"{match.attack} {match.ball or ''} {match.budget}".replace("  ", " ") for match in matches])
+    axes.set_yticklabels([f"{label(match)} {match.budget}" for match in matches])
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(ncols=6, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)

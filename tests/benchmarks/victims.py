@@ -42,9 +42,10 @@ class Victim:
 
     @property
     def digest(self) -> str:
-        """Of weights and images: what was measured of others is none of this victim's."""
-        parts = (*self.model.get_weights(), self.x, self.y)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()[:8]
+        """Of model and images: what was measured of others is none of this victim's."""
+        arrays = (*self.model.get_weights(), self.x, self.y)
+        parts = (self.model.to_json().encode(), *(np.ascontiguousarray(array).tobytes() for array in arrays))
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
     @cached_property
     def classifier(self) -> Classifier:

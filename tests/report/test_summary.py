@@ -154,6 +154,15 @@ def test_budget_n_and_norm_are_in_the_notes():
     assert "12,630" in texts["accuracy"]
 
 
+def test_budgets_that_differ_name_their_eps():
+    rows = [
+        result("none", "pgd", "adaptive", accuracy=0.5, eps=eps, norm="linf", budget=budget)
+        for eps, budget in ((2 / 255, "40 steps"), (4 / 255, "40 steps"), (8 / 255, "40 steps x 5 restarts"))
+    ]
+    texts = {note.term: note.text for note in notes(summarise(rows), {})}
+    assert texts["pgd, L∞"] == "2/255, 4/255: 40 steps; 8/255: 40 steps x 5 restarts; n = 500."
+
+
 def test_headline_names_the_best_system_and_the_claim_of_replayed_examples():
     summary = summarise(findings().results)
     scores = {system.defense: summary.cell(system, WORST, EPS[2], "adaptive").accuracy for system in summary.systems}

@@ -1,0 +1,80 @@
+"""The comparison with peers, without the peers: what it keeps, and whom it calls stronger."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advrun import L2, Linf
+from advrun.classifier import save_model
+from advrun.engine import keras
+
+from . import compare, report
+from .matches import Match
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, images, capsys):
+    """Compares FGSM on a network; gives the lines that it printed: what was measured anew."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(network, x=images) -> list[str]:
+        save_model(network.model, tmp_path / "network.keras")
+        np.savez(tmp_path / "images.npz", x=x, y=network.predict(images).argmax(-1))
+        options = ["--victim", "network.keras", "--images", "images.npz", "--only", "fgsm", "--no-peers", "--write", "tables"]
+        monkeypatch.setattr(sys, "argv", ["compare", *options])
+        assert compare.main() == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_results_are_kept_for_one_model_and_its_images(run, network, images):
+    assert len(run(network)) == 2  # in Linf and in L2
+    assert run(network) == []
+    assert len(run(network, images[::-1].copy())) == 2
+    *_, last = network.model.layers
+    last.set_weights([weights * 2 for weights in last.get_weights()])
+    try:
+        assert len(run(network)) == 2
+    finally:
+        last.set_weights([weights / 2 for weights in last.get_weights()])
+    assert run(network) == []
+    assert len(list(Path("results/compare").iterdir())) == 3
+    assert "fgsm Linf 8/255" in Path("tables/PARITY.md").read_text()
+
+
+def test_another_architecture_of_the_same_weights_is_another_victim(run, network):
+    clone = keras.models.clone_model(network.model, clone_function=softer)
+    clone.set_weights(network.model.get_weights())
+    assert [len(run(network)), len(run(type(network)(clone)))] == [2, 2]
+
+
+def softer(layer):
+    changed = {"activation": "softplus"} if layer.get_config().get("activation") == "relu" else {}
+    return layer.__class__.from_config({**layer.get_config(), **changed})
+
+
+@pytest.mark.parametrize(
+    ("ball", "fooled", "distance", "stronger"),
+    [
+        (Linf(0.1), [1, 1, 1, 0], [0.1] * 4, False),
+        (Linf(0.1), [1, 1, 1, 1], [0.1] * 4, True),
+        (Linf(0.1), [1, 1, 1, 0], [0.01] * 4, False),  # in a ball the distance does not matter
+        (L2(), [1, 1, 1, 0], [0.995] * 4, False),
+        (L2(), [1, 1, 1, 0], [0.98] * 4, True),
+        (L2(), [1, 1, 1, 0], [0.98, 1.0, 1.0, 0.0], False),  # what was not fooled went nowhere
+        (L2(), [1, 0, 0, 0], [0.5, 0.0, 0.0, 0.0], True),  # on the images that both fooled
+    ],
+)
+def test_who_is_stronger(ball, fooled, distance, stronger):
+    match = Match("any", ball, "budget")
+    own = {"fooled": [1, 1, 1, 0], "distance": [1.0, 1.0, 1.0, 0.0]}
+    assert report.is_stronger(match, {"fooled": fooled, "distance": distance}, own) is stronger
+
+
+def test_a_peer_that_fails_is_not_stronger():
+    assert not report.is_stronger(Match("any", L2(), ""), {"error": "ValueError: no"}, {"fooled": [0], "distance": [0.0]})
