@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advrun import L1, Classifier, Linf, attacks
+from advrun import L1, L2, Classifier, Linf, attacks
 from advrun.engine import keras
 
 
@@ -63,3 +63,11 @@ def test_cw_leaves_no_survivor_at_the_best_peers_distance(reference):
     x_adv = attacks.cw(classifier, x, y, preset="fast")
     assert classifier.accuracy(x_adv, y) == 0
     assert np.sqrt(np.square(x_adv - x).sum((1, 2, 3))).mean() <= 0.650
+
+
+def test_fmn_crosses_every_boundary(reference):
+    """With the paper's steps towards the linearised boundary three images stop a hair before it, here and in adv-lib."""
+    classifier, x, y = reference
+    x_adv = attacks.fmn(classifier, x, y, L2())
+    assert classifier.accuracy(x_adv, y) == 0
+    assert np.asarray(L2.distance(x_adv, x)).mean() < 0.60

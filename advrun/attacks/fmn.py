@@ -35,9 +35,10 @@ def fmn(
 ) -> Tensor:
     """Fast minimum norm: delta <- P_eps(delta + alpha g / |g|_2), with eps closing in on the boundary from both sides.
 
-    Until the first success eps = |delta|_p + L / |grad L|_q, the distance to the linearised boundary; afterwards it shrinks by
-    gamma after a success and grows by gamma otherwise (in L0 by one value at least). alpha falls from `step_size` to a hundredth,
-    gamma to a fiftieth, along half a cosine. The closest success is kept; what is never fooled comes back clean.
+    Until the first success eps = |delta|_p + L / |grad L|_q, the distance to the linearised boundary; afterwards it shrinks by gamma
+    after a success (in L0 by one value at least). Every other time it grows by gamma (in L0 by one value at least): in the paper not
+    before the first success, so that some images come ever nearer to the boundary and never cross it. alpha falls from `step_size` to
+    a hundredth, gamma to a fiftieth, along half a cosine. The closest success is kept; what is never fooled comes back clean.
 
     Args:
         steps: K, iterations.
@@ -53,7 +54,7 @@ def fmn(
         linear = length + ops.abs(lead) / ops.maximum(dual_norm(norm, slope), 1e-12)
         if norm.order == 0:
             linear = ops.ceil(ops.minimum(linear, 1.0 * math.prod(x.shape[1:])))
-        grown = ops.where(best.distance < math.inf, grow(norm, state.eps, share), linear)
+        grown = grow(norm, ops.where(best.distance < math.inf, state.eps, linear), share)
         eps = select(success, ops.minimum(shrink(norm, state.eps, share), best.distance), grown)
         moved = state.x_adv + L2(cosine(step_size, step_size / 100, k, steps)).steepest(slope)
         return State(type(norm)(eps).project(moved, x), eps, best)
