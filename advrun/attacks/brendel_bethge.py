@@ -15,12 +15,12 @@ from advrun.losses import margin
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 LOOKS = bits(1e-3)
-SCHEDULES = {"Linf": (0.05, 3), "L2": (1.0, 10), "L1": (1.0, 10), "L0": (1.0, 4)}
-"""r at first, as a share of the distance, and how often it is halved: Linf needs smaller steps, for there all values move at once."""
+HALVINGS = 8
+"""How often r is halved on the way."""
 BEYOND, NEARER, FARTHER = (1e-4, 0.5), 0.5, 2.0
 """A step aims so far beyond the linearised boundary, as a share of r; less after a success, more after a miss."""
-LEVELS, ROOT = 10, 6
-"""Bisection steps over how strongly the norm pulls, and steps towards the root lambda in each."""
+LEVELS, ROOT, SLACK = 10, 6, 0.1
+"""Bisection steps over how strongly the norm pulls, steps towards the root lambda in each, and by what share of r <b, d> may fall short."""
 
 
 class State(NamedTuple):
@@ -40,26 +40,24 @@ def brendel_bethge(
     starts: Tensor,
     *,
     steps: Count = 200,
-    radius: Positive | None = None,
+    radius: Positive = 1.0,
 ) -> Tensor:
     """Brendel and Bethge: follow the boundary inwards by min_d |x_k + d - x|_p with <b, d> = c, |d|_2 <= r, x_k + d in the box.
 
     b is the gradient of the margin at x_k, and c brings it to zero. The minimum is found through its dual: x_k + d - x is the proximal
     map of the norm at x_k - x + lambda b, cut to the box; lambda, for <b, d> = c, by Newton's method, and the weight of the norm, for
-    |d|_2 = r, by bisection. r begins at `radius` times the distance and is halved several times on the way.
+    |d|_2 = r, by bisection. r begins at `radius` times the distance and is halved eight times on the way.
     The walk begins on the boundary between x and an image of another class. What is never adversarial comes back clean.
 
     Args:
         steps: iterations.
-        radius: r at first, as a share of the distance; null for what suits the norm.
+        radius: r at first, as a share of the L2 distance.
     """
-
-    usual, halvings = SCHEDULES[norm.name]
 
     def step(k: Tensor, state: State) -> State:
         lead, _, b = model.value_and_gradient(margin, state.x_adv, y)
         best = state.best.closer(state.x_adv, lead > 0, norm.distance(state.x_adv, x))
-        r = first * 0.5 ** (halvings * ops.cast(k, "float32") / steps)
+        r = first * 0.5 ** (HALVINGS * ops.cast(k, "float32") / steps)
         beyond = ops.clip(state.beyond * ops.where(lead > 0, NEARER, FARTHER), *BEYOND)
         c = -lead / ops.maximum(l2_norm(b), 1e-12) + beyond * r
         x_adv = fused(partial(inwards, norm))(state.x_adv, b, ops.clip(c, -r, r), r, x)
@@ -67,7 +65,7 @@ def brendel_bethge(
 
     walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
     walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
-    first = (usual if radius is None else radius) * l2_norm(walk.x_adv - x)
+    first = radius * l2_norm(walk.x_adv - x)
     best = walk.best.closer(x, model.succeeds(x, y), 0 * first)
     end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), best))
     closest = end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x))
@@ -96,7 +94,8 @@ def smallest(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) 
 
 def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:
     """The same where the constraint on r binds, through the dual."""
-    largest = ops.max(ops.abs(u), axis=axes(u))
+    # Without a pull of the norm, u + c b is the answer, which may lie farther out than u.
+    largest = ops.max(ops.maximum(ops.abs(u), ops.abs(u + per_image(c, b) * b)), axis=axes(u))
 
     def solve(level: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """z and lambda at a level: 0, no pull, to 1, all the way to x."""
@@ -105,8 +104,8 @@ def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) ->
             """Newton's step where it stays between what is known to be too little and too much, else bisection, or farther out."""
             little, much, multiplier = state
             v = u + per_image(multiplier, b) * b
-            z = ops.clip(proximal(norm, v, level, largest), -x, 1 - x)
-            free = ops.cast(ops.logical_and(z > -x, z < 1 - x), "float32") * moves(norm, v, level, largest)
+            z = proximal(norm, v, level, largest, x)
+            free = ops.cast(ops.logical_and(z > -x, z < 1 - x), "float32") * moves(norm, z, v, level, largest)
             rate = ops.sum(free * b * b, axis=axes(b))
             gap = c - ops.sum(b * (z - u), axis=axes(b))
             little, much = ops.where(gap > 0, multiplier, little), ops.where(gap > 0, much, multiplier)
@@ -118,13 +117,14 @@ def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) ->
         endless = ops.full_like(start, ENDLESS)
         multiplier = repeat(closer, ROOT, (-endless, endless, start))[2]
         v = u + per_image(multiplier, b) * b
-        return ops.clip(proximal(norm, v, level, largest), -x, 1 - x), multiplier
+        return proximal(norm, v, level, largest, x), multiplier
 
     def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         low, high, multiplier, kept = state
         level = (low + high) / 2
         z, found = solve(level, multiplier)
-        inside = l2_norm(z - u) <= r
+        d = z - u
+        inside = ops.logical_and(ops.sum(d * d, axis=axes(d)) <= r * r, ops.sum(b * d, axis=axes(d)) >= c - SLACK * r)
         return select(inside, level, low), select(inside, high, level), select(inside, found, multiplier), select(inside, z, kept)
 
     low, high = ops.zeros_like(c), ops.ones_like(c)
@@ -132,23 +132,27 @@ def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) ->
     return repeat(halve, LEVELS, (low, high, multiplier, z))[3]
 
 
-def proximal(norm: Ball, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
-    """What the norm makes of a change v: L2 shrinks it, Linf cuts it off, L1 and L0 threshold it softly and hardly; (n,) levels."""
+def proximal(norm: Ball, v: Tensor, level: Tensor, largest: Tensor, x: Tensor) -> Tensor:
+    """What norm and box make of a change v: L2 shrinks it, Linf cuts it off, L1 and L0 threshold it softly and hardly; (n,) levels.
+
+    In L0 a value is changed where that, as far as the box lets it, brings it nearer to v by more than the threshold: v^2 - (v - z)^2.
+    """
     threshold = per_image(level * largest, v)
     if norm.order == 2:
-        return v * per_image(1 - level, v)
-    if norm.order == 1:
-        return ops.sign(v) * ops.maximum(ops.abs(v) - threshold, 0.0)
-    if norm.order == 0:
-        return ops.where(ops.abs(v) > threshold, v, 0.0)
-    cut = per_image((1 - level) * largest, v)
-    return ops.clip(v, -cut, cut)
+        v = v * per_image(1 - level, v)
+    elif norm.order == 1:
+        v = ops.sign(v) * ops.maximum(ops.abs(v) - threshold, 0.0)
+    elif norm.order > 2:
+        cut = per_image((1 - level) * largest, v)
+        v = ops.clip(v, -cut, cut)
+    z = ops.clip(v, -x, 1 - x)
+    return ops.where(z * (2 * v - z) > threshold**2, z, 0.0) if norm.order == 0 else z
 
 
-def moves(norm: Ball, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
-    """The derivative of `proximal`, value by value."""
+def moves(norm: Ball, z: Tensor, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
+    """The derivative of z = `proximal` of v, value by value, within the box."""
     if norm.order == 2:
         return per_image(1 - level, v) * ops.ones_like(v)
     if norm.order < 2:
-        return ops.cast(ops.abs(v) > per_image(level * largest, v), "float32")
+        return ops.cast(z != 0, "float32")
     return ops.cast(ops.abs(v) < per_image((1 - level) * largest, v), "float32")

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from advrun import L1, L2, Classifier, Linf, attacks, engine, registry
+from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.attacks import _apgd, _decision, _hyperplane
 from advrun.attacks._best import Best
 from advrun.craft import Attack, craft
@@ -400,25 +400,39 @@ def test_fab_leaves_a_misclassified_image_alone(network, images):
         np.testing.assert_array_equal(attacks.fab(network, images, wrong, L2(), one_by_one=one_by_one, steps=5), images)
 
 
-@pytest.mark.parametrize("ball", [Linf(), L2(), L1()], ids=str)
-def test_a_step_of_brendel_and_bethge(ball):
-    """Eagerly as compiled; in the box, within r, and on the hyperplane where the box leaves room. L0 has thresholds, and jumps there."""
+@pytest.mark.parametrize("ball", [Linf(), L2(), L1(), L0()], ids=str)
+@pytest.mark.parametrize("side", ["inwards", "outwards"])
+def test_a_step_of_brendel_and_bethge(ball, side):
+    """Eagerly as compiled; in the box, within r, and on the hyperplane where the box leaves room: also where that is farther from x."""
     rng = np.random.default_rng(0)
-    x, x_adv = (rng.uniform(low, 1 - low, (20, *IMAGE_SHAPE)).astype(np.float32) for low in (0.3, 0.1))
+    x = rng.uniform(0.3, 0.7, (20, *IMAGE_SHAPE)).astype(np.float32)
     b = rng.normal(size=x.shape).astype(np.float32)
     r = rng.uniform(0.05, 1, 20).astype(np.float32)
-    c = r * rng.uniform(-0.5, 0.5, 20).astype(np.float32)
+    if side == "inwards":
+        x_adv = rng.uniform(0.1, 0.9, x.shape).astype(np.float32)
+        c = r * rng.uniform(-0.5, 0.5, 20).astype(np.float32)
+    else:  # a walk that has come near, in Linf with every value as far from x as it may be, and is on the wrong side
+        x_adv = x + 0.1 * (np.sign(b) if ball.order > 2 else b / np.abs(b).max((1, 2, 3), keepdims=True))
+        c = 0.9 * r
 
     def step(*tensors):
         return module("brendel_bethge").inwards(ball, *tensors)
 
     moved = np.asarray(step(x_adv, b, c, r, x))
-    np.testing.assert_allclose(engine.compiled(lambda *tensors: engine.fused(step)(*tensors))(x_adv, b, c, r, x), moved, atol=1e-3)
     change = (moved - x_adv).reshape(20, -1)
     assert (np.linalg.norm(change, axis=1) <= 1.01 * r).all()
+    assert moved.min() >= 0
+    assert moved.max() <= 1
     unit = b.reshape(20, -1) / np.linalg.norm(b.reshape(20, -1), axis=1, keepdims=True)
-    assert np.median(np.abs((change * unit).sum(1) - c) / r) < 0.02
-    assert (np.asarray(ball.distance(moved, x)) < np.asarray(ball.distance(x_adv, x))).mean() > 0.8
+    gap = np.abs((change * unit).sum(1) - c) / r
+    assert np.median(gap) < (0.02 if ball.order > 0 else 0.1)  # L0 has thresholds, and jumps there
+    compiled = engine.compiled(lambda *tensors: engine.fused(step)(*tensors))(x_adv, b, c, r, x)
+    np.testing.assert_allclose(ball.distance(compiled, x), ball.distance(moved, x), rtol=0.1)
+    if side == "inwards":
+        assert (np.asarray(ball.distance(moved, x)) < np.asarray(ball.distance(x_adv, x))).mean() > 0.8
+    else:  # to where it began to be adversarial the way out is one of the best
+        straight = np.clip(x_adv + c[:, None, None, None] * unit.reshape(x.shape), 0, 1)
+        assert (np.asarray(ball.distance(moved, x)) <= 1.01 * np.asarray(ball.distance(straight, x))).mean() > 0.8
 
 
 def test_universal_perturbation_is_one_for_all(network, images):

@@ -8,8 +8,8 @@ import pytest
 from advrun import L0, L1, L2, Linf, attacks
 
 ROADS = [
-    (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.08}),
-    (Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.15}),
+    (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),
+    (Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.03}),
     pytest.param(L1(), {"fmn": 1.05, "brendel_bethge": 1.08}, marks=pytest.mark.slow),
     pytest.param(L0(), {"fmn": 1.5, "brendel_bethge": 1.1}, marks=pytest.mark.slow),
 ]
