@@ -256,7 +256,7 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise DataError(f"images hold NaN or infinite pixels, first in image {int(np.argmin(np.isfinite(x).all((1, 2, 3))))}")
     if low < 0 or high > 1:
-        raise DataError(f"pixels run from {low:g} to {high:g}; advrun takes [0, 1] (divide by 255, and normalise inside the model)")
+        raise DataError(f"pixels run from {low:.8g} to {high:.8g}; advrun takes [0, 1] (divide by 255, and normalise inside the model)")
     return x
 
 

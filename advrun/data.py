@@ -15,7 +15,8 @@ from advrun.errors import DataError
 class Dataset:
     """Images and labels of a training and a test set.
 
-    x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1.
+    x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1. There may be no training
+    images, for models that are trained already.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
     class_names: one per class. variant: which published form of the data this is, in words, with its counts.
     """
@@ -33,9 +34,9 @@ class Dataset:
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if x.ndim != 4 or x.dtype != np.uint8:
                 raise DataError(f"{self.name}: {split} images are {x.dtype} {x.shape}; expected uint8 (n, height, width, channels)")
-            if len(x) == 0 or len(x) != len(y):
+            if len(x) != len(y) or (len(x) == 0 and split == "test"):
                 raise DataError(f"{self.name}: {split} set has {len(x)} images and {len(y)} labels")
-            if y.min() < 0 or y.max() >= self.classes:
+            if len(y) and (y.min() < 0 or y.max() >= self.classes):
                 raise DataError(f"{self.name}: {split} labels run from {y.min()} to {y.max()}, but there are {self.classes} classes")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise DataError(f"{self.name}: training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")

@@ -158,7 +158,7 @@ class Worker:
                 seed=cell.seed,
                 batch_size=batch_size,
                 target=cell.attack.target,
-                train=(self.data.x_train, self.data.y_train),
+                train=(self.data.x_train, self.data.y_train) if len(self.data.y_train) else None,
                 checkpoints=self.store.checkpoints(cell),
                 bar=bar,
             )

@@ -16,7 +16,7 @@ from typing import Any
 
 from advrun import registry
 from advrun.data import Dataset
-from advrun.errors import ConfigError
+from advrun.errors import ConfigError, DataError
 from advrun.geometry import GEOMETRIES, format_eps
 from advrun.results import CLEAN
 from advrun.store import content_key
@@ -82,7 +82,11 @@ class Plan:
 
 
 def make_plan(experiment: Any, data: Dataset) -> Plan:
-    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set."""
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
+    images are missing that something learns from."""
+    learners = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
+    if learners and not len(data.y_train):
+        raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks:
         if isinstance(attack.target, int) and attack.target >= data.classes:
             raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")

@@ -180,6 +180,22 @@ def test_a_model_file_older_than_the_data_is_told(finished, workplace):
     assert "has 4 classes, data set arrays has 5" in run.output
 
 
+def test_a_trained_model_needs_no_training_images(finished, workplace, toy_data):
+    """Attacks that learn, or start from other images, take the attacked ones; what would have to be trained is refused."""
+    file = next((finished / "models").glob("cnn-seed*.keras"), None) or next((finished / "models").glob("*.keras"))
+    np.savez(workplace / "test.npz", x=toy_data.x_test, y=toy_data.y_test)
+    config = write_config(workplace, workplace / "alone")
+    attacks = "[{name: boundary, queries: 60, examples: 8}, {name: universal, norm: linf, eps: 0.1, examples: 20}]"
+    run = advrun("run", config, "--set", f"data={{name: arrays, path: {workplace / 'test.npz'}}}", "--set", f"attacks={attacks}")
+    assert (run.exit_code, "no training images for 'cnn'" in run.output) == (4, True), run.output
+    changes = (f"data={{name: arrays, path: {workplace / 'test.npz'}}}", f"models=[{{name: file, path: {file}}}]", "defenses=[]")
+    arguments = [argument for change in (*changes, f"attacks={attacks}") for argument in ("--set", change)]
+    run = advrun("run", config, *arguments)
+    assert run.exit_code == 0, run.output
+    rows = json.loads((workplace / "alone/toy/tables/accuracy.json").read_text())
+    assert {row["attack"] for row in rows} >= {"clean", "boundary", "universal"}
+
+
 def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     copy = workplace / "failing"
     shutil.copytree(workplace / "whole", copy)

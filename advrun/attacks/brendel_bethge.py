@@ -47,7 +47,8 @@ def brendel_bethge(
     b is the gradient of the margin at x_k, and c brings it to zero. The minimum is found through its dual: x_k + d - x is the proximal
     map of the norm at x_k - x + lambda b, cut to the box; lambda, for <b, d> = c, by Newton's method, and the weight of the norm, for
     |d|_2 = r, by bisection. r begins at `radius` times the distance and is halved eight times on the way.
-    The walk begins on the boundary between x and an image of another class. What is never adversarial comes back clean.
+    The walk begins on the boundary between x and an image of another class, and where it ends depends on that: for some images far
+    from the closest point of the boundary, so that several seeds are worth their time. What is never adversarial comes back clean.
 
     Args:
         steps: iterations.
@@ -63,17 +64,16 @@ def brendel_bethge(
         x_adv = fused(partial(inwards, norm))(state.x_adv, b, ops.clip(c, -r, r), r, x)
         return State(x_adv, beyond, best)
 
-    walk = begin(model, x, y, starts, rng.fold(-1), 1 + NOISES + LOOKS)
+    walk = begin(model, x, y, starts, rng.fold(-1), 2 + NOISES + LOOKS)
     walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
     first = radius * l2_norm(walk.x_adv - x)
-    best = walk.best.closer(x, model.succeeds(x, y), 0 * first)
-    end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), best))
+    end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), walk.best))
     closest = end.best.closer(end.x_adv, model.succeeds(end.x_adv, y), norm.distance(end.x_adv, x))
     return closest.x
 
 
 def cost(steps: int) -> Cost:
-    """One gradient a step; before that the way to the boundary, and a look at the first and the last image."""
+    """One gradient a step; before that the way to the boundary, with a look at the image itself, and one at the last image."""
     return Cost(gradients=steps, queries=3 + NOISES + LOOKS)
 
 

@@ -90,13 +90,15 @@ def cw_l0(
         return State(now.x, now.y, w, adam, age, c, allowed, share, done, best)
 
     n, w = ops.ones(x.shape[:1]), to_tanh(x)
-    start = State(x, y, w, Adam.start(w), 0 * n, initial_c * n, ops.ones_like(x), removal * n, n < 0, Best.nothing(x))
+    away = model.lead(model.logits(x), y) > confidence
+    best = Best.nothing(x).closer(x, away, 0 * n)
+    start = State(x, y, w, Adam.start(w), 0 * n, initial_c * n, ops.ones_like(x), removal * n, away, best)
     return repeat_undecided(step, steps, start, decided=lambda now: now.done).best.x
 
 
 def cost(steps: int) -> Cost:
-    """One gradient a step."""
-    return Cost(gradients=steps)
+    """One gradient a step, and a look at the image itself."""
+    return Cost(gradients=steps, queries=1)
 
 
 def without_smallest(gain: Tensor, allowed: Tensor, share: Tensor) -> Tensor:

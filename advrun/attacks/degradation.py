@@ -58,7 +58,7 @@ def degradation(
         return state._replace(strength=select(ops.logical_and(undecided, works), strength, state.strength))
 
     places, values = rng.uniform(x.shape), ops.cast(rng.uniform(x.shape) < 0.5, "float32")
-    start = Scan(x, y, places, values, ops.full((x.shape[0],), 2.0))
+    start = Scan(x, y, places, values, ops.where(model.succeeds(x, y), 0.0, 2.0))
     end = repeat_undecided(climb, levels, start, decided=lambda state: state.strength <= 1)
     found = end.strength <= 1
 
@@ -68,10 +68,10 @@ def degradation(
         works = model.succeeds(degraded(end, middle), y, asked=found)
         return select(works, low, middle), select(works, middle, high)
 
-    _, strength = repeat(halve, bisections, (end.strength - 1 / levels, end.strength))
-    return select(found, degraded(end, strength), x)
+    _, strength = repeat(halve, bisections, (ops.maximum(end.strength - 1 / levels, 0.0), end.strength))
+    return select(ops.logical_and(found, strength > 0), degraded(end, strength), x)
 
 
 def cost(levels: int, bisections: int) -> Cost:
-    """One query for each strength."""
-    return Cost(queries=levels + bisections)
+    """One query for the image itself, and one for each strength."""
+    return Cost(queries=1 + levels + bisections)

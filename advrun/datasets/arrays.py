@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("advrun")
 
 NAMES = {
-    "x_train": "train/images",
-    "y_train": "train/labels",
-    "x_test": "test/images",
-    "y_test": "test/labels",
-    "group_train": "train/group",
+    "x_train": ("train/images",),
+    "y_train": ("train/labels",),
+    "x_test": ("test/images", "x"),
+    "y_test": ("test/labels", "y"),
+    "group_train": ("train/group",),
 }
-"""The names that are looked for: the usual one, and the one in prepared HDF5 files."""
+"""The names that are looked for: the usual one, the one in prepared HDF5 files, and that of a file with test images alone."""
 MOST_CLASSES = 100_000
 ROUNDING = 0.01
 """Steps of 1/255 by which a float image may differ from an 8-bit one without a word."""
@@ -46,7 +46,7 @@ def arrays(*, path: FilePath) -> Dataset:
     Images are (n, height, width, channels) or (n, height, width): integers 0 to 255, or floats 0 to 1, which become 8 bit.
     Labels are (n,) whole numbers from 0, or one-hot (n, classes). Optional: group_train (n,), equal for images that belong
     together in a validation split, and class_names. The names train/images, train/labels, test/images, test/labels and
-    train/group are read too.
+    train/group are read too. A model that is trained already needs no training images: x_test and y_test do, or x and y.
 
     Args:
         path: the file. Pickled objects, and HDF5 data that lies in other files, are refused.
@@ -57,12 +57,16 @@ def arrays(*, path: FilePath) -> Dataset:
     place = Path(path).expanduser()
     opened = _opened_hdf5 if place.suffix.lower() in _hdf5.SUFFIXES else _opened_npz
     with opened(place) as (lookup, names):
-        found = {name: values for name, other in NAMES.items() if (values := _first(lookup, name, other)) is not None}
-    missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if name not in found]
-    if missing:
-        raise DataError(f"{place}: no {missing[0]} (nor {NAMES[missing[0]]}); write it into the file")
-    x_train, x_test = (_pixels(found[name], f"{place}: {name}") for name in ("x_train", "x_test"))
-    train, test = (_labels(found[name], f"{place}: {name}") for name in ("y_train", "y_test"))
+        found = {name: values for name, other in NAMES.items() if (values := _first(lookup, name, *other)) is not None}
+    trains = "x_train" in found or "y_train" in found
+    for name in ("x_train", "y_train", "x_test", "y_test") if trains else ("x_test", "y_test"):
+        if name not in found:
+            raise DataError(f"{place}: no {name} (nor {' nor '.join(NAMES[name])}); write it into the file")
+    x_test, test = _pixels(found["x_test"], f"{place}: x_test"), _labels(found["y_test"], f"{place}: y_test")
+    if trains:
+        x_train, train = _pixels(found["x_train"], f"{place}: x_train"), _labels(found["y_train"], f"{place}: y_train")
+    else:
+        x_train, train = x_test[:0], _Labels(test.labels[:0], 0)
     classes = max(train.classes, test.classes)
     return Dataset(
         name="arrays",
@@ -135,7 +139,9 @@ def _pixels(values: np.ndarray, place: str) -> np.ndarray:
     """Images as (n, height, width, channels) uint8."""
     if values.ndim == 3:
         values = values[..., None]
-    if values.ndim != 4 or values.size == 0:
+    if values.size == 0:
+        raise DataError(f"{place} is empty: its shape is {values.shape}")
+    if values.ndim != 4:
         raise DataError(f"{place} has shape {values.shape}; expected (n, height, width, channels)")
     if values.shape[3] > 4:
         hint = "channels come first, transpose it to" if values.shape[1] <= 4 else "expected at most 4 channels,"

@@ -113,6 +113,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def distance_label(distance: float) -> str:
+    """Three digits: '0.0120', '7.87', '1234'."""
+    return f"{distance:#.3g}".rstrip(".") if distance < 1000 else f"{distance:.0f}"
+
+
 def eps_label(norm: str, eps: float | None) -> str:
     """'8/255' in grey levels for Linf, '0.5' for other norms, 'any' without eps."""
     if eps is None:
@@ -190,4 +195,4 @@ def _distance(threat: str, cell: Cell | None) -> Entry:
         return Entry(threat)
     if cell.distance is None:
         return Entry(threat, number="none", detail="no image fooled the system")
-    return Entry(threat, number=f"{cell.distance:.2f}", detail=f"{cell.distance:.4f}")
+    return Entry(threat, number=distance_label(cell.distance), detail=f"{cell.distance:.4f}")

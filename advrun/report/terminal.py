@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from advrun.report.findings import Findings
-from advrun.report.layout import Line, attack_label, attacked, clean, eps_label, norm_label
+from advrun.report.layout import Line, attack_label, attacked, clean, distance_label, eps_label, norm_label
 from advrun.report.notes import headline, notes
 from advrun.report.summary import Panel, Summary, System, summarise
 
@@ -93,4 +93,4 @@ def _size(summary: Summary, system: System, panel: Panel, eps: float | None) -> 
     if not panel.minimal:
         return f"{norm} {eps_label(panel.attack.norm, eps)}"
     cell = summary.cell(system, panel.attack, None, panel.threats[-1])
-    return f"{norm} mean {cell.distance:.2f}" if cell and cell.distance is not None else norm
+    return f"{norm} mean {distance_label(cell.distance)}" if cell and cell.distance is not None else norm

@@ -197,17 +197,28 @@ def test_one_hot_column_and_float_labels(file: Path, labels: np.ndarray) -> None
     assert data.classes == 5
 
 
+def test_arrays_of_test_images_alone(file: Path) -> None:
+    """For models that are trained already."""
+    nothing = dict.fromkeys(CONTENT)
+    for names in (("x_test", "y_test"), ("x", "y")):
+        data = arrays(path=write(file, **{**nothing, names[0]: CONTENT["x_test"], names[1]: CONTENT["y_test"]}))
+        assert np.array_equal(data.x_test, CONTENT["x_test"])
+        assert (data.x_train.shape, data.y_train.shape, data.classes) == ((0, 4, 4, 3), (0,), 3)
+    with pytest.raises(DataError, match=r"no y_train \(nor train/labels\)"):
+        arrays(path=write(file, y_train=None))
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"x_test": None}, r"no x_test \(nor test/images\)"),
+        ({"x_test": None}, r"no x_test \(nor test/images nor x\)"),
         ({"x_train": np.full((6, 4, 4, 3), np.nan)}, "x_train holds NaN"),
         ({"x_train": np.full((6, 4, 4, 3), 254.0)}, "x_train runs from 254 to 254; .*rescale"),
         ({"x_train": np.full((6, 4, 4, 3), -1, np.int16)}, "x_train runs from -1"),
         ({"x_train": np.zeros((6, 3, 40, 40), np.uint8)}, "channels come first"),
         ({"x_train": np.zeros((6, 10), np.uint8)}, "expected .n, height, width, channels"),
         ({"x_train": np.zeros((6, 4, 4, 3), bool)}, "x_train holds bool"),
-        ({"x_train": np.zeros((0, 4, 4, 3), np.uint8)}, "x_train has shape"),
+        ({"x_train": np.zeros((0, 4, 4, 3), np.uint8)}, "x_train is empty"),
         ({"x_train": np.zeros((5, 4, 4, 3), np.uint8)}, "5 images and 6 labels"),
         ({"x_test": np.zeros((3, 5, 5, 3), np.uint8)}, "training images are"),
         ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "no class numbers"),

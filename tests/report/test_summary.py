@@ -141,7 +141,7 @@ def test_attacks_without_eps_show_their_distance():
     table = tables(summarise(findings().results))[-1]
     assert [group.title for group in table.groups] == ["accuracy", "mean L2 distance"]
     row = next(r.row for r in findings().results if (r.row.defense, r.row.attack, r.row.threat) == ("hybrid", "cw", "static"))
-    assert table.lines[-1].texts[2] == f"{row.metrics['l2']:.2f}"
+    assert table.lines[-1].texts[2] == f"{row.metrics['l2']:#.3g}"
     safe = replace(row, accuracy=1.0, interval=(0.836, 1.0), metrics={"l2": None})
     only = Result(safe, np.zeros(row.n, np.int32), np.zeros(row.n, np.int32))
     assert tables(summarise([only]))[-1].lines[0].texts == [MISSING, "100.0 ± 16.4", "none"]
