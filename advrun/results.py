@@ -14,12 +14,13 @@ import numpy as np
 
 CLEAN = "clean"
 WORST_CASE = "worst case"
-ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN = (
+ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN, GUESSES = (
     "zero-gradients",
     "static-wins",
     "more-eps-helps",
     "fewer-steps-win",
     "unbroken",
+    "guesses",
 )
 GLOSSARY = {
     ZERO_GRADIENTS: "The loss gradient of some images is zero, or not a number: a gradient attack is blind there, the model not robust.",
@@ -27,10 +28,13 @@ GLOSSARY = {
     MORE_EPS_HELPS: "A larger eps leaves a higher accuracy, which no true robustness does: the attack fails.",
     FEWER_STEPS_WIN: "An attack with fewer gradients at the same eps is stronger: this one did not converge, or gradients mislead.",
     UNBROKEN: "An attack that may go as far as it needs left more than 2 % right: it failed, or ran too few steps.",
+    GUESSES: "Hardly more clean images are right than by naming the commonest class: does the model take pixels from 0 to 1?",
 }
 """What each flag means. A flagged accuracy is an upper bound at best."""
 SLACK = 0.005
 """Differences of accuracy up to this are no reason for a flag."""
+SKILL = 0.1
+"""A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
 THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
 
 
@@ -124,6 +128,9 @@ def flagged(results: Iterable[Result]) -> list[Result]:
 
 def _comparisons(result: Result, results: list[Result]) -> Iterable[str]:
     row = result.row
+    guess = np.bincount(result.labels).max() / row.n
+    if row.attack == CLEAN and guess < 1 and row.accuracy - guess < SKILL * (1 - guess):
+        yield GUESSES
     if row.threat != "adaptive" or row.targeted:
         return
     if row.norm and row.eps is None and row.accuracy > 0.02:

@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from advrun.results import (
     FEWER_STEPS_WIN,
+    GUESSES,
     MORE_EPS_HELPS,
     STATIC_WINS,
     UNBROKEN,
@@ -86,6 +87,18 @@ def test_flags_come_from_contradictions():
         assert flagged(pair)[-1].row.flags == (flag,), name
     consistent = [result("fgsm", weak, gradients=1.0), result("pgd", strong), result("pgd", weak, "static")]
     assert all(not each.row.flags for each in flagged(consistent))
+
+
+def test_a_model_that_guesses_is_flagged():
+    """Three classes, 50, 30 and 20 of 100 images; right on the first so many images."""
+    labels = np.repeat([0, 1, 2], [50, 30, 20]).astype(np.int32)
+
+    def clean(right):
+        row = Row("m", "none", "clean", "none", 0, 100, right / 100, (0, 1), None, "")
+        return Result(row, labels, np.where(np.arange(100) < right, labels, (labels + 1) % 3).astype(np.int32))
+
+    assert [each.row.flags for each in flagged(map(clean, (20, 50, 54, 55)))] == [(GUESSES,), (GUESSES,), (GUESSES,), ()]
+    assert flagged([result("clean", "1110", "none", eps=None, norm="")])[0].row.flags == ()  # one class only
 
 
 def test_json_round_trip():
