@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, evaluate, registry
-from advrun.classifier import Classifier, full_precision, load_model, logits_model, save_model
+from advrun.classifier import Classifier
 from advrun.console import Console
 from advrun.craft import Attack, craft, unit
 from advrun.errors import AdvrunError, ModelError
 from advrun.geometry import GEOMETRIES
+from advrun.kerasmodel import full_precision, load_model, logits_model, save_model
 from advrun.metrics import Outcome
 from advrun.plan import Cell, Plan, is_trained
 from advrun.report.findings import Gallery

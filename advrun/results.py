@@ -30,7 +30,7 @@ GLOSSARY = {
     UNBROKEN: "An attack that may go as far as it needs left more than 2 % right: it failed, or ran too few steps.",
     GUESSES: "Hardly more clean images are right than by naming the commonest class: does the model take pixels from 0 to 1?",
 }
-"""What each flag means. A flagged accuracy is an upper bound at best."""
+"""What each flag means: why an accuracy is to be doubted."""
 SLACK = 0.005
 """Differences of accuracy up to this are no reason for a flag."""
 SKILL = 0.1
@@ -121,12 +121,12 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple
 
 
 def flagged(results: Iterable[Result]) -> list[Result]:
-    """The same results, with the flags that come from comparing them with each other (Carlini et al., 2019, arXiv:1902.06705)."""
+    """The same results, with the flags that they raise by themselves and beside each other (Carlini et al., 2019, arXiv:1902.06705)."""
     results = list(results)
-    return [replace(result, row=replace(result.row, flags=(*result.row.flags, *_comparisons(result, results)))) for result in results]
+    return [replace(result, row=replace(result.row, flags=(*result.row.flags, *_doubts(result, results)))) for result in results]
 
 
-def _comparisons(result: Result, results: list[Result]) -> Iterable[str]:
+def _doubts(result: Result, results: list[Result]) -> Iterable[str]:
     row = result.row
     guess = np.bincount(result.labels).max() / row.n
     if row.attack == CLEAN and guess < 1 and row.accuracy - guess < SKILL * (1 - guess):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from advrun import Classifier
-from advrun.classifier import fresh_copy, full_precision, save_model
 from advrun.engine import keras
 from advrun.errors import DataError, ModelError
+from advrun.kerasmodel import fresh_copy, full_precision, save_model
 from advrun.losses import cross_entropy, margin
 
 from .conftest import CLASSES, IMAGE_SHAPE

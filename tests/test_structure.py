@@ -19,7 +19,7 @@ RANKS = [
     ["forms", "overrides"],
     ["registry", "engine", "store"],
     ["entries", "config", "describe", "geometry"],
-    ["losses", "data"],
+    ["losses", "data", "kerasmodel"],
     ["classifier", "results"],
     ["metrics", "datasets", "download", "console"],
     ["train", "craft"],

@@ -123,7 +123,7 @@ def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) ->
         low, high, multiplier, kept = state
         level = (low + high) / 2
         z, found = solve(level, multiplier)
-        d = z - u
+        d = z - u  # summed here, for `inner` is a product of matrices, and slower in the midst of this kernel
         inside = ops.logical_and(ops.sum(d * d, axis=axes(d)) <= r * r, ops.sum(b * d, axis=axes(d)) >= c - SLACK * r)
         return select(inside, level, low), select(inside, high, level), select(inside, found, multiplier), select(inside, z, kept)
 

@@ -69,7 +69,7 @@ def degradation(
         return select(works, low, middle), select(works, middle, high)
 
     _, strength = repeat(halve, bisections, (ops.maximum(end.strength - 1 / levels, 0.0), end.strength))
-    return select(ops.logical_and(found, strength > 0), degraded(end, strength), x)
+    return select(found, degraded(end, strength), x)
 
 
 def cost(levels: int, bisections: int) -> Cost:

@@ -115,7 +115,7 @@ def percent(share: float) -> str:
 
 def distance_label(distance: float) -> str:
     """Three digits: '0.0120', '7.87', '1234'."""
-    return f"{distance:#.3g}".rstrip(".") if distance < 1000 else f"{distance:.0f}"
+    return f"{distance:#.3g}".rstrip(".") if distance < 999.5 else f"{distance:.0f}"
 
 
 def eps_label(norm: str, eps: float | None) -> str:

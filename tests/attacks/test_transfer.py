@@ -9,10 +9,10 @@ import pytest
 
 from advrun import Linf, attacks
 from advrun.attacks import _surrogate
-from advrun.classifier import fresh_copy, save_model
 from advrun.craft import Attack, craft
 from advrun.entries import settings_of
 from advrun.errors import ConfigError, ModelError
+from advrun.kerasmodel import fresh_copy, save_model
 from advrun.plan import described
 from advrun.registry import get
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from advrun import L2, Linf
-from advrun.classifier import save_model
 from advrun.engine import keras
+from advrun.kerasmodel import save_model
 
 from . import compare, report
 from .matches import Match

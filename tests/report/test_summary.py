@@ -9,7 +9,7 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
-from advrun.report.layout import MISSING, SAME, marks, tables
+from advrun.report.layout import MISSING, SAME, distance_label, marks, tables
 from advrun.report.notes import headline, notes
 from advrun.report.summary import Attack, System, summarise
 from advrun.results import Result, Row
@@ -135,6 +135,11 @@ def test_every_flag_has_a_mark_and_an_explanation():
     assert texts[signs["flag 0"]] == "flag 0: it is odd."
     assert all(flag in texts[signs[flag]] for flag in flags)
     assert tables(summary)[0].lines[0].entries[-1].marks == "".join(signs[flag] for flag in flags)
+
+
+def test_distances_have_three_digits():
+    shown = [distance_label(distance) for distance in (0.0, 0.01196, 0.5896, 7.866, 42.31, 123.4, 999.4, 999.9, 1234.5)]
+    assert shown == ["0.00", "0.0120", "0.590", "7.87", "42.3", "123", "999", "1000", "1234"]
 
 
 def test_attacks_without_eps_show_their_distance():
