@@ -51,18 +51,17 @@ class Walk(NamedTuple):
 def begin(model: Decisions, x: Tensor, y: Tensor, starts: Tensor, rng: Rng, queries: int) -> Walk:
     """From the image handed over if it succeeds, else from the first of some random images that does.
 
-    An image that is misclassified already is its own closest adversarial image: it begins no walk, and asks nothing more.
+    An image that is misclassified already is its own closest adversarial image: it begins no walk, stays at x, and asks nothing more.
     """
     ask = Ask(model, y)
     done, _, left = ask(x, ops.ones_like(y, dtype="bool"), ops.full(y.shape, queries, dtype="int32"))
-    best = Best.nothing(x).closer(x, done, ops.zeros(y.shape))
 
     def attempt(i: Tensor, now: Walk) -> Walk:
         trial = select(ops.broadcast_to(ops.equal(i, 0), y.shape), starts, rng.fold(i).uniform(x.shape))
         success, _, left = ask(trial, ops.logical_not(now.found), now.left)
         return now._replace(x_adv=select(success, trial, now.x_adv), found=ops.logical_or(now.found, success), left=left)
 
-    start = Walk(x, y, x, ops.zeros(y.shape, dtype="bool"), ops.where(done, 0, left), best)
+    start = Walk(x, y, x, ops.zeros(y.shape, dtype="bool"), ops.where(done, 0, left), Best.nothing(x))
     return repeat(attempt, 1 + NOISES, start, until=lambda now: ops.all(ops.logical_or(now.found, ops.equal(now.left, 0))))
 
 

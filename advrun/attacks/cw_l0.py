@@ -66,8 +66,8 @@ def cw_l0(
     def step(_: Tensor, rows: Tensor, now: State) -> State:
         tanh, allowed = ops.tanh(now.w), now.allowed
         x_adv = ops.where(allowed > 0, (tanh + 1) / 2, now.x)
-        lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y)
         going = ops.logical_not(now.done)
+        lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y, asked=going)
         success = ops.logical_and(going, lead > confidence)
         best = now.best.closer(x_adv, success, norm.distance(x_adv, now.x))
 

@@ -435,6 +435,24 @@ def test_a_step_of_brendel_and_bethge(ball, side):
         assert (np.asarray(ball.distance(moved, x)) <= 1.01 * np.asarray(ball.distance(straight, x))).mean() > 0.8
 
 
+@pytest.mark.parametrize("ball", [L1(), L0()], ids=str)
+def test_proximal_maps_of_brendel_and_bethge(ball):
+    """No other change within the box has a smaller t |z|_1, or t^2 / 2 |z|_0, plus |z - v|^2 / 2: value by value, against a fine grid."""
+    rng = np.random.default_rng(0)
+    x, v = rng.uniform(size=(1, 500)).astype(np.float32), rng.normal(size=(1, 500)).astype(np.float32)
+    level, largest = np.float32([0.4]), np.float32([1.5])
+    z = np.asarray(module("brendel_bethge").proximal(ball, v, level, largest, x))
+
+    def objective(z):
+        weight = 0.6 * np.abs(z) if ball.order else 0.18 * (z != 0)
+        return weight + (z - v) ** 2 / 2
+
+    others = np.concatenate([np.linspace(-x, 1 - x, 1001), np.zeros((1, *x.shape))])
+    assert (z >= -x).all()
+    assert (z <= 1 - x).all()
+    assert (objective(z) <= objective(others).min(0) + 1e-5).all()
+
+
 def test_universal_perturbation_is_one_for_all(network, images):
     y = network.predict(images).argmax(-1)
     ball = Linf(0.2)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from advrun import L0, L1, L2, Linf, attacks, registry
+from advrun.craft import Attack, craft
+from advrun.entries import settings_of
 
 ROADS = [
     (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),
@@ -39,3 +41,23 @@ def test_what_is_misclassified_already_stays_where_it_is(victim, toy_data, name)
     y = (victim.predict(x).argmax(-1) + 1) % victim.classes
     few = {setting: number for setting, number in (("queries", 60), ("steps", 5)) if setting in registry.get("attacks", name).settings}
     np.testing.assert_allclose(getattr(attacks, name)(victim, x, y, **few), x, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["salt_and_pepper", "contrast", "blur"])
+def test_what_is_misclassified_already_is_not_degraded(victim, toy_data, kind):
+    x = toy_data.x_test[:4] / np.float32(255)
+    y = (victim.predict(x).argmax(-1) + 1) % victim.classes
+    np.testing.assert_array_equal(attacks.degradation(victim, x, y, kind=kind), x)
+
+
+@pytest.mark.parametrize("name", ["boundary", "hopskipjump", "geoda", "sign_opt", "cw_l0"])
+def test_what_is_misclassified_already_is_asked_about_once(victim, toy_data, name):
+    x = toy_data.x_test[:4] / np.float32(255)
+    y = victim.predict(x).argmax(-1).astype(np.int32)
+    y[:2] = (y[:2] + 1) % victim.classes
+    plugin = registry.get("attacks", name)
+    few = {"steps": 60} if name == "cw_l0" else {"queries": 60}
+    crafted = craft(victim, Attack(plugin, plugin.geometries[0](), settings_of(plugin, few)), x, y, only_correct=False)
+    asked = crafted.queries + crafted.gradients
+    assert asked[:2].tolist() == [1, 1]
+    assert (asked[2:] > 30).all()
