@@ -222,7 +222,7 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
     return columns | {
         "eps": cell.eps,
         "norm": cell.attack.norm or "",
-        "targeted": cell.attack.target is not None,
+        "target": "" if cell.attack.target is None else str(cell.attack.target),
         "settings": dict(cell.attack.settings),
         "budget": bind(cell.attack, cell.eps).budget(),
         "flags": (ZERO_GRADIENTS,) if cost["zero_gradients"] > 0 else (),

@@ -44,6 +44,7 @@ class Row:
 
     model, defense, attack: labels from the YAML file; defense is "none" for the undefended model; attack is "clean" for
         unattacked images and "worst case" for the per-example minimum over attacks.
+    target: what a targeted attack aims at, as in the YAML file: a class number, "random", ...; "" for untargeted ones.
     settings: the attack's settings in full. budget: the same in a few words, e.g. "5 x 100 steps".
     eps, norm: the ball, or eps None where a minimal-norm attack may go as far as it needs. norm is "linf", "l2", ... or "".
     threat: none (clean), static (crafted on the undefended model and replayed), adaptive (crafted on the whole defended
@@ -65,7 +66,7 @@ class Row:
     interval: tuple[float, float]
     eps: float | None = None
     norm: str = ""
-    targeted: bool = False
+    target: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     budget: str = ""
     metrics: dict[str, float | None] = field(default_factory=dict)
@@ -131,7 +132,7 @@ def _doubts(result: Result, results: list[Result]) -> Iterable[str]:
     guess = np.bincount(result.labels).max() / row.n
     if row.attack == CLEAN and guess < 1 and row.accuracy - guess < SKILL * (1 - guess):
         yield GUESSES
-    if row.threat != "adaptive" or row.targeted:
+    if row.threat != "adaptive" or row.target:
         return
     if row.norm and row.eps is None and row.accuracy > 0.02:
         yield UNBROKEN
@@ -149,7 +150,7 @@ def _doubts(result: Result, results: list[Result]) -> Iterable[str]:
 def _comparable(other: Row, row: Row) -> bool:
     """Whether two attacks met the same system in the same norm."""
     same = (other.model, other.defense, other.seed, other.norm) == (row.model, row.defense, row.seed, row.norm)
-    return same and not other.targeted
+    return same and not other.target
 
 
 def _stronger(other: Result, result: Result) -> bool:
@@ -193,7 +194,7 @@ def _worst(members: list[Result], threat: str) -> Result:
     row = replace(
         members[0].row,
         attack=WORST_CASE,
-        targeted=False,
+        target="",
         threat=threat,
         n=n,
         accuracy=right / n,

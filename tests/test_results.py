@@ -49,9 +49,9 @@ def test_worst_case_is_per_image_and_the_adaptive_one_includes_replays():
 
 def test_targeted_attacks_take_part_in_the_worst_case():
     """An image that a targeted attack moved out of its class has not survived."""
-    (worst,) = worst_cases([result("pgd", "1101", targeted=True), result("fgsm", "1011")])
+    (worst,) = worst_cases([result("pgd", "1101", target="2"), result("fgsm", "1011")])
     assert worst.correct.tolist() == [True, False, False, True]
-    assert not worst.row.targeted
+    assert worst.row.target == ""
 
 
 def test_worst_case_over_the_common_images():

@@ -35,7 +35,8 @@ def _robustness(summary: Summary) -> Iterator[Plan]:
     for model in summary.models:
         for panel in summary.panels:
             if not panel.minimal:
-                name = f"robustness-{model}-{panel.attack.name}-{panel.attack.norm}{'-targeted' * panel.attack.targeted}"
+                aim = ("target", panel.attack.target) if panel.attack.target else ()
+                name = "-".join(("robustness", model, panel.attack.name, panel.attack.norm, *aim))
                 yield "robustness", name, partial(robustness, summary, panel, model)
 
 

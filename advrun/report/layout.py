@@ -132,8 +132,8 @@ def norm_label(norm: str) -> str:
 
 
 def attack_label(attack: Attack) -> str:
-    """The attack's name, marked when it is targeted."""
-    return f"{attack.name} (targeted)" if attack.targeted else attack.name
+    """The attack's name, and what it aims at."""
+    return f"{attack.name} (target {attack.target})" if attack.target else attack.name
 
 
 def attack_and_norm(attack: Attack) -> str:

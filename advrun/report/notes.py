@@ -94,6 +94,8 @@ def _words(summary: Summary) -> list[Note]:
             "case includes the replayed examples."
         )
         found.append(Note("worst case", text))
+    if any(panel.attack.target for panel in summary.panels):
+        found.append(Note("target", "wrong is every class but the true one, reached or not; images of the target class are not attacked."))
     return found + [Note(norm_label(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
 
 
@@ -116,12 +118,16 @@ def _budget(summary: Summary, panel: Panel) -> str:
     parts += [f"n = {_span(row.n for row in rows)}"]
     if panel.minimal:
         parts.append("no ε; the mean distance is over the images that fooled the system")
+    reached = [share for row in rows if row.target and (share := row.metrics.get("success")) is not None]
+    if reached:
+        shares = " to ".join(dict.fromkeys((percent(min(reached)), percent(max(reached)))))
+        parts.append(f"the target was reached by {shares} % of the images that were right and of another class (success in accuracy.csv)")
     return "; ".join(parts) + "."
 
 
 def _is_of(row: Row, panel: Panel) -> bool:
     attack = panel.attack
-    return (row.attack, row.norm, row.targeted) == (attack.name, attack.norm, attack.targeted) and row.eps in panel.radii
+    return (row.attack, row.norm, row.target) == (attack.name, attack.norm, attack.target) and row.eps in panel.radii
 
 
 def _marks(summary: Summary) -> list[Note]:

@@ -35,11 +35,11 @@ class System:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack, or the worst case over attacks, in one norm and at any eps."""
+    """One attack, or the worst case over attacks, in one norm and at any eps; target as in `results.Row`."""
 
     name: str
     norm: str
-    targeted: bool
+    target: str = ""
 
     @property
     def is_worst_case(self) -> bool:
@@ -125,7 +125,7 @@ class Summary:
 
     def clean(self, system: System) -> Cell | None:
         """Accuracy on clean images."""
-        return self._cells.get((system, Attack(CLEAN, "", False), None, "none"))
+        return self._cells.get((system, Attack(CLEAN, ""), None, "none"))
 
     def cell(self, system: System, attack: Attack, eps: float | None, threat: str) -> Cell | None:
         """Accuracy under attack, or None where nothing was measured."""
@@ -198,7 +198,7 @@ def _system(row: Row) -> System:
 
 
 def _attack(row: Row) -> Attack:
-    return Attack(row.attack, row.norm, row.targeted)
+    return Attack(row.attack, row.norm, row.target)
 
 
 def _unique(values: Iterable[T]) -> list[T]:

@@ -15,8 +15,8 @@ from advrun.report.summary import Attack, System, summarise
 from advrun.results import Result, Row
 from tests.report._sample import EPS, findings, result
 
-PGD = Attack("pgd", "linf", False)
-WORST = Attack("worst case", "linf", False)
+PGD = Attack("pgd", "linf")
+WORST = Attack("worst case", "linf")
 
 
 def test_rows_come_in_the_documented_order():
@@ -192,9 +192,17 @@ def test_rows_of_other_threats_get_their_own_column():
 
 
 def test_targeted_attacks_are_not_mixed_with_untargeted_ones():
-    pair = [result("none", "pgd", "adaptive", accuracy=share, eps=0.1, norm="linf", targeted=share > 0.5) for share in (0.2, 0.8)]
-    shown = {table.title: table.lines[0].entries[-1].number for table in tables(summarise(pair))}
-    assert shown == {"Worst case, L∞": "20.0", "pgd, L∞": "20.0", "pgd (targeted), L∞": "80.0"}
+    rows = [
+        result("none", "pgd", "adaptive", accuracy=accuracy, eps=0.1, norm="linf", target=target, metrics={"success": success})
+        for target, accuracy, success in (("", 0.2, 0.8), ("2", 0.8, 0.125), ("random", 0.6, 0.25))
+    ]
+    summary = summarise(rows)
+    shown = {table.title: table.lines[0].entries[-1].number for table in tables(summary)}
+    assert shown == {"Worst case, L∞": "20.0", "pgd, L∞": "20.0", "pgd (target 2), L∞": "80.0", "pgd (target random), L∞": "60.0"}
+    said = {note.term: note.text for note in notes(summary, {})}
+    assert "reached by 12.5 % of the images" in said["pgd (target 2), L∞"]
+    assert "reached" not in said["pgd, L∞"]
+    assert "images of the target class are not attacked" in said["target"]
 
 
 def test_row_is_what_the_report_expects():
