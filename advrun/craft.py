@@ -155,7 +155,7 @@ def craft(
         DataError, ConfigError: for images, labels or targets that do not fit the classifier.
         BudgetError: when the attack leaves its ball, the box, or returns NaN.
     """
-    _check_options(seed, batch_size, target)
+    _check_options(seed, batch_size, target, only_correct)
     x = unit(check_images(x, classifier.image_shape))
     y = check_labels(y, len(x), classifier.classes)
     pool = (x, y) if train is None else (check_images(train[0], classifier.image_shape), train[1])
@@ -172,13 +172,15 @@ def craft(
     return crafted
 
 
-def _check_options(seed: Any, batch_size: Any, target: Any) -> None:
+def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -> None:
     """Raise ConfigError for what a YAML file could not say."""
     for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ConfigError(f"{name} is {value!r}; expected a whole number >= {least}")
     if isinstance(target, (bool, np.ndarray, list, tuple)):
         raise ConfigError(f"target is {target!r:.60}; expected one for all images: {TARGETS}")
+    if not isinstance(only_correct, (bool, np.bool_)):
+        raise ConfigError(f"only_correct is {only_correct!r:.60}; expected True or False")
 
 
 def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:

@@ -368,7 +368,10 @@ def reason(error: BaseException) -> str:
     """One line that says what went wrong; TensorFlow puts it after its own stack trace, before the name of the node."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     node = next((i for i, line in enumerate(lines) if line.startswith("[[")), 0)
-    return f"{type(error).__name__}: {lines[max(node - 1, 0)] if lines else 'no message'}"
+    said = lines[max(node - 1, 0)] if lines else "no message"
+    if isinstance(error, tf.errors.OperatorNotAllowedInGraphError):  # whose first sentence is followed by a paragraph of wrong advice
+        said = f"{said.split('. ')[0]}: graphs are made before there are values; choose by ops.where or ops.cond, loop by repeat"
+    return f"{type(error).__name__}: {said}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -67,7 +67,7 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
             try:
                 worker.run(cell)
             except (Exception, MemoryError) as error:
-                reason = str(error) if isinstance(error, AdvrunError) else engine.reason(error)
+                reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
                 store.event("failed", cell=cell.label, reason=reason, traceback=traceback.format_exc())
                 console.event("failed", label=cell.label, reason=reason)
                 outcomes.failed.append((cell.label, reason))
@@ -79,6 +79,13 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
             console.event("done", label=cell.label, cell=f"{number} of {len(pending)}", seconds=seconds)
             outcomes.done.append(cell.label)
     return outcomes
+
+
+def place(error: BaseException) -> str:
+    """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    lines = [f"advrun/{file.parent.name}/{file.name}:{line}: " for file, line in frames if file.parent.parent == registry.PACKAGE]
+    return lines[-1] if lines else ""
 
 
 class Worker:

@@ -49,12 +49,18 @@ def test_eps_is_a_number_above_zero(eps):
         ({"batch_size": 0}, "batch_size is 0; expected a whole number >= 1"),
         ({"target": True}, "target is True; expected one for all images"),
         ({"target": np.zeros(10, int)}, "expected one for all images"),
+        ({"only_correct": "no"}, "only_correct is 'no'; expected True or False"),
         ({"steps": 3_000_000_000}, "a whole number from 1 to 10,000,000"),
     ],
 )
 def test_options_are_checked(network, images, options, message):
     with pytest.raises(ConfigError, match=message):
         attacks.pgd(network, images, network.predict(images).argmax(-1), Linf(0.1), **options)
+
+
+def test_a_misspelt_attack_is_told_its_name():
+    with pytest.raises(AttributeError, match="no attack named 'pdg'; did you mean 'pgd'"):
+        attacks.pdg  # noqa: B018
 
 
 @pytest.mark.parametrize(("name", "value"), [("norm", "linf"), ("eps", 0.1), ("ball", Linf(0.1))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from advrun import engine, executor, registry
 from advrun.cli import main
 from advrun.results import Result
 
@@ -206,6 +208,17 @@ def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     assert "hybrid" in run.output
     rows = json.loads((copy / "toy/tables/accuracy.json").read_text())
     assert {row["defense"] for row in rows} == {"none", "adversarial_training", "autoencoder"}
+
+
+def test_a_failing_plugin_is_named_with_its_line():
+    names: dict = {}
+    exec(compile("def branching(x):\n    return 1 if x > 0 else 0", registry.PACKAGE / "attacks/branching.py", "exec"), names)
+    with pytest.raises(TypeError) as error:
+        engine.compiled(names["branching"])(engine.tf.constant(1.0))
+    place = "advrun/attacks/branching.py:2: "
+    assert executor.place(error.value) == place
+    assert executor.place(ValueError()) == ""
+    assert re.fullmatch(r"\w+: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: .* by repeat", engine.reason(error.value))
 
 
 def test_kill_at_random_moments_changes_nothing(finished, workplace):
