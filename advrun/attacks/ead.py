@@ -16,12 +16,15 @@ PRESETS = {"fast": {"search_steps": 9, "steps": 100}, "paper": {"search_steps": 
 
 
 class Descent(NamedTuple):
-    """x^(k), the slack variable y^(k), successes (n,), and the closest success by the decision rule."""
+    """x^(k), the slack variable y^(k), successes (n,), the closest success by the decision rule; the batch's loss at the last check, and
+    whether it fell."""
 
     x_adv: Tensor
     slack: Tensor
     success: Tensor
     best: Best
+    previous: Tensor
+    stalled: Tensor
 
 
 def ead(
@@ -37,6 +40,7 @@ def ead(
     initial_c: Positive = 1e-3,
     confidence: NonNegative = 0.0,
     rule: Literal["l1", "en"] = "l1",
+    abort_early: bool = False,
 ) -> Tensor:
     """EAD: minimise c f(x') + beta |x' - x|_1 + |x' - x|_2^2 by FISTA: x^(k+1) = S_beta(y^(k) - alpha_k grad g(y^(k))).
 
@@ -52,28 +56,41 @@ def ead(
         initial_c: first c of the search.
         confidence: kappa, by how much the wrong class must lead, in logits.
         rule: which success is kept: the smallest in L1, or in the elastic net beta |.|_1 + |.|_2^2.
+        abort_early: end a search step when a tenth of its iterations no longer lowers the batch's loss, as in the authors' code: about
+            half the gradients, and about a tenth farther.
     """
 
-    def size(x_adv: Tensor) -> Tensor:
+    patience = max(steps // 10, 1)
+
+    def sizes(x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        """By the decision rule, and in the elastic net."""
         length = norm.distance(x_adv, x)
-        return length if rule == "l1" else beta * length + l2_norm(x_adv - x) ** 2
+        net = beta * length + l2_norm(x_adv - x) ** 2
+        return length if rule == "l1" else net, net
 
     def minimise(_: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
-        def descend(k: Tensor, now: Descent) -> Descent:
+        def descend(number: Tensor, now: Descent) -> Descent:
             lead, _, gradient = model.value_and_gradient(margin, now.slack, y)
             push = ops.where(lead < confidence, search.c, 0.0)
             slope = 2 * (now.slack - x) - per_image(push, x) * gradient
-            k = ops.cast(k, "float32")
+            k = ops.cast(number, "float32")
             x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, x, beta)
             # One gradient a step: the success of y^(k) is known, that of x^(k) is not.
             success = lead > confidence
-            best = now.best.closer(now.slack, success, size(now.slack))
+            size, net = sizes(now.slack)
+            best = now.best.closer(now.slack, success, size)
             ahead = ops.clip(x_adv + k / (k + 3) * (x_adv - now.x_adv), 0.0, 1.0)
-            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best)
 
-        end = repeat(descend, steps, Descent(x, x, ops.zeros((x.shape[0],), dtype="bool"), best))
+            loss = ops.sum(net + search.c * ops.maximum(-lead, -confidence))
+            check = ops.equal(number % patience, 0) if abort_early else False
+            stalled = ops.logical_and(check, loss > 0.9999 * now.previous)
+            previous = ops.where(check, loss, now.previous)
+            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best, previous, stalled)
+
+        never, infinite = ops.zeros((x.shape[0],), dtype="bool"), ops.cast(float("inf"), "float32")
+        end = repeat(descend, steps, Descent(x, x, never, best, infinite, ops.cast(False, "bool")), until=lambda now: now.stalled)
         success = model.lead(model.logits(end.x_adv), y) > confidence
-        return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, size(end.x_adv))
+        return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, sizes(end.x_adv)[0])
 
     return search_c(minimise, x, search_steps, initial_c)
 

@@ -212,6 +212,16 @@ def test_ead_with_much_l1_finds_the_l1_distance(images):
     assert (found <= 1.05 * true).all()
 
 
+@pytest.mark.parametrize(("abort_early", "asked"), [(True, 11), (False, 100)])
+@pytest.mark.parametrize("name", ["cw", "ead"])
+def test_a_search_step_that_gets_nowhere_is_aborted_early(network, images, name, abort_early, asked):
+    """With hardly any c the clean image is the optimum: the second of ten checks finds no lower loss."""
+    plugin = registry.get("attacks", name)
+    settings = settings_of(plugin, {"search_steps": 1, "steps": 100, "initial_c": 1e-10, "abort_early": abort_early})
+    crafted = craft(network, Attack(plugin, plugin.geometries[0](), settings), images, network.predict(images).argmax(-1))
+    assert (crafted.gradients == asked).all()
+
+
 def test_apgd_l1_comes_down_from_larger_balls():
     """30 % of the steps in 3 eps, 30 % in 2 eps, the rest in eps itself; the step size is looked at every 4 % of each."""
     radius, enters, checkpoint = module("apgd_l1").schedule(200, larger_first=True)

@@ -439,6 +439,15 @@ MATCHES = [
         "9 searches x 100 steps, beta 1e-3",
         settings={"search_steps": 9, "steps": 100, "beta": 1e-3},
         peers={
+            "Foolbox": foolbox("EADAttack", binary_search_steps=9, steps=100, regularization=1e-3, decision_rule="L1", abort_early=False)
+        },
+    ),
+    Match(
+        "ead",
+        L1(),
+        "9 searches x 100 steps, beta 1e-3, abort early",
+        settings={"search_steps": 9, "steps": 100, "beta": 1e-3, "abort_early": True},
+        peers={
             "Foolbox": foolbox("EADAttack", binary_search_steps=9, steps=100, regularization=1e-3, decision_rule="L1"),
             "torchattacks": torchattacks("EADL1", lr=0.01, binary_search_steps=9, max_iterations=100, beta=1e-3),
         },
