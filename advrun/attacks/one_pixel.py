@@ -9,6 +9,9 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
+TOGETHER = 256
+"""Candidates that the model sees at once, all images together; more where the batch is larger."""
+
 
 class State(NamedTuple):
     """For each image: itself, its label, the population (n, p, pixels, 2 + channels), its losses (n, p), the best image and its lead."""
@@ -44,7 +47,7 @@ def one_pixel(
         population: candidates of each generation.
         scale: F.
     """
-    _, height, width, channels = x.shape
+    n, height, width, channels = x.shape
     members = min(population, queries)
 
     def painted(x: Tensor, candidate: Tensor) -> Tensor:
@@ -65,22 +68,28 @@ def one_pixel(
         )
         children = ops.where(i > 0, bred, first)
 
-        def try_one(j: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            losses, x_best, best_loss, best_lead = state
-            trial = painted(now.x, ops.take(children, j, axis=1))
-            logits = view.logits(trial, asked=undecided)
-            loss, lead = view.value(cross_entropy, logits, now.y), view.lead(logits, now.y)
-            better = ops.logical_and(undecided, ops.logical_or(loss > best_loss, lead > 0))
-            better = ops.logical_and(better, ops.logical_or(best_lead <= 0, lead > best_lead))
-            losses = ops.where(ops.equal(ops.arange(members), j)[None], loss[:, None], losses)
-            return losses, select(better, trial, x_best), select(better, loss, best_loss), select(better, lead, best_lead)
+        together = next(count for count in range(max(max(n, TOGETHER) // m, 1), 0, -1) if members % count == 0)
+        rounds = members // together
+        candidates = ops.reshape(ops.moveaxis(children, 1, 0), (rounds, together * m, pixels, 2 + channels))
+        x, y, asked = (ops.tile(each, (together, *[1] * (len(each.shape) - 1))) for each in (now.x, now.y, undecided))
 
-        losses, x_best, best_loss, lead = repeat(try_one, members, (now.loss, now.x_best, now.best_loss, now.lead))
+        def judge(j: Tensor, judged: Tensor) -> Tensor:
+            logits = view.logits(painted(x, candidates[j]), asked=asked)
+            found = ops.stack([view.value(cross_entropy, logits, y), view.lead(logits, y)])
+            return ops.where(ops.equal(ops.arange(rounds), j)[:, None], found[:, None], judged)
+
+        judged = repeat(judge, rounds, ops.zeros((2, rounds, together * m)))
+        losses, leads = ops.unstack(ops.moveaxis(ops.reshape(judged, (2, members, m)), 1, 2))
+        # A success counts more than any loss, and the clearer one more than the other.
+        fittest = ops.argmax(ops.where(ops.any(leads > 0, axis=1, keepdims=True), leads, losses), axis=1, keepdims=True)
+        loss, lead = (ops.take_along_axis(each, fittest, axis=1)[:, 0] for each in (losses, leads))
+        better = ops.logical_and(undecided, ops.logical_or(loss > now.best_loss, lead > 0))
+        trial = painted(now.x, ops.take_along_axis(children, fittest[..., None, None], axis=1)[:, 0])
+        best = (select(better, new, old) for new, old in ((trial, now.x_best), (loss, now.best_loss), (lead, now.lead)))
         kept = ops.logical_or(losses >= now.loss, ops.equal(i, 0))
         population = ops.where(kept[:, :, None, None], children, now.population)
-        return State(now.x, now.y, population, ops.where(kept, losses, now.loss), x_best, best_loss, lead)
+        return State(now.x, now.y, population, ops.where(kept, losses, now.loss), *best)
 
-    n = x.shape[0]
     nothing = ops.full((n,), -float("inf"), dtype="float32")
     start = State(x, y, ops.zeros((n, members, pixels, 2 + channels)), ops.zeros((n, members)), x, nothing, nothing)
     return repeat_undecided(generation, queries // members, start, decided=lambda now: now.lead > 0).x_best
