@@ -83,12 +83,11 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
     sides = ops.convert_to_tensor(side_of_step(shares, height, width, smallest=1))
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
-        side = sides[i]
-        return fused(painted)(x_adv, x, *corner(x, side, rng), side, rng.signs((x.shape[0], 1, 1, channels)))
+        return fused(painted)(x_adv, x, rng.uniform((x.shape[0], 2 + channels)), sides[i])
 
-    def painted(x_adv: Tensor, x: Tensor, top: Tensor, left: Tensor, side: Tensor, sign: Tensor) -> Tensor:
-        border = lines(x) + ball.eps * ops.tile(sign[:, 0], (1, 1, width))
-        new = ops.where(inside(x, top, left, side), border, lines(x_adv))
+    def painted(x_adv: Tensor, x: Tensor, chance: Tensor, side: Tensor) -> Tensor:
+        border = lines(x) + ball.eps * ops.tile(sign(chance[:, None, 2:]), (1, 1, width))
+        new = ops.where(inside(x, *corner(x, chance[:, :2], side), side), border, lines(x_adv))
         return ops.reshape(ball.project(new, lines(x)), x.shape)
 
     return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
@@ -106,15 +105,14 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
     sides, kind = ops.convert_to_tensor(steps), ops.convert_to_tensor(which)
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
-        side, there, origin = sides[i], corner(x, sides[i], rng), corner(x, sides[i], rng)
-        turn = rng.uniform((x.shape[0],)) >= 0.5
-        sign = rng.signs((x.shape[0], 1, 1, channels))
-        shape = fused(placed)(bumps[kind[i]], *there, turn, sign)
-        return ball.project(fused(carried)(x_adv, x, shape, *there, *origin, side), x)
+        chance = rng.uniform((x.shape[0], 5 + channels))
+        return fused(carried)(x_adv, x, chance, bumps[kind[i]], sides[i])
 
-    def carried(x_adv: Tensor, x: Tensor, shape: Tensor, top: Tensor, left: Tensor, row: Tensor, column: Tensor, side: Tensor) -> Tensor:
-        """What the square at (top, left) and the one at (row, column) hold goes into the first, and what was not used of eps."""
-        into, out = inside(x, top, left, side), inside(x, row, column, side)
+    def carried(x_adv: Tensor, x: Tensor, chance: Tensor, pattern: Tensor, side: Tensor) -> Tensor:
+        """What one square and another hold goes into the first, and what was not used of eps."""
+        there = corner(x, chance[:, :2], side)
+        into, out = inside(x, *there, side), inside(x, *corner(x, chance[:, 2:4], side), side)
+        shape = placed(pattern, *there, chance[:, 4] < 0.5, sign(chance[:, None, None, 5:]))
         delta = lines(x_adv) - lines(x)
         kept = ops.where(into, delta, 0.0)
         used, freed, below = (mass(part) for part in (delta, ops.where(ops.logical_or(into, out), delta, 0.0), kept))
@@ -122,7 +120,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
         new = lines(shape) + kept / (length(below) + TINY)
         new = new * gain * length(unused + freed) / (length(mass(new)) + TINY)
         moved = ops.where(into, new, ops.where(out, 0.0, delta))  # in L2 of length eps, unless the box has cut
-        return x + ops.reshape(moved, x.shape)
+        return ball.project(x + ops.reshape(moved, x.shape), x)
 
     def mass(values: Tensor) -> Tensor:
         """Each channel's |values|_p^p."""
@@ -144,10 +142,16 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
     return ball.project(x + (ball.steepest(start) if p == 2 else start), x), propose
 
 
-def corner(x: Tensor, side: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-    """First row and column (n,) int32 of a square of `side` pixels at a random place of each image."""
-    n, height, width, _ = x.shape
-    return tuple(ops.cast(rng.uniform((n,)) * ops.cast(length - side + 1, "float32"), "int32") for length in (height, width))
+def corner(x: Tensor, chance: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """First row and column (n,) int32 of a square of `side` pixels in each image; chance: (n, 2) in [0, 1)."""
+    _, height, width, _ = x.shape
+    rooms = (ops.cast(length - side + 1, "float32") for length in (height, width))
+    return tuple(ops.cast(chance[:, axis] * room, "int32") for axis, room in enumerate(rooms))
+
+
+def sign(chance: Tensor) -> Tensor:
+    """-1 or 1, for numbers in [0, 1)."""
+    return ops.where(chance < 0.5, -1.0, 1.0)
 
 
 def lines(images: Tensor) -> Tensor:
