@@ -9,7 +9,7 @@ import numpy as np
 from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
 from advrun.attacks._best import Best, unfinished
 from advrun.classifier import Gradients
-from advrun.engine import Rng, ops, select
+from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L2, Linf, per_image
 from advrun.types import Count, Labels, Targets, Tensor
 
@@ -101,9 +101,11 @@ def apgd(
         )
         now, slope = ops.cond(ops.take(checkpoint, k), lambda: check(now, slope, ops.take(window, k)), lambda: (now, slope))
         alpha = ops.where(k > 0, MOMENTUM, 1.0)
-        z = ball.project(now.x_adv + per_image(now.eta, x) * ball.steepest(slope), now.x)
-        x_adv = ball.project(now.x_adv + alpha * (z - now.x_adv) + (1 - alpha) * (now.x_adv - now.previous), now.x)
-        return now._replace(x_adv=x_adv, previous=now.x_adv)
+        return now._replace(x_adv=fused(stepped)(now.x_adv, now.previous, now.x, now.eta, slope, alpha), previous=now.x_adv)
+
+    def stepped(x_adv: Tensor, previous: Tensor, x: Tensor, eta: Tensor, slope: Tensor, alpha: Tensor) -> Tensor:
+        z = ball.project(x_adv + per_image(eta, x) * ball.steepest(slope), x)
+        return ball.project(x_adv + alpha * (z - x_adv) + (1 - alpha) * (x_adv - previous), x)
 
     aims = goals(model, x, y, loss, targets)
     return best_of_runs(model, x, y, rng, begin, step, goals=aims, steps=steps, restarts=restarts, eot=eot, early_stop=early_stop)
