@@ -101,7 +101,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
     steps = side_of_step(shares, height, width, smallest=3)
     steps = np.where(steps % 2 == 0, np.minimum(steps + 1, (min(height, width) - 1) // 2 * 2 + 1), steps)
     kinds, which = np.unique(steps, return_inverse=True)
-    bumps = ops.convert_to_tensor(np.stack([padded(bump(side, p), height, width) for side in kinds]))
+    bumps = ops.convert_to_tensor(np.stack([padded(bump(side, p), max(height, width)) for side in kinds]))
     sides, kind = ops.convert_to_tensor(steps), ops.convert_to_tensor(which)
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
@@ -112,7 +112,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
         """What one square and another hold goes into the first, and what was not used of eps."""
         there = corner(x, chance[:, :2], side)
         into, out = inside(x, *there, side), inside(x, *corner(x, chance[:, 2:4], side), side)
-        shape = placed(pattern, *there, chance[:, 4] < 0.5, sign(chance[:, None, None, 5:]))
+        shape = placed(pattern, x, *there, chance[:, 4] < 0.5, sign(chance[:, None, None, 5:]))
         delta = lines(x_adv) - lines(x)
         kept = ops.where(into, delta, 0.0)
         used, freed, below = (mass(part) for part in (delta, ops.where(ops.logical_or(into, out), delta, 0.0), kept))
@@ -174,17 +174,16 @@ def of_channel(values: Tensor, channels: int) -> Tensor:
     return ops.tile(ops.sum(columns, axis=1), (1, columns.shape[1]))[:, None]
 
 
-def placed(pattern: Tensor, top: Tensor, left: Tensor, turn: Tensor, sign: Tensor) -> Tensor:
-    """A pattern (h, w) with its content at the top left, moved to begin at `top` and `left` (n,), times `sign` (n, 1, 1, c).
+def placed(pattern: Tensor, x: Tensor, top: Tensor, left: Tensor, turn: Tensor, sign: Tensor) -> Tensor:
+    """A pattern on images as large as x: the content of its top left corner, transposed where `turn` (n,) holds, at `top` and `left` (n,).
 
-    Images that are square have it transposed where `turn` (n,) holds.
+    pattern: (s, s), s the longer side of x. sign: (n, 1, 1, c), what the pattern is multiplied by.
     """
-    height, width = pattern.shape
+    _, height, width, _ = x.shape
     rows = ((np.arange(height, dtype=np.int32) - top[:, None]) % height)[:, :, None]
     columns = ((np.arange(width, dtype=np.int32) - left[:, None]) % width)[:, None, :]
-    index = rows * width + columns
-    if height == width:
-        index = ops.where(turn[:, None, None], columns * width + rows, index)
+    side = pattern.shape[0]
+    index = ops.where(turn[:, None, None], columns * side + rows, rows * side + columns)
     return ops.take(ops.reshape(pattern, (-1,)), index)[..., None] * sign
 
 
@@ -210,8 +209,8 @@ def faded(height: int, width: int, p: int) -> np.ndarray:
     return pattern / max(float(np.linalg.norm(pattern.ravel(), p)), TINY)
 
 
-def padded(pattern: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(height, width) float32 with the pattern at the top left."""
-    full = np.zeros((height, width), np.float32)
+def padded(pattern: np.ndarray, side: int) -> np.ndarray:
+    """(side, side) float32 with the pattern at the top left."""
+    full = np.zeros((side, side), np.float32)
     full[: pattern.shape[0], : pattern.shape[1]] = pattern
     return full

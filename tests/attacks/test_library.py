@@ -337,12 +337,14 @@ def test_square_uses_what_is_left_of_eps():
     np.testing.assert_allclose(L2.distance(propose(0, x + 0.3 * (start - x), x, rng.fold(5)), x), 0.3, rtol=1e-5)
 
 
-def test_square_puts_its_bump_where_it_says_and_turns_it():
-    bump = np.zeros((4, 4), np.float32)
-    bump[:2, :2] = [[1, 2], [3, 4]]
-    one = np.ones((2, 1, 1, 3), np.float32)
-    there = np.asarray(module("square").placed(bump, np.array([1, 1]), np.array([2, 2]), np.array([False, True]), one))[..., 0]
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 4), (3, 5)])
+def test_square_puts_its_bump_where_it_says_and_turns_it(height, width):
+    square, x = module("square"), np.zeros((2, height, width, 3), np.float32)
+    bump = square.padded(np.float32([[1, 2], [3, 4]]), max(height, width))
+    there = square.placed(bump, x, np.array([1, 1]), np.array([2, 2]), np.array([False, True]), np.ones((2, 1, 1, 3), np.float32))
+    there = np.asarray(there)[..., 0]
     np.testing.assert_array_equal(there[:, 1:3, 2:4], [[[1, 2], [3, 4]], [[1, 3], [2, 4]]])
+    assert there.shape == (2, height, width)
     assert there.sum() == 20
 
 
