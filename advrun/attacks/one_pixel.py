@@ -10,7 +10,7 @@ from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 TOGETHER = 256
-"""Candidates that the model sees at once, all images together; more where the batch is larger."""
+"""About how many candidates the model sees at once, all images together; more where the batch is larger."""
 
 
 class State(NamedTuple):
@@ -68,7 +68,8 @@ def one_pixel(
         )
         children = ops.where(i > 0, bred, first)
 
-        together = next(count for count in range(max(max(n, TOGETHER) // m, 1), 0, -1) if members % count == 0)
+        divisors = [count for count in range(1, members + 1) if members % count == 0]
+        together = min(divisors, key=lambda count: abs(count * m - max(n, TOGETHER)))
         rounds = members // together
         candidates = ops.reshape(ops.moveaxis(children, 1, 0), (rounds, together * m, pixels, 2 + channels))
         x, y, asked = (ops.tile(each, (together, *[1] * (len(each.shape) - 1))) for each in (now.x, now.y, undecided))
