@@ -28,6 +28,10 @@ from advrun.types import Tensor
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
 
+ROUNDING = 1e-5
+"""By how much, as a share of the largest logit, a margin must be above 0 to count: elsewhere the same image's logits are rounded in another
+way (other graphs merge other layers), and images that lie on the boundary would be right again there."""
+
 Through = Callable[[Tensor], Tensor]
 """Anything -> images (n, h, w, c), differentiable."""
 
@@ -69,7 +73,7 @@ class Scores(Decisions, Protocol):
         """(n, classes). One query."""
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
-        """The loss as the attacker sees it: to be made large."""
+        """The loss as the attacker sees it: to be made large. The margin is less `ROUNDING`."""
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         """How far the attack is ahead, (n,): above 0 exactly when it has succeeded."""
@@ -167,7 +171,10 @@ class Classifier:
         return engine.jacobian(self.forward, x, classes)
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
-        return self.sign * loss(logits, y)
+        value = self.sign * loss(logits, y)
+        if loss is margin:
+            value -= ROUNDING * ops.stop_gradient(ops.max(ops.abs(logits), axis=-1))
+        return value
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)

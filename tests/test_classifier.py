@@ -100,6 +100,13 @@ def test_the_targeted_view_negates_every_loss(network, images):
     np.testing.assert_array_equal(np.asarray(network.lead(logits, y)) > 0, logits.argmax(-1) != y)
 
 
+def test_a_lead_that_rounding_may_take_is_none(network):
+    """Neither towards the class nor away from it."""
+    logits, y = np.float32([[9, 9.00001, -3], [9, 9.001, -3]]), np.int32([0, 0])
+    assert (np.asarray(network.lead(logits, y)) > 0).tolist() == [False, True]
+    assert (np.asarray(network.toward().lead(logits, 1 - y)) > 0).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("x", "reason"),
     [

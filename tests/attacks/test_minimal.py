@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advrun import L0, L1, L2, Linf, attacks, registry
+from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.craft import Attack, craft
 from advrun.entries import settings_of
 
@@ -61,3 +61,22 @@ def test_what_is_misclassified_already_is_asked_about_once(victim, toy_data, nam
     asked = crafted.queries + crafted.gradients
     assert asked[:2].tolist() == [1, 1]
     assert (asked[2:] > 30).all()
+
+
+@pytest.mark.parametrize("ball", [L2(), Linf()], ids=str)
+def test_what_lies_on_the_boundary_is_wrong_elsewhere_too(ball):
+    """Other graphs merge other layers, and round in another way: what FAB found is still misclassified where it is measured."""
+    keras = engine.keras
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((10, 8, 2))
+    features = inputs
+    for activation in ("swish", "relu"):
+        features = keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(features)
+        features = keras.layers.Activation(activation)(keras.layers.BatchNormalization()(features))
+    network = Classifier(keras.Model(inputs, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(features))))
+    x = np.random.default_rng(0).uniform(size=(64, 10, 8, 2)).astype(np.float32)
+    y = network.predict(x).argmax(-1)
+    found = attacks.fab(network, x, y, ball, steps=20, targets=4, one_by_one=True)
+    moved = (found != x).any((1, 2, 3))
+    assert moved.mean() > 0.9
+    assert (network.predict(found).argmax(-1) != y)[moved].all()
