@@ -7,6 +7,7 @@ An attack's `model` parameter is annotated with what it needs to see: `Gradients
 box). All of it is counted.
 Attacks climb: they make a loss of (logits, y) large. A targeted attack descends it towards the target class. That switch
 is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
+The margin alone is less a hair (`ROUNDING`), towards a class as away from it, so that a success is one wherever it is measured.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from advrun import engine
 from advrun.engine import ops
 from advrun.errors import DataError
 from advrun.kerasmodel import load_model, logits_model
-from advrun.losses import margin
+from advrun.losses import at_label, margin
 from advrun.types import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
 
 ROUNDING = 1e-5
-"""By how much, as a share of the largest logit, a margin must be above 0 to count: elsewhere the same image's logits are rounded in another
-way (other graphs merge other layers), and images that lie on the boundary would be right again there."""
+"""By how much, as a share of the larger of its two logits, a margin must be above 0 to count: elsewhere the same image's logits are rounded
+in another way (other graphs merge other layers), and images that lie on the boundary would be right again there."""
 
 Through = Callable[[Tensor], Tensor]
 """Anything -> images (n, h, w, c), differentiable."""
@@ -60,7 +61,7 @@ class Decisions(Protocol):
         """The class that the model gives each image, (n,) int32. One query."""
 
     def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
-        """Whether each image is classified as the attack wants, (n,) bool: not as y, or, targeted, as y. One query."""
+        """Whether each image is classified as the attack wants, (n,) bool: not as y, or, targeted, as y; `lead` > 0. One query."""
 
     def part(self, rows: Tensor) -> Decisions:
         """The view for the images of the batch numbered `rows` (m,) alone, so that counts go to the right images."""
@@ -73,10 +74,10 @@ class Scores(Decisions, Protocol):
         """(n, classes). One query."""
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
-        """The loss as the attacker sees it: to be made large. The margin is less `ROUNDING`."""
+        """The loss as the attacker sees it: to be made large. The margin is less what `ROUNDING` says."""
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
-        """How far the attack is ahead, (n,): above 0 exactly when it has succeeded."""
+        """How far the attack is ahead, (n,): above 0 when it has succeeded, by more than rounding may take back."""
 
     def part(self, rows: Tensor) -> Scores: ...
 
@@ -92,10 +93,10 @@ class Gradients(Scores, Protocol):
         `through` makes the images that the model is shown out of x, which may then be anything that the gradient is wanted for.
         """
 
-    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> Tensor:
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None) -> Tensor:
         """The last of `value_and_gradient`."""
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (n, classes), and the gradients (k, n, h, w, c) of the logits numbered `classes`, (k, n) int32.
 
         Never negated, also for a targeted attack. Counts as k gradients, though the forward pass is shared.
@@ -163,18 +164,19 @@ class Classifier:
         self._count("gradients", y, asked)
         return engine.value_and_gradient(values, x)
 
-    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None) -> Tensor:
-        return self.value_and_gradient(loss, x, y, through)[2]
+    def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None) -> Tensor:
+        return self.value_and_gradient(loss, x, y, through, asked)[2]
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        self._count("gradients", x, times=classes.shape[0])
+    def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._count("gradients", x, asked, times=classes.shape[0])
         return engine.jacobian(self.forward, x, classes)
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
-        value = self.sign * loss(logits, y)
-        if loss is margin:
-            value -= ROUNDING * ops.stop_gradient(ops.max(ops.abs(logits), axis=-1))
-        return value
+        value = loss(logits, y)
+        if loss is not margin:
+            return self.sign * value
+        own = at_label(logits, y)
+        return self.sign * value - ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + value)))
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)

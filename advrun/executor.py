@@ -35,6 +35,9 @@ GALLERY_IMAGES = 8
 CHECKED_IMAGES = 2000
 """Images on which a system must predict what plain Keras does."""
 
+WORK = [registry.PACKAGE / f"{module}.py" for module in ("craft", "store", "train")]
+"""What plugins call that does more than arithmetic."""
+
 Files = Mapping[str, Callable[[Path], Any]]
 
 
@@ -82,10 +85,16 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
 
 
 def place(error: BaseException) -> str:
-    """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    lines = [f"advrun/{file.parent.name}/{file.name}:{line}: " for file, line in frames if file.parent.parent == registry.PACKAGE]
-    return lines[-1] if lines else ""
+    """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing: what training or the disk did is no fault
+    of the defence that asked for it."""
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if file.parent.parent == registry.PACKAGE:
+            found = f"advrun/{file.parent.name}/{file.name}:{frame.lineno}: "
+        elif file in WORK:
+            found = ""
+    return found
 
 
 class Worker:

@@ -36,10 +36,10 @@ def linear() -> Classifier:
     return linear_classifier(CLASSES, seed=1)
 
 
-def linear_classifier(classes: int, seed: int) -> Classifier:
+def linear_classifier(classes: int, seed: int, shape: tuple[int, ...] = IMAGE_SHAPE) -> Classifier:
     rng = np.random.default_rng(seed)
-    size = int(np.prod(IMAGE_SHAPE))
-    layers = [keras.Input(IMAGE_SHAPE), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    size = int(np.prod(shape))
+    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
     model = keras.Sequential(layers, name="linear")
     model.layers[-1].set_weights([rng.normal(size=(size, classes)).astype(np.float32), 0.1 * rng.normal(size=classes).astype(np.float32)])
     return Classifier(model)

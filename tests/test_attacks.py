@@ -194,6 +194,18 @@ def test_targeted_form_reaches_the_target(attack, network, images, labels):
     assert after.mean() >= (0.25 if attack.plugin.name in HEURISTICS else 0.5)
 
 
+def test_an_image_costs_the_same_whatever_the_others_cost(attack, network, images, labels):
+    """What is done is asked about no more, however long the rest of the batch takes."""
+    plugin = attack.plugin
+    if plugin.access != "gradients" or plugin.is_cascade or plugin.fit or {"rng", "starts"} & plugin.arguments.keys():
+        pytest.skip("takes another way in another batch, or learns from others")
+    if attack.settings.get("abort_early") or plugin.in_python:
+        pytest.skip("ends when the batch's loss stalls, or when rounding lets SciPy's line search end")
+    together, alone = (craft(network, attack, images, labels, batch_size=size) for size in (len(images), 1))
+    same = (together.gradients == alone.gradients) & (together.queries == alone.queries)
+    assert same[together.attacked].mean() > 0.8, "batches of other sizes round in another way, which moves one image at most"
+
+
 def test_what_it_asks_of_the_model_is_counted_and_announced(attack, network, images, labels):
     crafted = craft(network, attack, images, labels, batch_size=BATCH)
     asked, most = crafted.attacked, attack.plugin.cost(attack.settings)

@@ -219,6 +219,11 @@ def test_a_failing_plugin_is_named_with_its_line():
     assert executor.place(error.value) == place
     assert executor.place(ValueError()) == ""
     assert re.fullmatch(r"\w+: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: .* by repeat", engine.reason(error.value))
+    exec(compile("def fit(train):\n    train()", registry.PACKAGE / "defenses/fitting.py", "exec"), names)
+    exec(compile("def train():\n    raise OSError('no space left')", registry.PACKAGE / "train.py", "exec"), names)
+    with pytest.raises(OSError, match="no space") as error:
+        names["fit"](names["train"])
+    assert executor.place(error.value) == ""
 
 
 def test_kill_at_random_moments_changes_nothing(finished, workplace):

@@ -78,7 +78,7 @@ def cw(
             push = ops.where(lead < confidence, c, 0.0)
             w, adam = fused(move)(state.w, state.adam, tanh, gradient, push, i)
 
-            loss = ops.sum(ops.square(distance) + c * ops.maximum(-lead, -confidence))
+            loss = ops.sum(ops.square(distance) + c * ops.maximum(confidence - lead, 0.0))
             check = ops.equal(i % patience, 0) if abort_early else False
             stalled = ops.logical_and(check, loss > 0.9999 * state.previous)
             previous = ops.where(check, loss, state.previous)

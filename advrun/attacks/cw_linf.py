@@ -70,8 +70,8 @@ def cw_linf(
 
     def step(_: Tensor, rows: Tensor, now: State) -> State:
         x_adv = now.x_adv
-        lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y)
         going = ops.logical_not(now.done)
+        lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y, asked=going)
         distance = norm.distance(x_adv, now.x)
         success = ops.logical_and(going, lead > confidence)
         best = now.best.closer(x_adv, success, distance)

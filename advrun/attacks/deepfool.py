@@ -44,7 +44,7 @@ def deepfool(
     def step(_: Tensor, rows: Tensor, state: State) -> State:
         view = model.part(rows)
         classes = ops.concatenate([state.y[None], ops.transpose(state.rivals)])
-        logits, slopes = view.jacobian(reached(state), classes)
+        logits, slopes = view.jacobian(reached(state), classes, asked=~state.fooled)
         fooled = ops.logical_or(state.fooled, view.lead(logits, state.y) > 0)
         gaps = ops.transpose(ops.take_along_axis(logits, ops.transpose(classes), axis=-1))
         total = state.total + nearest(norm, gaps[1:] - gaps[:1], slopes[1:] - slopes[:1])

@@ -81,7 +81,7 @@ def ead(
             best = now.best.closer(now.slack, success, size)
             ahead = ops.clip(x_adv + k / (k + 3) * (x_adv - now.x_adv), 0.0, 1.0)
 
-            loss = ops.sum(net + search.c * ops.maximum(-lead, -confidence))
+            loss = ops.sum(net + search.c * ops.maximum(confidence - lead, 0.0))
             check = ops.equal(number % patience, 0) if abort_early else False
             stalled = ops.logical_and(check, loss > 0.9999 * now.previous)
             previous = ops.where(check, loss, now.previous)

@@ -75,8 +75,8 @@ def jsma(
     def step(_: Tensor, rows: Tensor, state: State) -> State:
         y, x_adv, open_, over = state
         view = model.part(rows)
-        _, logits, slope = view.value_and_gradient(away, x_adv, y)
-        alpha, beta = (ops.reshape(each, (-1, size)) for each in (slope, view.gradient(others, x_adv, y)))
+        _, logits, slope = view.value_and_gradient(away, x_adv, y, asked=~over)
+        alpha, beta = (ops.reshape(each, (-1, size)) for each in (slope, view.gradient(others, x_adv, y, asked=~over)))
         flat = ops.reshape(x_adv, (-1, size))
         found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, flat < 1 if sign > 0 else flat > 0)) for sign in signs]
         pair, saliency, sign = found[0][0], found[0][1], ops.full_like(found[0][1], signs[0])

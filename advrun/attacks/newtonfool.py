@@ -35,8 +35,8 @@ def newtonfool(model: Gradients, x: Tensor, y: Labels, norm: L2, *, steps: Count
         return -at_label(ops.softmax(logits), y)
 
     def step(_: Tensor, rows: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
-        (x, y, x_adv, _), reach = state
-        value, logits, slope = model.part(rows).value_and_gradient(true_probability, x_adv, y)
+        (x, y, x_adv, fooled), reach = state
+        value, logits, slope = model.part(rows).value_and_gradient(true_probability, x_adv, y, asked=~fooled)
         fooled = model.lead(logits, y) > 0
         length = ops.maximum(l2_norm(slope), 1e-12)
         delta = ops.minimum(reach * length, -value - 1 / model.classes)

@@ -9,8 +9,8 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
-TOGETHER = 256
-"""About how many candidates the model sees at once, all images together; more where the batch is larger."""
+TOGETHER, EACH = 512, 8
+"""Candidates that the model sees at once: at most so many, of one image at most so many; never fewer than the batch has images."""
 
 
 class State(NamedTuple):
@@ -68,8 +68,8 @@ def one_pixel(
         )
         children = ops.where(i > 0, bred, first)
 
-        divisors = [count for count in range(1, members + 1) if members % count == 0]
-        together = min(divisors, key=lambda count: abs(count * m - max(n, TOGETHER)))
+        room = max(min(TOGETHER, EACH * n), n) // m
+        together = max(count for count in range(1, members + 1) if members % count == 0 and count <= room)
         rounds = members // together
         candidates = ops.reshape(ops.moveaxis(children, 1, 0), (rounds, together * m, pixels, 2 + channels))
         x, y, asked = (ops.tile(each, (together, *[1] * (len(each.shape) - 1))) for each in (now.x, now.y, undecided))

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from advrun.report.layout import eps_label, marks, norm_label, percent
-from advrun.report.summary import Summary
+from advrun.report.layout import attack_label, eps_label, marks, norm_label, percent
+from advrun.report.summary import Summary, attack_of
 from advrun.results import Row
 
 READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "n", "accuracy", "95 % interval", "flags")
@@ -84,7 +84,7 @@ def _spread(record: dict[str, Any]) -> dict[str, Any]:
 
 def _readable_line(row: Row, metrics: Sequence[str], signs: dict[str, str]) -> list[str]:
     low, high = row.interval
-    place = [row.model, row.defense, row.attack, norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
+    place = [row.model, row.defense, attack_label(attack_of(row)), norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
     measured = [row.threat, str(row.seed), str(row.n), percent(row.accuracy), f"{percent(low)} to {percent(high)}"]
     further = [_number(row.metrics.get(name)) for name in metrics]
     flags = " ".join(signs[flag] for flag in row.flags)

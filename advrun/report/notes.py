@@ -94,8 +94,10 @@ def _words(summary: Summary) -> list[Note]:
             "case includes the replayed examples."
         )
         found.append(Note("worst case", text))
-    if any(panel.attack.target for panel in summary.panels):
-        found.append(Note("target", "wrong is every class but the true one, reached or not; images of the target class are not attacked."))
+    targets = {panel.attack.target for panel in summary.panels} - {""}
+    if targets:
+        own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""
+        found.append(Note("target", f"wrong is every class but the true one, whether the target was reached or not{own}."))
     return found + [Note(norm_label(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
 
 
@@ -121,7 +123,8 @@ def _budget(summary: Summary, panel: Panel) -> str:
     reached = [share for row in rows if row.target and (share := row.metrics.get("success")) is not None]
     if reached:
         shares = " to ".join(dict.fromkeys((percent(min(reached)), percent(max(reached)))))
-        parts.append(f"the target was reached by {shares} % of the images that were right and of another class (success in accuracy.csv)")
+        over = ", from row to row (success in accuracy.csv)" if " to " in shares else ""
+        parts.append(f"the target was reached by {shares} % of the images that were right and of another class{over}")
     return "; ".join(parts) + "."
 
 

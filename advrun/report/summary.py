@@ -135,11 +135,11 @@ class Summary:
     def _cells(self) -> Mapping[tuple[System, Attack, float | None, str], Cell]:
         groups = defaultdict(list)
         for row in self.rows:
-            groups[_system(row), _attack(row), row.eps, row.threat].append(row)
+            groups[_system(row), attack_of(row), row.eps, row.threat].append(row)
         return {key: _cell(rows, len(self.seeds)) for key, rows in groups.items()}
 
     def _panel(self, attack: Attack) -> Panel:
-        rows = [row for row in self.rows if _attack(row) == attack and not (attack.is_worst_case and row.eps is None)]
+        rows = [row for row in self.rows if attack_of(row) == attack and not (attack.is_worst_case and row.eps is None)]
         radii = sorted({row.eps for row in rows}, key=_radius)
         threats = {row.threat for row in rows}
         return Panel(attack, tuple(radii), tuple(threat for threat in THREATS if threat in threats))
@@ -148,7 +148,7 @@ class Summary:
 def summarise(results: Sequence[Result]) -> Summary:
     """The summary of measured results; worst cases are added here."""
     results = [*results, *_flag_partial(worst_cases(results))]
-    attacks = _unique(_attack(result.row) for result in results)
+    attacks = _unique(attack_of(result.row) for result in results)
     attacks.sort(key=lambda attack: (attack.name != CLEAN, attack.is_worst_case))
     models = _unique(result.row.model for result in results)
     defenses = _unique([UNDEFENDED, *(result.row.defense for result in results)])
@@ -156,7 +156,7 @@ def summarise(results: Sequence[Result]) -> Summary:
     def position(result: Result) -> tuple[float, ...]:
         row = result.row
         system = models.index(row.model), defenses.index(row.defense)
-        return (*system, attacks.index(_attack(row)), _radius(row.eps), THREATS.index(row.threat), row.seed)
+        return (*system, attacks.index(attack_of(row)), _radius(row.eps), THREATS.index(row.threat), row.seed)
 
     return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN])
 
@@ -197,7 +197,8 @@ def _system(row: Row) -> System:
     return System(row.model, row.defense)
 
 
-def _attack(row: Row) -> Attack:
+def attack_of(row: Row) -> Attack:
+    """Which attack a row is about."""
     return Attack(row.attack, row.norm, row.target)
 
 

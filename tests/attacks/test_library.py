@@ -511,3 +511,41 @@ def test_decisions_alone_move_a_decision_based_attack(network, images):
     clear, clouded = (Classifier(keras.Model(inputs, winner + scores)) for scores in (logits, -ops.tanh(logits / 50)))
     y = network.predict(images).argmax(-1)
     np.testing.assert_array_equal(*(attacks.hopskipjump(model, images, y, queries=200) for model in (clear, clouded)))
+
+
+@pytest.mark.parametrize(("shape", "n"), [((5, 9, 3), 3), ((7, 5, 1), 1)])
+def test_one_pixel_is_differential_evolution(shape, n):
+    """Ten generations, candidate by candidate in NumPy, with the same random numbers: the same images."""
+    sure = linear_classifier(4, seed=2, shape=shape)
+    kernel, bias = sure.model.get_weights()
+    sure.model.set_weights([0.1 * kernel, bias + np.float32([5, 0, 0, 0])])
+    x, y = np.random.default_rng(0).uniform(size=(n, *shape)).astype(np.float32), np.zeros(n, np.int32)
+    members, plugin = 12, registry.get("attacks", "one_pixel")
+    found = craft(sure, Attack(plugin, None, settings_of(plugin, {"queries": 120, "population": members})), x, y)
+    assert (sure.predict(found.x_adv).argmax(-1) == y).all(), "no success ends the search"
+    rng = Rng(Rng.from_seed(0, 0).key)
+
+    def painted(image, candidate):
+        image, place = image.copy(), np.minimum(np.floor(candidate[:2] * np.array(shape[:2], np.float32)), np.array(shape[:2]) - 1)
+        image[tuple(place.astype(int))] = candidate[2:]
+        return image
+
+    population, losses = np.zeros((n, members, 2 + shape[2]), np.float32), np.zeros((n, members))
+    best, best_loss = x.copy(), np.full(n, -np.inf)
+    for i in range(10):
+        draw = rng.fold(i)
+        a, b, c = (np.asarray(draw.integers((n, members), 0, members)) for _ in range(3))
+        place, colour = np.asarray(draw.uniform((n, members, 1, 2))), np.asarray(draw.normal((n, members, 1, shape[2])))
+        parents = population.copy()
+        for image in range(n):
+            for k in range(members):
+                child = np.clip(parents[image, a[image, k]] + 0.5 * (parents[image, b[image, k]] - parents[image, c[image, k]]), 0, 1)
+                if i == 0:
+                    child = np.concatenate([place[image, k, 0], np.clip(0.5 + colour[image, k, 0] / 2, 0, 1)])
+                trial = painted(x[image], child)
+                loss = float(np.asarray(cross_entropy(sure.predict(trial[None]), y[image : image + 1]))[0])
+                if i == 0 or loss >= losses[image, k]:
+                    population[image, k], losses[image, k] = child, loss
+                if loss > best_loss[image]:
+                    best[image], best_loss[image] = trial, loss
+    np.testing.assert_allclose(found.x_adv, best, atol=1e-5)

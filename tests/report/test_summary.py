@@ -9,6 +9,7 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
+from advrun.report import accuracy
 from advrun.report.layout import MISSING, SAME, distance_label, marks, tables
 from advrun.report.notes import headline, notes
 from advrun.report.summary import Attack, System, summarise
@@ -201,8 +202,9 @@ def test_targeted_attacks_are_not_mixed_with_untargeted_ones():
     assert shown == {"Worst case, L∞": "20.0", "pgd, L∞": "20.0", "pgd (target 2), L∞": "80.0", "pgd (target random), L∞": "60.0"}
     said = {note.term: note.text for note in notes(summary, {})}
     assert "reached by 12.5 % of the images" in said["pgd (target 2), L∞"]
+    assert [line[2] for line in accuracy.readable(summary)[1:]] == ["pgd", "pgd (target 2)", "pgd (target random)", "worst case"]
     assert "reached" not in said["pgd, L∞"]
-    assert "images of the target class are not attacked" in said["target"]
+    assert "images of the target class itself are not attacked, but counted" in said["target"]
 
 
 def test_row_is_what_the_report_expects():
