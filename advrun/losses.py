@@ -16,8 +16,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
     This is -f of Carlini and Wagner (2017, arXiv:1608.04644, section V.A, objective 6) before clipping at kappa.
     """
-    other = ops.max(logits - one_hot(logits, y) * 1e9, axis=-1)
-    return other - at_label(logits, y)
+    return ops.max(others(logits, y), axis=-1) - at_label(logits, y)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
@@ -60,4 +59,9 @@ def one_hot(logits: Tensor, y: Tensor) -> Tensor:
 
 def at_label(logits: Tensor, y: Tensor) -> Tensor:
     """logits[i, y[i]], (n,)."""
-    return ops.sum(logits * one_hot(logits, y), axis=-1)
+    return ops.sum(ops.where(one_hot(logits, y) > 0, logits, 0.0), axis=-1)
+
+
+def others(logits: Tensor, y: Tensor) -> Tensor:
+    """The logits, with that of the label so small that any other is larger; models hide classes with values such as -1e9, too."""
+    return ops.where(one_hot(logits, y) > 0, -float("inf"), logits)

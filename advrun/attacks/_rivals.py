@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from advrun.engine import ops
-from advrun.losses import one_hot
+from advrun.losses import others
 from advrun.types import Tensor
 
 
 def rivals(logits: Tensor, y: Tensor, count: int) -> Tensor:
     """The `count` most likely classes other than y, or all where there are fewer: (k, n) int32, the most likely first."""
     count = min(count, logits.shape[-1] - 1)
-    return ops.transpose(ops.top_k(logits - one_hot(logits, y) * 1e9, count)[1])
+    return ops.transpose(ops.top_k(others(logits, y), count)[1])

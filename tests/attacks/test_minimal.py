@@ -80,3 +80,20 @@ def test_what_lies_on_the_boundary_is_wrong_elsewhere_too(ball):
     moved = (found != x).any((1, 2, 3))
     assert moved.mean() > 0.9
     assert (network.predict(found).argmax(-1) != y)[moved].all()
+
+
+@pytest.mark.parametrize("name", ["deepfool", "cw", "ddn", "fmn", "fab", "ead", "brendel_bethge", "apgd"])
+def test_a_hidden_class_changes_nothing(name):
+    """Models hide a class by a logit that no other is below; the attacks find the others."""
+    keras, rng = engine.keras, np.random.default_rng(0)
+    inputs = keras.Input((6, 6, 1))
+    logits = keras.layers.Dense(5)(keras.layers.Flatten()(inputs))
+    shown = [Classifier(keras.Model(inputs, keras.ops.pad(logits, ((0, 0), (0, 1)), constant_values=value))) for value in (-50.0, -1e9)]
+    logits_layer = shown[0].model.layers[2]
+    logits_layer.set_weights([rng.normal(size=(36, 5)), np.zeros(5)])
+    x = rng.uniform(0.3, 0.7, size=(8, 6, 6, 1)).astype(np.float32)
+    y = shown[0].predict(x).argmax(-1)
+    ball = [Linf(0.1)] if name == "apgd" else []
+    found = [getattr(attacks, name)(each, x, y, *ball) for each in shown]
+    assert all((each.predict(x_adv).argmax(-1) != y).all() for each, x_adv in zip(shown, found, strict=True))
+    np.testing.assert_allclose(*([np.asarray((ball or [L2()])[0].distance(x_adv, x)) for x_adv in found]), rtol=0.02)
