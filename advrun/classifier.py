@@ -173,10 +173,7 @@ class Classifier:
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
-        if loss is not margin:
-            return self.sign * value
-        own = at_label(logits, y)
-        return self.sign * value - ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + value)))
+        return self.sign * value - (hair(value, at_label(logits, y)) if loss is margin else 0.0)
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)
@@ -229,6 +226,11 @@ class Classifier:
         if key not in self._runs:
             self._runs[key] = engine.compiled(build(), xla=xla)
         return self._runs[key]
+
+
+def hair(gap: Tensor, own: Tensor) -> Tensor:
+    """What rounding may take from the gap between two logits, one of which is `own`; see `ROUNDING`."""
+    return ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + gap)))
 
 
 def batches(x: np.ndarray, batch_size: int) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from advrun.attacks._best import Best
 from advrun.attacks._hyperplane import dual_norm, inner, to_hyperplane
 from advrun.attacks._rivals import rivals
-from advrun.classifier import Gradients
+from advrun.classifier import Gradients, hair
 from advrun.engine import Rng, fused, ops, repeat, select
 from advrun.geometry import L1, L2, Ball, Linf, per_image
 from advrun.losses import at_label, margin
@@ -97,7 +97,8 @@ def nearest(model: Gradients, y: Tensor, others: Tensor, norm: Ball) -> Boundary
         f = ops.take_along_axis(ops.transpose(logits), others, axis=0) - at_label(logits, y)
         w = slopes[1:] - slopes[:1]
         chosen = ops.argmin(ops.abs(f) / ops.maximum(dual_norm(norm, w), 1e-12), axis=0) * y.shape[0] + image
-        return ops.take(ops.reshape(f, (-1,)), chosen), ops.take(ops.reshape(w, (-1, *x_adv.shape[1:])), chosen, axis=0)
+        f = ops.take(ops.reshape(f, (-1,)), chosen)
+        return f - hair(f, at_label(logits, y)), ops.take(ops.reshape(w, (-1, *x_adv.shape[1:])), chosen, axis=0)
 
     return boundary
 
@@ -109,8 +110,11 @@ def towards(model: Gradients, y: Tensor, goal: Tensor) -> Boundary:
         return at_label(logits, goal) - at_label(logits, y)
 
     def boundary(x_adv: Tensor) -> tuple[Tensor, Tensor]:
-        f, _, w = model.value_and_gradient(margin if model.targeted else difference, x_adv, y)
-        return f, w
+        if model.targeted:
+            f, _, w = model.value_and_gradient(margin, x_adv, y)
+            return f, w
+        f, logits, w = model.value_and_gradient(difference, x_adv, y)
+        return f - hair(f, at_label(logits, y)), w
 
     return boundary
 
