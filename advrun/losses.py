@@ -59,9 +59,9 @@ def one_hot(logits: Tensor, y: Tensor) -> Tensor:
 
 def at_label(logits: Tensor, y: Tensor) -> Tensor:
     """logits[i, y[i]], (n,)."""
-    return ops.sum(ops.where(one_hot(logits, y) > 0, logits, 0.0), axis=-1)
+    return ops.sum(logits * one_hot(logits, y), axis=-1)
 
 
 def others(logits: Tensor, y: Tensor) -> Tensor:
-    """The logits, with that of the label so small that any other is larger; models hide classes with values such as -1e9, too."""
+    """The logits, with -inf in the place of the label's: a number such as -1e9 is what models hide classes with."""
     return ops.where(one_hot(logits, y) > 0, -float("inf"), logits)

@@ -60,7 +60,7 @@ def test_options_are_checked(network, images, options, message):
 
 def test_a_misspelt_attack_is_told_its_name():
     with pytest.raises(AttributeError, match="no attack named 'pdg'; did you mean 'pgd'"):
-        attacks.pdg  # noqa: B018
+        attacks.pdg(None)
 
 
 @pytest.mark.parametrize(("name", "value"), [("norm", "linf"), ("eps", 0.1), ("ball", Linf(0.1))])

@@ -31,6 +31,22 @@ class Search(NamedTuple):
         return Search(ops.where(upper < NO_UPPER, (lower + upper) / 2, self.c * 10), lower, upper)
 
 
+class Progress(NamedTuple):
+    """The batch's loss at the last of the ten checks of a search step, and whether it has not fallen since: the authors' early abort."""
+
+    loss: Tensor
+    stalled: Tensor
+
+    @classmethod
+    def start(cls) -> Progress:
+        return cls(ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
+
+    def check(self, i: Tensor, steps: int, loss: Tensor) -> Progress:
+        """After iteration i of `steps`; loss: (n,), none of them negative."""
+        due, total = ops.equal(i % max(steps // 10, 1), 0), ops.sum(loss)
+        return Progress(ops.where(due, total, self.loss), ops.logical_and(due, total > 0.9999 * self.loss))
+
+
 Minimise = Callable[[Tensor, Search, Best], tuple[Tensor, Best]]
 """(number of the search step, search, best so far) -> (who succeeded at this c (n,), best)."""
 

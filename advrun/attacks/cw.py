@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
-from advrun.attacks._search import Search, search_c
+from advrun.attacks._search import Progress, Search, search_c
 from advrun.classifier import Gradients
 from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, per_image
@@ -20,14 +20,13 @@ PRESETS = {
 
 
 class Descent(NamedTuple):
-    """One minimisation: the variable w, its Adam, successes (n,), the closest, the batch's loss at the last check, and whether it fell."""
+    """One minimisation: the variable w, its Adam, successes (n,), the closest, and whether the loss still falls."""
 
     w: Tensor
     adam: Adam
     success: Tensor
     best: Best
-    previous: Tensor
-    stalled: Tensor
+    progress: Progress
 
 
 def cw(
@@ -56,7 +55,6 @@ def cw(
         initial_c: first c of the search.
         abort_early: end a search step when a tenth of its iterations no longer lowers the batch's loss, as the authors do.
     """
-    patience = max(steps // 10, 1)
 
     def move(w: Tensor, adam: Adam, tanh: Tensor, gradient: Tensor, push: Tensor, i: Tensor) -> tuple[Tensor, Adam]:
         slope = (tanh + 1 - 2 * x - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
@@ -77,16 +75,13 @@ def cw(
             best = state.best.closer(x_adv, success, distance)
             push = ops.where(lead < confidence, c, 0.0)
             w, adam = fused(move)(state.w, state.adam, tanh, gradient, push, i)
-
-            loss = ops.sum(ops.square(distance) + c * ops.maximum(confidence - lead, 0.0))
-            check = ops.equal(i % patience, 0) if abort_early else False
-            stalled = ops.logical_and(check, loss > 0.9999 * state.previous)
-            previous = ops.where(check, loss, state.previous)
-            return Descent(w, adam, ops.logical_or(state.success, success), best, previous, stalled)
+            loss, progress = ops.square(distance) + c * ops.maximum(confidence - lead, 0.0), state.progress
+            progress = progress.check(i, steps, loss) if abort_early else progress
+            return Descent(w, adam, ops.logical_or(state.success, success), best, progress)
 
         never, start = ops.zeros((x.shape[0],), dtype="bool"), to_tanh(x)
-        state = Descent(start, Adam.start(start), never, best, ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
-        end = repeat(descend, steps, state, until=lambda state: state.stalled)
+        state = Descent(start, Adam.start(start), never, best, Progress.start())
+        end = repeat(descend, steps, state, until=lambda state: state.progress.stalled)
         return end.success, end.best
 
     return search_c(minimise, x, search_steps, initial_c)

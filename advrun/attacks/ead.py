@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from advrun.attacks._best import Best
-from advrun.attacks._search import Search, search_c
+from advrun.attacks._search import Progress, Search, search_c
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat
 from advrun.geometry import L1, l2_norm, per_image
@@ -16,15 +16,13 @@ PRESETS = {"fast": {"search_steps": 9, "steps": 100}, "paper": {"search_steps": 
 
 
 class Descent(NamedTuple):
-    """x^(k), the slack variable y^(k), successes (n,), the closest success by the decision rule; the batch's loss at the last check, and
-    whether it fell."""
+    """x^(k), the slack variable y^(k), successes (n,), the closest success by the decision rule, and whether the loss still falls."""
 
     x_adv: Tensor
     slack: Tensor
     success: Tensor
     best: Best
-    previous: Tensor
-    stalled: Tensor
+    progress: Progress
 
 
 def ead(
@@ -60,8 +58,6 @@ def ead(
             half the gradients, and about a tenth farther.
     """
 
-    patience = max(steps // 10, 1)
-
     def sizes(x_adv: Tensor) -> tuple[Tensor, Tensor]:
         """By the decision rule, and in the elastic net."""
         length = norm.distance(x_adv, x)
@@ -69,26 +65,23 @@ def ead(
         return length if rule == "l1" else net, net
 
     def minimise(_: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
-        def descend(number: Tensor, now: Descent) -> Descent:
+        def descend(i: Tensor, now: Descent) -> Descent:
             lead, _, gradient = model.value_and_gradient(margin, now.slack, y)
             push = ops.where(lead < confidence, search.c, 0.0)
             slope = 2 * (now.slack - x) - per_image(push, x) * gradient
-            k = ops.cast(number, "float32")
+            k = ops.cast(i, "float32")
             x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, x, beta)
             # One gradient a step: the success of y^(k) is known, that of x^(k) is not.
             success = lead > confidence
             size, net = sizes(now.slack)
             best = now.best.closer(now.slack, success, size)
             ahead = ops.clip(x_adv + k / (k + 3) * (x_adv - now.x_adv), 0.0, 1.0)
+            loss, progress = net + search.c * ops.maximum(confidence - lead, 0.0), now.progress
+            progress = progress.check(i, steps, loss) if abort_early else progress
+            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best, progress)
 
-            loss = ops.sum(net + search.c * ops.maximum(confidence - lead, 0.0))
-            check = ops.equal(number % patience, 0) if abort_early else False
-            stalled = ops.logical_and(check, loss > 0.9999 * now.previous)
-            previous = ops.where(check, loss, now.previous)
-            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best, previous, stalled)
-
-        never, infinite = ops.zeros((x.shape[0],), dtype="bool"), ops.cast(float("inf"), "float32")
-        end = repeat(descend, steps, Descent(x, x, never, best, infinite, ops.cast(False, "bool")), until=lambda now: now.stalled)
+        start = Descent(x, x, ops.zeros((x.shape[0],), dtype="bool"), best, Progress.start())
+        end = repeat(descend, steps, start, until=lambda now: now.progress.stalled)
         success = model.lead(model.logits(end.x_adv), y) > confidence
         return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, sizes(end.x_adv)[0])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
-from advrun.attacks import _apgd, _decision, _hyperplane
+from advrun.attacks import _apgd, _decision, _hyperplane, _search
 from advrun.attacks._best import Best
 from advrun.craft import Attack, craft
 from advrun.engine import Rng, ops
@@ -220,6 +220,39 @@ def test_a_search_step_that_gets_nowhere_is_aborted_early(network, images, name,
     settings = settings_of(plugin, {"search_steps": 1, "steps": 100, "initial_c": 1e-10, "abort_early": abort_early})
     crafted = craft(network, Attack(plugin, plugin.geometries[0](), settings), images, network.predict(images).argmax(-1))
     assert (crafted.gradients == asked).all()
+
+
+def test_early_abort_looks_at_the_loss_ten_times():
+    """Not after every step, and only a fall by a ten-thousandth is one."""
+    progress, seen = _search.Progress.start(), []
+    for i, loss in enumerate([5.0, 9, 9, 4.9, 9, 9, 4.8999, 1, 1, 4.0]):
+        progress = progress.check(i, 30, np.float32([loss, 0]))
+        seen.append(bool(progress.stalled))
+    assert seen == [False] * 6 + [True] + [False] * 3
+
+
+@pytest.mark.parametrize("name", ["cw", "ead"])
+def test_early_abort_with_confidence(network, images, name):
+    """The loss that is looked at is c (kappa - lead) or 0: less than 0 it could not stop falling by a share of itself."""
+    plugin = registry.get("attacks", name)
+    settings = settings_of(plugin, {"search_steps": 1, "steps": 400, "initial_c": 1e4, "confidence": 1.0, "abort_early": True})
+    crafted = craft(network, Attack(plugin, plugin.geometries[0](), settings), images, network.predict(images).argmax(-1))
+    assert (crafted.gradients < 400).all()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_fab_aims_where_a_success_begins(images, classes, one_by_one):
+    """The linearised boundary is that of the lead, a hair beyond that of the logits; with large logits the hair shows."""
+    fab, model = module("fab"), linear_classifier(classes, seed=8)
+    model.model.set_weights([weight + np.float32(50) for weight in model.model.get_weights()])
+    logits = model.predict(images)
+    y, rival = logits.argmax(-1).astype(np.int32), logits.argsort(-1)[:, -2].astype(np.int32)
+    boundary = fab.towards(model, y, rival) if one_by_one else fab.nearest(model, y, rival[None], L2())
+    f, _ = boundary(engine.tf.constant(images))
+    lead, plain = np.asarray(model.lead(logits, y)), np.sort(logits, -1)
+    assert np.abs(lead - (plain[:, -2] - plain[:, -1])).min() > 1e-3
+    np.testing.assert_allclose(f, lead, atol=1e-3 / 3)
 
 
 def test_apgd_l1_comes_down_from_larger_balls():
