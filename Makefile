@@ -33,9 +33,10 @@ test: $(INSTALLED) ## the tests, in under 10 minutes
 test-all: $(INSTALLED) ## the slow tests too
 	$(PYTEST) -m "not bench" $(ARGS)
 
-$(PEERS)/.installed: setup.cfg constraints.txt tests/benchmarks/peers.txt
+$(PEERS)/.installed: setup.cfg constraints.txt tests/benchmarks/peers.txt tests/benchmarks/peers-no-deps.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' -r tests/benchmarks/peers.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/benchmarks/peers-no-deps.txt
 	touch $@
 
 parity: $(PEERS)/.installed ## every attack beside its peers, at the same budget: PARITY.md and SPEED.md in tests/benchmarks

@@ -5,8 +5,11 @@ A peer is a function of a victim that returns adversarial images (n, h, w, c). N
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,11 +115,22 @@ def adv_lib(name: str, **settings: Any) -> Peer:
     """An attack of the adversarial library."""
 
     def run(victim: Victim) -> np.ndarray:
-        import adv_lib.attacks as library
-
-        return nhwc(getattr(library, name)(victim.torch, victim.torch_x, victim.torch_y, **settings))
+        return nhwc(getattr(attacks_of_adv_lib(), name)(victim.torch, victim.torch_x, victim.torch_y, **settings))
 
     return run
+
+
+@cache
+def attacks_of_adv_lib() -> Any:
+    """Its module of attacks, which imports torchvision for a metric and visdom for plots: neither is needed here, nor installed."""
+    absent: dict[str, Any] = {"torchvision": SimpleNamespace(models=None), "visdom": SimpleNamespace()}
+    sys.modules.update(absent)
+    try:
+        import adv_lib.attacks as library
+    finally:
+        for name in absent:
+            del sys.modules[name]  # else PyTorch takes them for the real ones
+    return library
 
 
 def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
