@@ -36,6 +36,7 @@ def simba(
     step_size: Positive = 0.2,
     basis: Literal["pixel", "dct"] = "pixel",
     frequencies: Fraction = 1.0,
+    both_signs: bool = False,
 ) -> Tensor:
     """SimBA: for one direction q of an orthonormal basis after the other, in random order, x +- epsilon q, kept if p(y) falls.
 
@@ -47,6 +48,8 @@ def simba(
         step_size: epsilon.
         basis: pixel, one value of one pixel; dct, one cosine wave in one channel.
         frequencies: of the dct basis (and of the image, from its top left), the share of the lowest in each direction (the paper's is 1/8).
+        both_signs: ask about x - epsilon q and x + epsilon q, and take the better of the two if it helps, where the paper takes the
+            first that does: two queries for each direction, and fewer directions that each go further.
     """
     _, height, width, channels = x.shape
     vertical, horizontal = (
@@ -61,27 +64,29 @@ def simba(
         wave = ops.take(vertical, row, axis=0)[:, :, None] * ops.take(horizontal, column, axis=0)[:, None, :]
         return wave[..., None] * ops.one_hot(channel, channels)[:, None, None, :]
 
-    def step(_: Tensor, rows: Tensor, now: State) -> State:
-        view, undecided = model.part(rows), now.lead <= 0
+    def attempt(view: Scores, now: State, best: State, sign: float | Tensor) -> tuple[State, Tensor]:
+        """`best`, or x_adv + sign epsilon q of `now` where that is better, for q its next direction; and where it is."""
+        asked = best.lead <= 0
         q = direction(ops.take_along_axis(now.order, (now.trial // 2 % dimension)[:, None], axis=1)[:, 0])
-        sign = ops.where(ops.equal(now.trial % 2, 0), -step_size, step_size)
-        trial = ops.clip(now.x_adv + per_image(sign, q) * q, 0.0, 1.0)
-        logits = view.logits(trial, asked=undecided)
+        x_adv = ops.clip(now.x_adv + per_image(sign * step_size * ops.ones_like(now.loss), q) * q, 0.0, 1.0)
+        logits = view.logits(x_adv, asked=asked)
         loss, lead = view.value(cross_entropy, logits, now.y), view.lead(logits, now.y)
-        taken = ops.logical_and(undecided, ops.logical_or(loss > now.loss, lead > 0))
-        # After a success the plus is skipped.
-        following = ops.where(taken, (now.trial // 2 + 1) * 2, now.trial + 1)
-        return now._replace(
-            x_adv=select(taken, trial, now.x_adv),
-            loss=select(taken, loss, now.loss),
-            lead=select(taken, lead, now.lead),
-            trial=following,
-        )
+        taken = ops.logical_and(asked, ops.logical_or(loss > best.loss, lead > 0))
+        kept = (select(taken, new, old) for new, old in ((x_adv, best.x_adv), (loss, best.loss), (lead, best.lead)))
+        return best._replace(**dict(zip(("x_adv", "loss", "lead"), kept, strict=True))), taken
+
+    def step(_: Tensor, rows: Tensor, now: State) -> State:
+        view = model.part(rows)
+        if both_signs:
+            minus, _ = attempt(view, now, now, -1.0)
+            return attempt(view, now, minus, 1.0)[0]._replace(trial=now.trial + 2)
+        best, taken = attempt(view, now, now, ops.where(ops.equal(now.trial % 2, 0), -1.0, 1.0))
+        return best._replace(trial=ops.where(taken, (now.trial // 2 + 1) * 2, now.trial + 1))  # after a success the plus is skipped
 
     logits = model.logits(x)
     order = ops.argsort(rng.uniform((x.shape[0], dimension)), axis=1)
     start = State(x, y, order, x, model.value(cross_entropy, logits, y), model.lead(logits, y), ops.zeros_like(y))
-    return repeat_undecided(step, queries - 1, start, decided=lambda now: now.lead > 0).x_adv
+    return repeat_undecided(step, (queries - 1) // (2 if both_signs else 1), start, decided=lambda now: now.lead > 0).x_adv
 
 
 def cosines(side: int) -> np.ndarray:

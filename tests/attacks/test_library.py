@@ -402,6 +402,43 @@ def test_simba_stays_within_its_bound(network, images, basis):
     assert crafted.queries.max() <= 400
 
 
+@pytest.mark.parametrize("both_signs", [False, True])
+def test_simba_against_a_loop(network, images, both_signs):
+    """Image by image, direction by direction, as algorithm 1 has it; with both signs, the better of the two."""
+    y = network.predict(images).argmax(-1)
+    dimension, step_size, queries, n = images[0].size, 0.05, 60, 3
+    order = np.asarray(ops.argsort(Rng(Rng.from_seed(0, 0).key).uniform((n, dimension)), axis=1))
+
+    def ask(x, label):
+        logits = network.predict(x[None])[0].astype(np.float64)
+        return np.log(np.exp(logits - logits[label]).sum()), logits.argmax() != label
+
+    def after(x_adv, d, sign):
+        q = np.zeros(dimension, np.float32)
+        q[d] = sign * step_size
+        return np.clip(x_adv + q.reshape(x_adv.shape), 0, 1)
+
+    expected = []
+    for x_adv, label, directions in zip(images[:n], y[:n], order, strict=True):
+        loss, fooled = ask(x_adv, label)
+        asked, base, d = 1, x_adv, 0
+        while asked + 1 + both_signs <= queries and not fooled:
+            for sign in (-1, 1):
+                if asked == queries or fooled:
+                    continue
+                trial = after(base, directions[d], sign)
+                new_loss, new_fooled = ask(trial, label)
+                asked += 1
+                if new_loss > loss or new_fooled:
+                    x_adv, loss, fooled = trial, new_loss, new_fooled
+                    if not both_signs:
+                        break
+            base, d = x_adv, d + 1
+        expected.append(x_adv)
+    found = attacks.simba(network, images[:n], y[:n], queries=queries, step_size=step_size, both_signs=both_signs)
+    np.testing.assert_allclose(np.asarray(found), np.stack(expected), atol=1e-5)
+
+
 def test_cosines_are_orthonormal():
     waves = module("simba").cosines(9)
     np.testing.assert_allclose(waves @ waves.T, np.eye(9), atol=1e-6)

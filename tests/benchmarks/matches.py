@@ -401,6 +401,13 @@ MATCHES = [
     ),
     Match(
         "square",
+        L2(EPS2),
+        "5,000 queries, unscaled",
+        settings={"rescale": False},
+        peers={"AutoAttack": autoattack("L2", EPS2, ("square",))},
+    ),
+    Match(
+        "square",
         L1(EPS1),
         "5,000 queries, unscaled",
         seeds=3,
@@ -505,14 +512,17 @@ MATCHES = [
     Match("hopskipjump", Linf(), "5,000 queries", images=32, peers={"Foolbox": foolbox("HopSkipJumpAttack", steps=16, constraint="linf")}),
     Match("geoda", L2(), "5,000 queries", images=8, peers={"ART": art("GeoDA", max_iter=5000, batch_size=8)}),
     Match("sign_opt", L2(), "5,000 queries", images=8, peers={"ART": art("SignOPTAttack", targeted=False, query_limit=5000, batch_size=8)}),
-    Match(
-        "simba",
-        L2(),
-        "2,000 queries, lowest quarter of the cosines",
-        {"queries": 2000, "basis": "dct", "frequencies": 0.25},
-        images=32,
-        peers={"ART": art("SimBA", probabilities=True, attack="dct", freq_dim=8, epsilon=0.2, max_iter=1000, batch_size=1)},
-        note="ART asks about both signs of every wave and takes the better, where the paper takes the first that helps",
+    *(
+        Match(
+            "simba",
+            L2(),
+            f"2,000 queries, lowest quarter of the cosines{', both signs' if both else ''}",
+            {"queries": 2000, "basis": "dct", "frequencies": 0.25, "both_signs": both},
+            images=32,
+            peers={"ART": art("SimBA", probabilities=True, attack="dct", freq_dim=8, epsilon=0.2, max_iter=1000, batch_size=1)},
+            note="" if both else "ART asks about both signs of every wave and takes the better, where the paper takes the first that helps",
+        )
+        for both in (False, True)
     ),
     Match(
         "one_pixel",
