@@ -238,7 +238,7 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
     return columns | {
         "eps": cell.eps,
         "norm": cell.attack.norm or "",
-        "target": "" if cell.attack.target is None else str(cell.attack.target),
+        "target": aim(cell),
         "settings": dict(cell.attack.settings),
         "budget": bind(cell.attack, cell.eps).budget(),
         "flags": (ZERO_GRADIENTS,) if cost["zero_gradients"] > 0 else (),
@@ -255,6 +255,11 @@ def bind(choice: Any, eps: float | None = None) -> Attack:
     return Attack(plugin, geometry, dict(choice.settings))
 
 
+def aim(cell: Cell) -> str:
+    """What a targeted attack aims at, as in the YAML file."""
+    return "" if cell.attack is None or cell.attack.target is None else str(cell.attack.target)
+
+
 def gallery(outcome: Outcome, cell: Cell) -> Gallery:
     """The first images that were right before the attack, as the figures show them."""
     chosen = np.flatnonzero(outcome.before.argmax(-1) == outcome.y)[:GALLERY_IMAGES]
@@ -265,6 +270,7 @@ def gallery(outcome: Outcome, cell: Cell) -> Gallery:
         attack=cell.attack_label,
         eps=cell.eps,
         norm=cell.attack.norm or "",
+        target=aim(cell),
         threat=cell.threat,
         seed=cell.seed,
         x=outcome.x[chosen],

@@ -35,8 +35,7 @@ def _robustness(summary: Summary) -> Iterator[Plan]:
     for model in summary.models:
         for panel in summary.panels:
             if not panel.minimal:
-                aim = ("target", panel.attack.target) if panel.attack.target else ()
-                name = "-".join(("robustness", model, panel.attack.name, panel.attack.norm, *aim))
+                name = "-".join(("robustness", model, panel.attack.name, panel.attack.norm, *_aim(panel.attack.target)))
                 yield "robustness", name, partial(robustness, summary, panel, model)
 
 
@@ -44,11 +43,12 @@ def _galleries(findings: Findings, summary: Summary) -> Iterator[Plan]:
     """Per model, defence and attack: the largest eps, adaptive rather than replayed, the first seed."""
     chosen: dict[tuple[str, ...], Gallery] = {}
     for gallery in sorted(filter(_has_images, findings.galleries), key=_eagerness):
-        chosen.setdefault((gallery.model, gallery.defense, gallery.attack, gallery.norm), gallery)
+        chosen.setdefault((gallery.model, gallery.defense, gallery.attack, gallery.norm, gallery.target), gallery)
     systems = [(system.model, system.defense) for system in summary.systems]
-    attacks = [(attack.name, attack.norm) for attack in summary.attacks]
+    attacks = [(attack.name, attack.norm, attack.target) for attack in summary.attacks]
     for key in sorted(chosen, key=lambda key: (_place(attacks, key[2:]), _place(systems, key[:2]))):
-        yield "gallery", "-".join(("examples", *key)), partial(mosaic, chosen[key], findings.class_names)
+        *names, target = key
+        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, chosen[key], findings.class_names)
 
 
 def _confusions(findings: Findings, summary: Summary) -> Iterator[Plan]:
@@ -70,6 +70,10 @@ def _training(findings: Findings) -> Iterator[Plan]:
     for label, history in findings.histories.items():
         if any(name.endswith(QUANTITIES) for name in history):
             yield "training", f"training-{label}", partial(training, label, history)
+
+
+def _aim(target: str) -> tuple[str, ...]:
+    return ("target", target) if target else ()
 
 
 def _has_images(gallery: Gallery) -> bool:

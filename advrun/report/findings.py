@@ -18,7 +18,7 @@ from advrun.results import Result
 class Gallery:
     """A few images before and after one attack, for the eye.
 
-    model, defense, attack, threat, seed, eps, norm: as in `results.Row`.
+    model, defense, attack, threat, seed, eps, norm, target: as in `results.Row`.
     x, x_adv: (k, height, width, channels) float32 in [0, 1]. defended: the same shape, what the purifier in front of
         the classifier makes of x_adv, or None where there is no purifier.
     label, predicted, predicted_adv: (k,) int, the true class and the predictions on x and x_adv.
@@ -32,6 +32,7 @@ class Gallery:
     seed: int
     eps: float | None
     norm: str
+    target: str
     x: np.ndarray
     x_adv: np.ndarray
     defended: np.ndarray | None

@@ -123,7 +123,9 @@ def _galleries() -> list[Gallery]:
     return found
 
 
-def gallery(defense: str, attack: str, *, eps: float | None, norm: str, purified: bool, threat: str = "adaptive") -> Gallery:
+def gallery(
+    defense: str, attack: str, *, eps: float | None, norm: str, purified: bool, threat: str = "adaptive", target: str = ""
+) -> Gallery:
     """Six discs on a gradient, and a perturbation of the right size."""
     rng = np.random.default_rng([*map(ord, defense + attack)])
     y, x = np.mgrid[0:32, 0:32] / 31
@@ -143,6 +145,7 @@ def gallery(defense: str, attack: str, *, eps: float | None, norm: str, purified
         seed=0,
         eps=eps,
         norm=norm,
+        target=target,
         x=images,
         x_adv=x_adv,
         defended=defended,

@@ -228,6 +228,14 @@ def test_galleries_are_chosen_by_eps_then_threat():
     assert "8/255, adaptive" in only.caption
 
 
+def test_every_target_has_its_gallery():
+    shown = [gallery("none", "pgd", eps=EPS[0], norm="linf", purified=False, target=target) for target in ("", "2", "second")]
+    found = replace(findings(galleries=False), results=[], histories={}, galleries=shown)
+    drawn = figures.pictures(found, summarise([]))
+    assert [picture.name for picture in drawn] == [f"examples-lnet-none-pgd-linf{aim}" for aim in ("", "-target-2", "-target-second")]
+    assert "pgd (target second) (" in drawn[2].caption
+
+
 def test_confusion_matrix_counts_and_names():
     labels, predictions = np.array([0, 0, 0, 1, 2, 2]), np.array([1, 1, 0, 1, 0, 1])
     counts = matrix(labels, predictions, 4)
