@@ -100,12 +100,13 @@ def cleverhans(name: str, *arguments: Any, one_by_one: bool = False, **settings:
 
 
 def torchattacks(name: str, **settings: Any) -> Peer:
-    """An attack of torchattacks."""
+    """An attack of torchattacks. Settings that depend on the victim are functions of it."""
 
     def run(victim: Victim) -> np.ndarray:
         import torchattacks as library
 
-        attack = getattr(library, name)(victim.torch, **settings)
+        chosen = {key: value(victim) if callable(value) else value for key, value in settings.items()}
+        attack = getattr(library, name)(victim.torch, **chosen)
         return nhwc(attack(victim.torch_x, victim.torch_y))
 
     return run
@@ -143,6 +144,8 @@ def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
         version: dict[str, Any] = {"version": "custom", "attacks": list(attacks)} if attacks else {"version": "standard"}
         adversary = AutoAttack(victim.torch, norm=norm, eps=eps, device="cpu", seed=torch.initial_seed(), **version)
         adversary.verbose = False
+        for stage in (adversary.apgd_targeted, adversary.fab):
+            stage.n_target_classes = min(stage.n_target_classes, victim.classifier.classes - 1)
         if attacks:
             adversary.apgd.n_restarts = 1
             adversary.apgd.use_largereps = norm == "L1"
@@ -158,9 +161,10 @@ def fab(norm: str, targets: int) -> Peer:
         from pyautoattack.fab_pt import FABAttack_PT
 
         settings = {"n_restarts": 1, "n_iter": 100, "eps": 100.0, "seed": 0, "norm": norm, "verbose": False, "device": "cpu"}
-        attack = FABAttack_PT(victim.torch, targeted=True, n_target_classes=targets, **settings)
+        others = min(targets, victim.classifier.classes - 1)
+        attack = FABAttack_PT(victim.torch, targeted=True, n_target_classes=others, **settings)
         best, closest = victim.x, np.full(len(victim.x), np.inf)
-        for target in range(2, targets + 2):
+        for target in range(2, others + 2):
             attack.target_class = target
             found = nhwc(attack.attack_single_run(victim.torch_x, victim.torch_y, use_rand_start=False, is_targeted=True))
             distance = np.asarray(GEOMETRIES[norm.lower()].distance(found, victim.x))
@@ -341,7 +345,10 @@ MATCHES = [
         Linf(EPS),
         "targeted DLR, 9 x 100 steps",
         settings={"loss": "targeted_dlr"},
-        peers={"AutoAttack": autoattack("Linf", EPS, ("apgd-t",)), "torchattacks": torchattacks("APGDT", eps=EPS, steps=100)},
+        peers={
+            "AutoAttack": autoattack("Linf", EPS, ("apgd-t",)),
+            "torchattacks": torchattacks("APGDT", eps=EPS, steps=100, n_classes=lambda victim: min(10, victim.classifier.classes)),
+        },
     ),
     Match(
         "apgd_l1",
