@@ -30,6 +30,8 @@ TOLERANCE = 1e-6
 """By how much float32 rounding may leave the box or an Linf ball, in pixel units; for other norms 1e-5 of eps, at least of 1."""
 
 
+STARTS_TRIED = 10
+"""Images of the pool that are drawn at most for each start."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 
@@ -261,7 +263,7 @@ class _Work:
         """Attack the images numbered `rows`; the others come back clean."""
         crafted = replace(_clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
         labels = y if goal is None else goal
-        starts = _starts(self.pool, y, goal, rows, self.seed) if "starts" in attack.plugin.arguments else None
+        starts = self._starts(y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
         runner = _Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
         done, seconds = 0, 0.0
@@ -277,6 +279,25 @@ class _Work:
             self.advance(len(batch))
             done += len(batch)
         return replace(crafted, seconds=seconds)
+
+    def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+        """For each of `rows` the number of an image of the pool that shows another class (targeted: the target), and is taken for such.
+
+        The last of STARTS_TRIED stays where none is; number 0 where the pool shows no such class. What is asked to find out is not counted:
+        an attacker who has such images knows their labels.
+        """
+        rng = np.random.default_rng([self.seed, 0x57A275])
+        images, labels = self.pool[0], np.asarray(self.pool[1])
+        wanted = y[rows] if goal is None else goal[rows]
+        candidates = {label: np.flatnonzero(labels != label if goal is None else labels == label) for label in np.unique(wanted)}
+        chosen, unfit = np.zeros(len(rows), int), np.array([len(candidates[label]) > 0 for label in wanted], bool)
+        for _ in range(STARTS_TRIED):
+            if not unfit.any():
+                break
+            chosen[unfit] = [rng.choice(candidates[label]) for label in wanted[unfit]]
+            taken_for = self.classifier.predict(images[chosen[unfit]], self.batch_size).argmax(-1)
+            unfit[unfit] = (taken_for == wanted[unfit]) if goal is None else (taken_for != wanted[unfit])
+        return chosen
 
     def advance(self, images: int) -> None:
         """So many more images are done."""
@@ -310,7 +331,10 @@ class _Batches:
         if kept is not None:
             return kept["fitted"]
         self.view.counter.start()
-        fitted = self.attack.fit(self.view, unit(self.work.pool[0]), self.work.pool[1], self.work.seed, self.targets)
+        # Data sets often come class by class: the first images shall be of all of them.
+        order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
+        images, labels = unit(self.work.pool[0][order]), np.asarray(self.work.pool[1])[order]
+        fitted = self.attack.fit(self.view, images, labels, self.work.seed, self.targets)
         asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
         if checkpoints and fitted is not None:
@@ -373,20 +397,6 @@ def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 
 def slack(ball: Ball) -> float:
     """By how much float32 rounding may leave the ball."""
     return TOLERANCE if ball.name == "Linf" else 1e-5 * max(float(ball.eps), 1.0)
-
-
-def _starts(pool: tuple[np.ndarray, np.ndarray], y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray, seed: int) -> np.ndarray:
-    """For each of `rows` the number of an image of the pool of another class (targeted: of the target class), where there is one."""
-    rng = np.random.default_rng([seed, 0x57A275])
-    labels = np.asarray(pool[1])
-    wanted = y[rows] if goal is None else goal[rows]
-    chosen = np.zeros(len(rows), int)
-    for label in np.unique(wanted):
-        candidates = np.flatnonzero(labels != label if goal is None else labels == label)
-        mine = wanted == label
-        if len(candidates):
-            chosen[mine] = rng.choice(candidates, mine.sum())
-    return chosen
 
 
 def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:

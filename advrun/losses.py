@@ -7,8 +7,11 @@ from advrun.types import Tensor
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """-log softmax(logits)[y]."""
-    return ops.logsumexp(logits, axis=-1) - at_label(logits, y)
+    """-log softmax(logits)[y], exact where it is small: log(1 + exp(logsumexp of the others - logits[y])).
+
+    (logsumexp(logits) - logits[y] is rounded like the largest logit, and 0 on every image that a model is sure of.)
+    """
+    return ops.softplus(ops.logsumexp(others(logits, y), axis=-1) - at_label(logits, y))
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from advrun import Classifier
-from advrun.engine import keras
+from advrun.engine import keras, tf
 from advrun.errors import DataError, ModelError
 from advrun.kerasmodel import fresh_copy, full_precision, save_model
 from advrun.losses import cross_entropy, margin
@@ -196,3 +196,22 @@ def test_saved_files_have_the_same_bytes_for_the_same_model(tmp_path):
         save_model(body(lambda: [layers.Dense(CLASSES)]), tmp_path / f"{name}.keras")
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
     Classifier.from_file(tmp_path / "a.keras")
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_cross_entropy_is_exact_where_a_model_is_sure(classes):
+    """Also its gradient; scores that round to 0 would stop every attack that compares them."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (40, classes)).astype(np.float32)
+    y = np.arange(40) % classes
+    logits[np.arange(40), y] += np.linspace(-30, 60, 40).astype(np.float32)
+    exact = logits.astype(np.float64)
+    gaps = np.log(np.exp(exact - exact[np.arange(40), y][:, None])[np.arange(classes) != y[:, None]].reshape(40, -1).sum(-1))
+    x = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = cross_entropy(x, tf.constant(y, tf.int32))
+    np.testing.assert_allclose(loss, np.logaddexp(0, gaps), rtol=2e-5)
+    slope = np.asarray(tape.gradient(loss, x))
+    np.testing.assert_allclose(-slope[np.arange(40), y], 1 / (1 + np.exp(-gaps)), rtol=2e-5)
+    np.testing.assert_allclose(slope.sum(-1), 0, atol=1e-6)

@@ -51,6 +51,11 @@ def climb(model: Scores, x: Tensor, y: Tensor, loss: Loss, move: Move, memory: A
     return repeat_undecided(step, (queries - 1) // (per_step + 1), start, decided=lambda now: now.lead > 0).x_best
 
 
+def pairs_within(queries: int, samples: int) -> int:
+    """Pairs of samples of each gradient: fewer than asked for where the queries would not last for a single step."""
+    return max(min(samples, queries - 2) // 2, 1)
+
+
 def slope(ask: Ask, x: Tensor, direction: Callable[[Rng], Tensor], rng: Rng, *, pairs: int, radius: float) -> Tensor:
     """The mean over pairs of (f(x + r u) - f(x - r u)) / (2 r) * u, for random directions u: 2 queries each."""
 

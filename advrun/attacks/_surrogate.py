@@ -28,7 +28,7 @@ def network(owner: str, image_shape: tuple[int, ...], classes: int) -> Classifie
 
 
 def from_files(paths: tuple[str, ...], image_shape: tuple[int, ...], classes: int) -> Classifier:
-    """The mean of the logits of one or several model files (Liu et al., 2017, arXiv:1611.02770). Raises ConfigError, ModelError."""
+    """The mean of the logits of one or several model files (Dong et al., 2018, arXiv:1710.06081). Raises ConfigError, ModelError."""
     return _ensemble(paths, tuple(Path(path).stat().st_mtime_ns if Path(path).exists() else 0 for path in paths), image_shape, classes)
 
 
@@ -68,7 +68,7 @@ class Student:
         self.step = engine.TrainStep(self.model, classification(self.model), engine.adam(1e-3))
 
     def learn(self, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
-        """Pass over the images `epochs` times; of fewer than a batch, some are seen twice."""
+        """Pass over the images `epochs` times, each time in another order; what fills no batch is left out of that pass."""
         size = min(BATCH, len(x))
         for _ in range(epochs):
             self.epoch += 1

@@ -29,9 +29,10 @@ def bandits(
     """Bandits with time and data priors: a latent v, one value a tile, follows the gradient from two queries a step; x steps along it.
 
     q_1, q_2 = v +- exploration * u, u normal with |u| near 1; the derivative is (l(x + delta q_1/|q_1|) - l(x + delta q_2/|q_2|)) /
-    (delta * exploration), times u. In Linf v is updated by exponentiated gradients, v in [-1, 1]; in L2 by v <- v + eta * derivative.
-    A third query a step tells whether the image has succeeded: it is counted here, in the authors' code it is not. The defaults suit
-    images of 32 pixels; the paper's are for ImageNet.
+    (delta * exploration), times exploration * u, as in the authors' code. In Linf v is updated by exponentiated gradients, v in [-1, 1];
+    in L2 by v <- v + eta * derivative. A third query a step tells whether the image has succeeded: it is counted here, in the authors'
+    code it is not. The images asked about are not clipped to the box. The defaults suit images of 32 pixels; the paper's are for
+    ImageNet.
 
     Args:
         queries: at most this many for each image.

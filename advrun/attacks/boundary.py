@@ -37,8 +37,8 @@ def boundary(
     """Boundary attack: a random step on the sphere around the clean image, then a small one towards it, kept if still adversarial.
 
     delta follows the success of the step on the sphere alone, towards one half (asked every tenth step); epsilon that of both steps,
-    towards one quarter. Both adapt by a factor a step, where the paper leaves the rule open. The first image is brought to the boundary
-    by bisection; what is never adversarial comes back clean.
+    towards one quarter. Both adapt by a factor a step, where the paper leaves the rule open. It starts from an image of another class
+    (the target; the paper's untargeted form from noise), brought to the boundary by bisection; what is never adversarial comes back clean.
 
     Args:
         queries: at most this many for each image.

@@ -13,6 +13,8 @@ from advrun.types import Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRECISION = bits(1e-4)
 FAR = 12
+LEAST = 50
+"""Queries that the first normal should have: rounds are left out before it has fewer."""
 
 
 def geoda(
@@ -31,17 +33,20 @@ def geoda(
     """GeoDA: estimate the normal w of the boundary at x_{t-1}, then go from the clean x along w (sign(w) in Linf) to the boundary.
 
     Round t gets lambda^(-2t/3) of the queries, lambda = 0.6 (section 4.3). Normal directions are drawn among the lowest frequencies of
-    the cosine transform. The closest boundary point is kept; what is never adversarial comes back clean.
+    the cosine transform; w is the sum of the estimates of all rounds so far, as in the authors' code, and of each estimate the mean
+    answer is no part, as in HopSkipJump. It starts from an image of another class (the target), where the paper starts from noise. The
+    closest boundary point is kept; what is never adversarial comes back clean.
 
     Args:
         queries: at most this many for each image.
-        rounds: T.
+        rounds: T; of few queries fewer, so that the first has 50 for its normal.
         frequencies: the share of the lowest frequencies in each direction (the paper's is 75 of 224).
-        sigma: how far from the boundary point the samples are, in each pixel.
+        sigma: how far from the boundary point the samples are, in each pixel (the authors' code: 0.0002).
     """
     _, height, width, _ = x.shape
     low = [ops.convert_to_tensor(cosines(side)[: max(round(frequencies * side), 1)]) for side in (height, width)]
-    samples = ops.convert_to_tensor(share_out(queries, rounds))
+    shares = share_out(queries, rounds)
+    samples = ops.convert_to_tensor(shares)
 
     def direction(rng: Rng, images: Tensor) -> Tensor:
         """Normal noise of those frequencies, of variance 1 in each pixel."""
@@ -49,10 +54,12 @@ def geoda(
         waves = ops.einsum("nuvc,uh,vw->nhwc", noise, *low)
         return waves * (height * width / (low[0].shape[0] * low[1].shape[0])) ** 0.5
 
-    def step(i: Tensor, rows: Tensor, now: Walk) -> Walk:
+    def step(i: Tensor, rows: Tensor, state: tuple[Walk, Tensor]) -> tuple[Walk, Tensor]:
+        now, normal = state
         ask, draw = Ask(model.part(rows), now.y), rng.fold(i)
         radius = ops.full(now.y.shape, sigma, dtype="float32")
-        normal, left = normal_direction(ask, now, lambda b: direction(draw.fold(b), now.x), radius, ops.take(samples, i))
+        found, left = normal_direction(ask, now, lambda b: direction(draw.fold(b), now.x), radius, ops.take(samples, i))
+        normal = normal + found / ops.cast(ops.take(samples, i), "float32")
         along, far = type(norm)(1.0).steepest(normal), norm.distance(now.x_adv, now.x)
 
         def farther(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -61,18 +68,20 @@ def geoda(
             success, _, left = ask(trial, ops.logical_and(now.found, ops.logical_not(done)), left)
             return length * 1.5, select(success, trial, reached), ops.logical_or(done, success), left
 
-        state = (far / 2, now.x_adv, ops.logical_not(now.found), left)
-        _, reached, _, left = repeat(farther, FAR, state, until=lambda state: ops.all(state[2]))
+        first = (far / 2, now.x_adv, ops.logical_not(now.found), left)
+        _, reached, _, left = repeat(farther, FAR, first, until=lambda state: ops.all(state[2]))
         moved = now._replace(x_adv=reached, left=left)
-        return to_boundary(ask, norm, moved, moved.going, PRECISION)
+        return to_boundary(ask, norm, moved, moved.going, PRECISION), normal
 
     start = begin(model, x, y, starts, rng.fold(-1), queries)
     start = to_boundary(Ask(model, y), norm, start, start.going, PRECISION)
-    return closest(norm, repeat_undecided(step, rounds, start, decided=lambda now: ops.logical_not(now.going)))
+    state = start, ops.zeros_like(x)
+    return closest(norm, repeat_undecided(step, len(shares), state, decided=lambda state: ops.logical_not(state[0].going))[0])
 
 
 def share_out(queries: int, rounds: int) -> np.ndarray:
-    """Samples of each round, (rounds,) int32: proportional to lambda^(-2t/3), what the searches need set aside."""
+    """Samples of each round, (at most `rounds`,) int32: proportional to lambda^(-2t/3), what the searches need set aside."""
     weights = 0.6 ** (-2 / 3 * np.arange(rounds))
     free = max(queries - 1 - PRECISION - rounds * (PRECISION + FAR // 2), 0)
-    return np.maximum(weights / weights.sum() * free, 1).astype(np.int32)
+    samples = np.maximum(weights / weights.sum() * free, 1).astype(np.int32)
+    return samples if samples[0] >= LEAST or rounds == 1 else share_out(queries, rounds - 1)

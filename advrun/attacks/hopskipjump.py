@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from advrun.attacks._decision import Ask, Walk, begin, bits, closest, normal_direction, to_boundary
 from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
@@ -28,8 +30,9 @@ def hopskipjump(
     """HopSkipJump: to the boundary by bisection, there the normal from B_t = B_0 sqrt(t) random points, a step along it, and again.
 
     The step is |x_t - x*|_p / sqrt(t), halved until it succeeds. The points lie delta_t = |x_t - x*|_2 / d from x_t (section IV.B; in Linf
-    too, where the paper's delta_t is sqrt(d) times smaller, below what float32 resolves in large images). The closest boundary point is
-    kept; what is never adversarial comes back clean.
+    too, where the paper's delta_t is sqrt(d) times smaller, below what float32 resolves in large images), at first 0.1, as in the authors'
+    code. Bisection goes on for at most 20 halvings. It starts from an image of another class (the target), where the paper starts from
+    noise. The closest boundary point is kept; what is never adversarial comes back clean.
 
     Args:
         queries: at most this many for each image.
@@ -67,10 +70,11 @@ def hopskipjump(
         return now._replace(x_adv=reached, left=left)
 
     start = begin(model, x, y, starts, rng.fold(-1), queries)
-    end = repeat_undecided(step, rounds(queries, initial_samples), start, decided=lambda now: ops.logical_not(now.going))
+    end = repeat_undecided(step, rounds(queries, initial_samples, max_samples), start, decided=lambda now: ops.logical_not(now.going))
     return closest(norm, end)
 
 
-def rounds(queries: int, initial: int) -> int:
-    """Iterations that certainly spend the budget: samples alone come to initial * sqrt(t) in round t."""
-    return max(math.ceil((1.5 * queries / initial) ** (2 / 3)) + 2, 2)
+def rounds(queries: int, initial: int, most: int) -> int:
+    """Iterations that certainly spend the budget: the samples alone of round t are initial * sqrt(t), but at most `most`."""
+    samples = np.minimum(initial * np.sqrt(np.arange(1, queries + 1)), most).astype(int)
+    return int(np.searchsorted(np.cumsum(samples), queries)) + 2

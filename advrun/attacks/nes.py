@@ -1,10 +1,10 @@
-"""Natural evolution strategies (Ilyas, Engstrom, Athalye and Lin, 2018, ICML, arXiv:1804.08598, algorithm 1 and section 2.3)."""
+"""Natural evolution strategies (Ilyas, Engstrom, Athalye and Lin, 2018, ICML, arXiv:1804.08598, algorithm 1 and section 2.2)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from advrun.attacks._estimate import Ask, State, climb, slope
+from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
 from advrun.classifier import Scores
 from advrun.engine import Rng
 from advrun.geometry import L2, Linf
@@ -27,15 +27,15 @@ def nes(
     """Natural evolution strategies: PGD with grad = (1 / (n sigma)) sum_i u_i f(x + sigma u_i), u normal and in pairs u, -u.
 
     f is the log-probability of the class. Stops at the first success; the authors' momentum and falling step size, which are in
-    their code and not in the paper, are left out.
+    their code and not in the paper, are left out. As there, the images asked about are not clipped to the box.
 
     Args:
         queries: at most this many for each image.
-        samples: n, an even number, of each gradient.
+        samples: n, an even number, of each gradient; fewer where the queries last for no step.
         sigma: search radius.
         step_size: eta, as a share of eps.
     """
-    pairs = max(samples // 2, 1)
+    pairs = pairs_within(queries, samples)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
         gradient = slope(ask, now.x_adv, lambda rng: rng.normal(now.x.shape), rng.fold(i), pairs=pairs, radius=sigma)

@@ -38,8 +38,9 @@ def one_pixel(
 ) -> Tensor:
     """One pixel: differential evolution over the place and the colour of a pixel, to make p(y) small.
 
-    A child is a + F (b - c) of three random parents, without crossover, and replaces the parent of its own number if it does better.
-    An image is done at the end of the generation in which it succeeded; it comes back with its best candidate.
+    A child is a + F (b - c) of three random parents (drawn with replacement; the paper's differ), without crossover, and replaces the
+    parent of its own number if it does better. An image is done at the end of the generation in which it succeeded; it comes back with
+    its best candidate.
 
     Args:
         queries: at most this many for each image; generations = queries / population, the first one drawn at random.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.attacks._adam import Adam
-from advrun.attacks._estimate import Ask, State, climb, slope
+from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
 from advrun.classifier import Scores
 from advrun.engine import Rng
 from advrun.geometry import L2, Linf
@@ -27,15 +27,17 @@ def spsa(
 ) -> Tensor:
     """SPSA (algorithm 1): Adam on the margin; gradient (f(x + delta v) - f(x - delta v)) / (2 delta) * v averaged over random signs v.
 
-    Every iterate is projected onto the ball; the attack stops at the first success. The paper's strongest runs take 8,192 samples.
+    Every iterate is projected onto the ball, but the images asked about are not clipped to the box; the attack stops at the first
+    success. The paper's strongest runs take 8,192 samples.
 
     Args:
         queries: at most this many for each image.
-        samples: n, an even number, of each gradient.
+        samples: queries of each gradient, an even number, two for each v (the paper's n counts the v); fewer where the queries last for
+            no step.
         delta: how far the samples are from the iterate, in each pixel.
         step_size: Adam's learning rate, in pixel units.
     """
-    pairs = max(samples // 2, 1)
+    pairs = pairs_within(queries, samples)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
         gradient = slope(ask, now.x_adv, lambda rng: rng.signs(now.x.shape), rng.fold(i), pairs=pairs, radius=delta)

@@ -1,4 +1,4 @@
-"""Transfer attacks (Papernot, McDaniel and Goodfellow, 2016, arXiv:1605.07277; ensembles: Liu et al., 2017, arXiv:1611.02770)."""
+"""Transfer attacks (Papernot, McDaniel and Goodfellow, 2016, arXiv:1605.07277; ensembles: Dong et al., 2018, arXiv:1710.06081)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def transfer(
 ) -> Tensor:
     """Craft on surrogate models, replay on the attacked one, which is never asked.
 
-    Of several surrogates the mean of the logits is attacked. Without files, a small convolutional network is trained on the attacker's
-    own training images and true labels first.
+    Of several surrogates the mean of the logits is attacked (Liu et al., 2017, arXiv:1611.02770, take the mean of the probabilities).
+    Without files, a small convolutional network is trained on the attacker's own training images and true labels first.
 
     Args:
         models: .keras files of the surrogates, with the same images and classes.

@@ -13,7 +13,7 @@ from advrun.engine import Rng, ops, repeat, select
 from advrun.geometry import L2
 from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
 
-PRESETS = {"paper": {"queries": 9 * 1000 * 257, "search_steps": 9, "initial_c": 0.01}}
+PRESETS = {"paper": {"queries": 9 * (1000 * 257 + 1), "search_steps": 9, "initial_c": 0.01}}
 
 
 class Descent(NamedTuple):
@@ -51,14 +51,16 @@ def zoo(
         queries: at most this many for each image, shared evenly by the search steps.
         search_steps: binary search steps over c.
         initial_c: first c of the search.
-        coordinates: how many of them move in one step, each costing two queries.
+        coordinates: how many of them move in one step, each costing two queries; fewer where the queries last for no step.
         step_size: Adam's learning rate, in pixel units.
         delta: h, how far from the iterate the scores are asked.
         confidence: kappa, by how much the wrong class must lead, in logits.
     """
     n, size = x.shape[0], math.prod(x.shape[1:])
-    moving, searches = min(coordinates, size), min(search_steps, queries)
-    steps = (queries // searches - 1) // (2 * moving + 1)
+    searches = max(min(search_steps, queries // 4), 1)  # a step takes four queries at least
+    each = queries // searches
+    moving = max(min(coordinates, size, (each - 2) // 2), 1)
+    steps = (each - 1) // (2 * moving + 1)
     flat = ops.reshape(x, (n, size))
 
     def look(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import pytest
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.attacks import _apgd, _decision, _hyperplane, _search
 from advrun.attacks._best import Best
-from advrun.craft import Attack, craft
+from advrun.craft import Attack, _Work, craft
 from advrun.engine import Rng, ops
 from advrun.entries import settings_of
 from advrun.losses import cross_entropy, dlr, targeted_dlr
@@ -569,6 +569,74 @@ def test_patch_covers_no_more_than_its_share(network, images):
     touched = (x_adv != images).any(-1).mean((1, 2))
     assert touched.max() <= 0.3  # of 36 pixels a disc covers a few more or less
     assert touched.min() > 0
+
+
+def test_fitting_sees_images_of_all_classes_first(network, images, monkeypatch):
+    """Data sets come class by class."""
+    pool = np.repeat(images[:4], 50, axis=0), np.repeat(np.arange(4), 50)
+    seen = []
+
+    def fit(model, x, y, ball, rng, **settings):
+        seen.append((x, y))
+        return np.zeros((1, *IMAGE_SHAPE), np.float32)
+
+    plugin = registry.get("attacks", "universal")
+    monkeypatch.setattr(plugin.module, "fit", fit)
+    attack = Attack(plugin, Linf(0.1), settings_of(plugin, {}))
+    for seed in (0, 0, 1):
+        craft(network, attack, images, network.predict(images).argmax(-1), train=pool, seed=seed)
+    (x, y), again, other = seen
+    assert set(y[:20]) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(x, images[y])
+    np.testing.assert_array_equal(y, again[1])
+    assert (y != other[1]).any()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_a_walk_starts_where_the_system_sees_the_class(network, images, targeted):
+    """Of the attacker's images, three in five carry a label that is not what the system takes them for."""
+    rng = np.random.default_rng(3)
+    y, classes = network.predict(images).argmax(-1), network.classes
+    pool = rng.permutation(np.concatenate([images + 0.001 * i for i in range(8)])).clip(0, 1)
+    seen = network.predict(pool).argmax(-1)
+    labels = np.where(rng.uniform(size=len(pool)) < 0.6, (seen + rng.integers(1, classes, len(pool))) % classes, seen)
+    work = _Work(network, 0, 256, (pool, labels), None, None)
+    goal = rng.choice(np.unique(seen), len(y)) if targeted else None
+    found = seen[work._starts(y, goal, np.arange(len(y)))]
+    assert (found == goal if targeted else found != y).mean() > 0.9
+
+
+def test_few_queries_are_spent_all_the_same(network, images):
+    """Settings that were made for thousands shrink with the budget: an attack that does not move would look like a robust model."""
+    y = network.predict(images).argmax(-1)
+    for name, ball, settings in (
+        ("nes", Linf(0.05), {"queries": 20}),
+        ("spsa", Linf(0.05), {"queries": 20}),
+        ("zoo", L2(), {"queries": 60, "step_size": 0.3, "initial_c": 100.0}),
+    ):
+        plugin = registry.get("attacks", name)
+        crafted = craft(network, Attack(plugin, ball, settings_of(plugin, settings)), images, y)
+        assert crafted.queries.max() <= settings["queries"], name
+        assert crafted.queries[network.predict(crafted.x_adv).argmax(-1) == y].min() > settings["queries"] / 2, name
+        assert (crafted.x_adv != images).any(), name
+
+
+@pytest.mark.parametrize(("initial", "most"), [(100, 10_000), (20, 20), (200, 20)])
+def test_hopskipjump_spends_its_queries(network, images, initial, most):
+    y = network.predict(images).argmax(-1)
+    plugin = registry.get("attacks", "hopskipjump")
+    settings = settings_of(plugin, {"queries": 700, "initial_samples": initial, "max_samples": most})
+    assert craft(network, Attack(plugin, L2(), settings), images[:4], y[:4]).queries.min() == 700
+
+
+def test_geoda_has_fewer_rounds_for_few_queries():
+    geoda = module("geoda")
+    assert len(geoda.share_out(5000, 6)) == 6
+    assert len(geoda.share_out(150, 6)) == 1
+    for queries in (300, 500, 1000):
+        shares = geoda.share_out(queries, 6)
+        assert shares[0] >= geoda.LEAST
+        np.testing.assert_array_equal(geoda.share_out(queries, 12), shares)
 
 
 def test_decisions_alone_move_a_decision_based_attack(network, images):
