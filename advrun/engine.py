@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -41,10 +41,20 @@ def _tensorflow() -> ModuleType:
     with _quiet_stderr():
         import tensorflow
 
+        _leave_a_thread(tensorflow.config.threading)
         for gpu in tensorflow.config.list_physical_devices("GPU"):
             tensorflow.config.experimental.set_memory_growth(gpu, True)
     tensorflow.get_logger().setLevel("ERROR")  # it takes each new attack for a retrace of the last
     return tensorflow
+
+
+def _leave_a_thread(threading: Any) -> None:
+    """Python called from a graph (`in_python`) holds a thread while the graph that it calls needs another; one core has but one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    chosen = threading.get_inter_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTEROP_THREADS", 0)) or cores
+    if chosen == 1:
+        with suppress(RuntimeError):  # too late: TensorFlow has begun
+            threading.set_inter_op_parallelism_threads(2)
 
 
 @cache

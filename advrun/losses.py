@@ -7,11 +7,20 @@ from advrun.types import Tensor
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """-log softmax(logits)[y], exact where it is small: log(1 + exp(logsumexp of the others - logits[y])).
+    """-log softmax(logits)[y] = log(1 + exp(log_odds)): so it is exact where it is small.
 
     (logsumexp(logits) - logits[y] is rounded like the largest logit, and 0 on every image that a model is sure of.)
     """
-    return ops.softplus(ops.logsumexp(others(logits, y), axis=-1) - at_label(logits, y))
+    return ops.softplus(log_odds(logits, y))
+
+
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """logsumexp over j != y of logits[j], minus logits[y]: the log-odds against y.
+
+    For attacks that take no more than the direction of an image's gradient: it is that of the cross-entropy, whose own gradient comes
+    down to rounding, and then to zero, where a model is sure.
+    """
+    return ops.logsumexp(others(logits, y), axis=-1) - at_label(logits, y)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -11,15 +11,18 @@ from advrun.attacks._best import Best, unfinished
 from advrun.attacks._rivals import rivals
 from advrun.classifier import Gradients, Loss
 from advrun.engine import Rng, ops, repeat, repeat_undecided
-from advrun.losses import cross_entropy, dlr, dlr_of_target, targeted_dlr
+from advrun.losses import cross_entropy, dlr, dlr_of_target, log_odds, targeted_dlr
 from advrun.types import Cost, Tensor
 
 LossName = Literal["ce", "dlr", "targeted_dlr"]
 CLASSES_NEEDED = {"ce": 2, "dlr": 3, "targeted_dlr": 4}
 
 
-def objective(attack: str, model: Gradients, name: LossName) -> Callable[[Tensor], Loss]:
-    """The loss f for images that aim at `goal`; warns where the model has too few classes for it."""
+def objective(attack: str, model: Gradients, name: LossName, eot: int) -> Callable[[Tensor], Loss]:
+    """The loss f for images that aim at `goal`; warns where the model has too few classes for it.
+
+    For the cross-entropy the log-odds, which rise and fall with it and do not round to zero; but not where several draws are averaged.
+    """
     needed = 4 if model.targeted and name != "ce" else CLASSES_NEEDED[name]
     if model.classes < needed:
         logging.getLogger("advrun").warning(
@@ -30,7 +33,7 @@ def objective(attack: str, model: Gradients, name: LossName) -> Callable[[Tensor
             model.classes,
         )
     if name == "ce":
-        return lambda goal: cross_entropy
+        return lambda goal: log_odds if eot == 1 else cross_entropy
     if model.targeted:
         return lambda goal: dlr_of_target
     if name == "dlr":

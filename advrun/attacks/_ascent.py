@@ -9,7 +9,7 @@ from advrun.attacks._best import Best, unfinished
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided
 from advrun.geometry import Ball
-from advrun.losses import cross_entropy
+from advrun.losses import log_odds
 from advrun.types import Tensor
 
 Direction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ def ascent(
     def step(_: Tensor, rows: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, y, x_adv, memory, best = now
         view, asked = model.part(rows), unfinished(best, early_stop)
-        _, logits, gradient = view.value_and_gradient(cross_entropy, x_adv, y, asked=asked)
+        _, logits, gradient = view.value_and_gradient(log_odds, x_adv, y, asked=asked)
         best = best.update(x_adv, ops.where(asked, view.lead(logits, y), -math.inf))
         along, memory = direction(gradient, memory)
         return x, y, ball.project(x_adv + step_size * ball.steepest(along), x), memory, best

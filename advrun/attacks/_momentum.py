@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from advrun.classifier import Gradients
+from advrun.classifier import Gradients, Loss
 from advrun.engine import ops, repeat
-from advrun.geometry import Ball, axes
-from advrun.losses import cross_entropy
+from advrun.geometry import Ball, Linf, axes
+from advrun.losses import log_odds
 from advrun.types import Tensor
 
 Slope = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Any]]
@@ -36,9 +36,14 @@ def climb(x: Tensor, ball: Ball, slope: Slope, *, steps: int, step_size: float, 
     return repeat(step, steps, (x, ops.zeros_like(x), memory))[0]
 
 
-def slope_of(model: Gradients, y: Tensor) -> Callable[[Tensor], Tensor]:
-    """x -> the gradient of the cross-entropy."""
-    return lambda x: model.gradient(cross_entropy, x, y)
+def slope_of(model: Gradients, y: Tensor, loss: Loss = log_odds) -> Callable[[Tensor], Tensor]:
+    """x -> the gradient of the loss. Where gradients at several places are added up their lengths matter: then of the cross-entropy."""
+    return lambda x: model.gradient(loss, x, y)
+
+
+def ahead(x_adv: Tensor, g: Tensor, ball: Ball, step: float) -> Tensor:
+    """Where the momentum leads, x + alpha mu g (NI-FGSM); in L2, where g is sqrt(d) times as long as a step, that far along it."""
+    return x_adv + step * (ball.radius(g) * g if isinstance(ball, Linf) else ball.steepest(g))
 
 
 def mean_of(draws: int, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

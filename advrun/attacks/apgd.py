@@ -80,7 +80,7 @@ def apgd(
         eot: for random models: forward and backward passes that logits, loss and gradient are averaged over (the authors: the gradient).
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
     """
-    f_of = objective("apgd", model, loss)
+    f_of = objective("apgd", model, loss, eot)
     checkpoint, window = schedule(steps)
 
     def begin(goal: Tensor, rng: Rng, best: Best) -> Climb:

@@ -81,7 +81,7 @@ def apgd_l1(
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
         larger_first: begin in the larger balls (`use_largereps` in the authors' code); without it all steps are made in the ball itself.
     """
-    f_of = objective("apgd_l1", model, loss)
+    f_of = objective("apgd_l1", model, loss, eot)
     radius, enters, checkpoint = schedule(steps, larger_first)
 
     def begin(goal: Tensor, rng: Rng, best: Best) -> Climb:

@@ -14,7 +14,7 @@ from advrun.geometry import L0, per_image
 from advrun.losses import margin
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
 
-PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 100_000, "patience": 1000, "initial_c": 1e-3, "largest_c": 2e6}}
+PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 100_000, "patience": 1000, "step_size": 0.01, "initial_c": 1e-3, "largest_c": 2e6}}
 
 
 class State(NamedTuple):
@@ -47,11 +47,12 @@ def cw_l0(
     removal: Fraction = 0.3,
     confidence: NonNegative = 0.0,
 ) -> Tensor:
-    """Carlini and Wagner's L0 attack: run their L2 attack, freeze the values i with the smallest g_i d_i, and again on what is left.
+    """Carlini and Wagner's L0 attack: run their L2 attack, freeze the values i with the smallest |g_i d_i|, and again on what is left.
 
-    g is the gradient of f at the adversarial image, d its change. A success freezes a share of the values that may still change, one at
-    least; when `patience` steps bring no success, c doubles. At the largest c the paper stops; here the best success is taken up again,
-    and half the share is frozen, until a single value was too many. Every image goes at its own pace. What is never fooled stays clean.
+    g is the gradient of f at the adversarial image, d its change. Values count one by one, where the authors' code counts pixels. A
+    success freezes a share of those that may still change, one at least (the authors: 0.3 sqrt(count), and none beyond a small gain);
+    when `patience` steps bring no success, c doubles. At the largest c the paper stops; here the best success is taken up again, and half
+    the share is frozen, until a single value was too many. Every image goes at its own pace. What is never fooled stays clean.
 
     Args:
         steps: gradient steps in all.
@@ -87,6 +88,7 @@ def cw_l0(
         w = select(spent, to_tanh(best.x), now.w - step_size * adam.step(per_image(age, x)))
         allowed = select(spent, ops.cast(ops.not_equal(best.x, now.x), "float32"), allowed)
         done = ops.logical_or(now.done, ops.logical_and(spent, ops.logical_or(single, best.distance == math.inf)))
+        done = ops.logical_or(done, best.distance <= 1)
         return State(now.x, now.y, w, adam, age, c, allowed, share, done, best)
 
     n, w = ops.ones(x.shape[:1]), to_tanh(x)

@@ -55,8 +55,9 @@ def cw_linf(
 
     When the image is adversarial inside tau, tau falls to 0.9 |d|_inf; when `patience` steps do not get there, c doubles. Every image
     goes at its own pace. At the largest c the paper stops; here tau then goes half way back to the best success, until they are 1 %
-    apart. The box is held by projection, the first of the paper's three ways (section V.B): with tanh, black and white pixels hardly
-    move, and all pixels count here. What is never fooled comes back clean.
+    apart, and c is halved after a success (the authors' code keeps it, and Adam's rate). The box is held by projection, the first of the
+    paper's three ways (section V.B): with tanh, black and white pixels hardly move, and all pixels count here. What is never fooled comes
+    back clean.
 
     Args:
         steps: gradient steps in all.

@@ -9,7 +9,7 @@ from advrun.attacks._schedule import cosine
 from advrun.classifier import Gradients
 from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, l2_norm, per_image
-from advrun.losses import cross_entropy
+from advrun.losses import log_odds
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 100}, "paper": {"steps": 1000}}
@@ -53,7 +53,7 @@ def ddn(
         return ops.clip(x + delta, 0.0, 1.0)
 
     def step(k: Tensor, state: State) -> State:
-        _, logits, slope = model.value_and_gradient(cross_entropy, state.x_adv, y)
+        _, logits, slope = model.value_and_gradient(log_odds, state.x_adv, y)
         success = model.lead(logits, y) > 0
         best = state.best.closer(state.x_adv, success, norm.distance(state.x_adv, x))
         eps = state.eps * ops.where(success, 1 - gamma, 1 + gamma)

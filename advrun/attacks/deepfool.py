@@ -10,8 +10,8 @@ from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L2, Ball, Linf
 from advrun.types import Cost, Count, Labels, NonNegative, Tensor
 
-BEYOND = 1e-4
-"""How much farther than the boundary each step goes, as in the authors' code: else some images come ever nearer and never across."""
+BEYOND = {"L2": 1e-4, "Linf": 1e-6}
+"""How much farther than the boundary each step goes, in L2 as in the authors' code: else some images come ever nearer and never across."""
 
 
 class State(NamedTuple):
@@ -70,7 +70,7 @@ def nearest(norm: Ball, gaps: Tensor, slopes: Tensor) -> Tensor:
     direction = ops.reshape(type(norm)(1.0).steepest(flat), (count, n, -1))
     slopes = ops.reshape(slopes, (count, n, -1))
     dual = ops.maximum(ops.sum(slopes * direction, axis=-1), 1e-12)
-    distance = ops.abs(gaps) / dual + BEYOND
+    distance = ops.abs(gaps) / dual + BEYOND[norm.name]
     chosen = ops.one_hot(ops.argmin(distance, axis=0), count, axis=0)
     step = ops.sum((chosen * ops.minimum(distance, 1e6))[..., None] * direction, axis=0)
     return ops.reshape(step, (n, *flat.shape[1:]))

@@ -7,7 +7,7 @@ from advrun.attacks._warp import stretch
 from advrun.classifier import Gradients
 from advrun.engine import Rng, ops, select
 from advrun.geometry import L2, Linf
-from advrun.losses import cross_entropy
+from advrun.losses import log_odds
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 
@@ -26,8 +26,8 @@ def difgsm(
 ) -> Tensor:
     """Diverse inputs (M-DI2-FGSM): MI-FGSM with the gradient taken through a random shrinking and black padding of the image.
 
-    Every image is transformed on its own, to any size between the smallest and its own, and resampled bilinearly. Returns the last
-    iterate, to be shown to another model.
+    Every image is transformed on its own, to any size between the smallest and its own, and resampled bilinearly (the authors' code: one
+    draw for the batch, nearest neighbours, grey padding). Returns the last iterate, to be shown to another model.
 
     Args:
         steps: iterations.
@@ -47,7 +47,7 @@ def difgsm(
         def diverse(images: Tensor) -> Tensor:
             return select(chosen, stretch(images, rows, columns), images)
 
-        return model.gradient(cross_entropy, x_adv, y, through=diverse), memory
+        return model.gradient(log_odds, x_adv, y, through=diverse), memory
 
     return climb(x, ball, slope, steps=steps, step_size=step_size, decay=decay)
 

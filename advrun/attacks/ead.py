@@ -43,8 +43,9 @@ def ead(
     """EAD: minimise c f(x') + beta |x' - x|_1 + |x' - x|_2^2 by FISTA: x^(k+1) = S_beta(y^(k) - alpha_k grad g(y^(k))).
 
     S_beta shrinks every change by beta, to zero where it is smaller, and clips to the box (equation 5); y^(k+1) = x^(k+1) + k / (k + 3)
-    (x^(k+1) - x^(k)); alpha_k falls as sqrt(1 - k / K). f is Carlini and Wagner's, c is searched for each image as there. What is never
-    fooled comes back clean.
+    (x^(k+1) - x^(k)); alpha_k falls as sqrt(1 - k / K). f is Carlini and Wagner's, c is searched for each image as there. Looked at are
+    the y^(k), clipped, where the gradient is taken anyway, and the last x^(k); the authors look at every x^(k), a forward pass more. What
+    is never fooled comes back clean.
 
     Args:
         search_steps: binary search steps over c.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
-from advrun.losses import cross_entropy
+from advrun.losses import log_odds
 from advrun.types import Cost, Labels, Targets, Tensor
 
 
@@ -13,7 +13,7 @@ def fgsm(model: Gradients, x: Tensor, y: Labels | Targets, ball: Linf | L2) -> T
 
     In L2 the step is eps * grad / |grad|_2 (the fast gradient method).
     """
-    return ball.project(x + ball.steepest(model.gradient(cross_entropy, x, y)), x)
+    return ball.project(x + ball.steepest(model.gradient(log_odds, x, y)), x)
 
 
 def cost() -> Cost:

@@ -37,8 +37,9 @@ def fmn(
 
     Until the first success eps = |delta|_p + L / |grad L|_q, the distance to the linearised boundary; afterwards it shrinks by gamma
     after a success (in L0 by one value at least). Every other time it grows by gamma (in L0 by one value at least): in the paper not
-    before the first success, so that some images come ever nearer to the boundary and never cross it. alpha falls from `step_size` to
-    a hundredth, gamma to a fiftieth, along half a cosine. The closest success is kept; what is never fooled comes back clean.
+    before the first success, so that some images come ever nearer to the boundary and never cross it. alpha falls from `step_size` to a
+    hundredth, gamma to a fiftieth, along half a cosine. In L0 the authors' code begins with one value instead. The closest success is
+    kept; what is never fooled comes back clean.
 
     Args:
         steps: K, iterations.

@@ -91,7 +91,7 @@ def jsma(
         return State(y, select(over, x_adv, ops.reshape(moved, x_adv.shape)), open_, over)
 
     start = State(y, x, ops.ones((n, size), dtype="bool"), ops.zeros((n,), dtype="bool"))
-    pairs = min(steps, max(int(gamma * size / 2), 1))
+    pairs = min(steps, int(gamma * size / 2 + 1e-6))
     x_adv = repeat_undecided(step, pairs, start, decided=lambda state: state.over).x_adv
     return select(model.succeeds(x_adv, y), x_adv, x)
 

@@ -36,9 +36,9 @@ def lbfgs(
 ) -> Tensor:
     """L-BFGS: minimise |r|_2^2 + c loss(x + r) for x + r in the box by SciPy's L-BFGS-B, and search c for each image.
 
-    The loss is the cross-entropy towards the target; in the untargeted form, which the paper does not have, towards the likeliest
-    wrong class. The paper's c stands before |r|: it is 1 / c here. Every image has a minimiser of its own, and all that wait for a
-    gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
+    The loss is the cross-entropy towards the target; in the untargeted form, which the paper does not have, towards the likeliest wrong
+    class. The paper's term is c |r|: here |r| is squared, and c stands before the loss. Every image has a minimiser of its own, and all
+    that wait for a gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
 
     Args:
         search_steps: steps of the search over c: tenfold until the first success, then bisection.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
-from advrun.losses import at_label
+from advrun.losses import log_odds
 from advrun.types import Cost, Count, Labels, Positive, Tensor
 
 
@@ -31,16 +31,14 @@ def newtonfool(model: Gradients, x: Tensor, y: Labels, norm: L2, *, steps: Count
     """
     longest = step_size * l2_norm(x)
 
-    def true_probability(logits: Tensor, y: Tensor) -> Tensor:
-        return -at_label(ops.softmax(logits), y)
-
     def step(_: Tensor, rows: Tensor, state: tuple[State, Tensor]) -> tuple[State, Tensor]:
         (x, y, x_adv, fooled), reach = state
-        value, logits, slope = model.part(rows).value_and_gradient(true_probability, x_adv, y, asked=~fooled)
-        fooled = model.lead(logits, y) > 0
-        length = ops.maximum(l2_norm(slope), 1e-12)
-        delta = ops.minimum(reach * length, -value - 1 / model.classes)
-        moved = ops.clip(x_adv + per_image(delta / length**2, x) * slope, 0.0, 1.0)
+        # F = 1 / (1 + exp(odds)): its own gradient comes down to rounding where a model is sure.
+        odds, logits, slope = model.part(rows).value_and_gradient(log_odds, x_adv, y, asked=~fooled)
+        fooled, direction, likely = model.lead(logits, y) > 0, L2(1.0).steepest(slope), ops.sigmoid(-odds)
+        steepness = likely * ops.sigmoid(odds) * ops.sum(slope * direction, axis=(1, 2, 3))  # |grad F|
+        length = ops.minimum(reach, (likely - 1 / model.classes) / ops.maximum(steepness, 1e-30))
+        moved = ops.clip(x_adv + per_image(length, x) * direction, 0.0, 1.0)
         return State(x, y, select(fooled, x_adv, moved), fooled), reach
 
     start = State(x, y, x, ops.zeros_like(y, dtype="bool")), longest

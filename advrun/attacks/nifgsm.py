@@ -1,8 +1,8 @@
-"""Nesterov iterative FGSM (Lin, Song, He, Wang and Hopcroft, 2020, ICLR, arXiv:1908.06281, section 3.1)."""
+"""Nesterov iterative FGSM (Lin, Song, He, Wang and Hopcroft, 2020, ICLR, arXiv:1908.06281, section 3.2)."""
 
 from __future__ import annotations
 
-from advrun.attacks._momentum import climb, slope_of
+from advrun.attacks._momentum import ahead, climb, slope_of
 from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
@@ -20,6 +20,8 @@ def nifgsm(
 ) -> Tensor:
     """Nesterov iterative FGSM: MI-FGSM whose gradient is taken where the momentum leads, at x_t + alpha mu g_t (equations 6 to 8).
 
+    In L2, which the paper does not have, that is a step of mu alpha along g_t.
+
     Returns the last iterate, to be shown to another model.
 
     Args:
@@ -29,10 +31,10 @@ def nifgsm(
     """
     slope = slope_of(model, y)
 
-    def ahead(_: Tensor, x_adv: Tensor, g: Tensor, memory: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        return slope(x_adv + step_size * ball.radius(x) * decay * g), memory
+    def there(_: Tensor, x_adv: Tensor, g: Tensor, memory: tuple[()]) -> tuple[Tensor, tuple[()]]:
+        return slope(ahead(x_adv, g, ball, step_size * decay)), memory
 
-    return climb(x, ball, ahead, steps=steps, step_size=step_size, decay=decay)
+    return climb(x, ball, there, steps=steps, step_size=step_size, decay=decay)
 
 
 def cost(steps: int) -> Cost:

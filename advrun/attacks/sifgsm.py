@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from advrun.attacks._momentum import climb, mean_of, slope_of
+from advrun.attacks._momentum import ahead, climb, mean_of, slope_of
 from advrun.classifier import Gradients
 from advrun.engine import ops
 from advrun.geometry import L2, Linf
+from advrun.losses import cross_entropy
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 
@@ -22,7 +23,8 @@ def sifgsm(
 ) -> Tensor:
     """Scale-invariant Nesterov FGSM: NI-FGSM with the mean gradient over the copies x / 2^i, i = 0 .. m - 1.
 
-    Returns the last iterate, to be shown to another model.
+    The copies fade to black; those of the authors, whose pixels run from -1 to 1, to grey. In L2, which the paper does not have, the
+    look-ahead is a step of mu alpha along g. Returns the last iterate, to be shown to another model.
 
     Args:
         steps: T, iterations.
@@ -30,14 +32,14 @@ def sifgsm(
         decay: mu, the decay factor of the momentum.
         scales: m, copies of the image.
     """
-    slope = slope_of(model, y)
+    slope = slope_of(model, y, cross_entropy)
 
     def over_scales(_: Tensor, x_adv: Tensor, g: Tensor, memory: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        ahead = x_adv + step_size * ball.radius(x) * decay * g
+        there = ahead(x_adv, g, ball, step_size * decay)
 
         def copy(i: Tensor) -> Tensor:
             share = 0.5 ** ops.cast(i, "float32")
-            return share * slope(share * ahead)
+            return share * slope(share * there)
 
         return mean_of(scales, copy, x), memory
 

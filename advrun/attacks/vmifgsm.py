@@ -6,6 +6,7 @@ from advrun.attacks._momentum import climb, mean_of, slope_of
 from advrun.classifier import Gradients
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
+from advrun.losses import cross_entropy
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 
@@ -34,8 +35,8 @@ def vmifgsm(
         neighbours: N, images drawn around each iterate.
         neighbourhood: beta, radius that they are drawn in, as a multiple of eps.
     """
-    slope = slope_of(model, y)
-    around = type(ball)(neighbourhood * ball.eps)
+    slope = slope_of(model, y, cross_entropy)
+    around = type(ball)(ops.convert_to_tensor(neighbourhood * ball.eps, "float32"))  # which may be more than 1
 
     def tuned(k: Tensor, x_adv: Tensor, g: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         here, draw = slope(x_adv), rng.fold(k)

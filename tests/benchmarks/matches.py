@@ -60,10 +60,10 @@ def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
     return run
 
 
-def art(name: str, *, targeted: bool = False, probabilities: bool = False, **settings: Any) -> Peer:
+def art(name: str, *, toward_second: bool = False, probabilities: bool = False, **settings: Any) -> Peer:
     """An attack of ART.
 
-    targeted: towards the second likeliest class, where there is no other form. probabilities: of a model that ends in softmax.
+    toward_second: to the second likeliest class, where there is no untargeted form. probabilities: of a model that ends in softmax.
     """
 
     def run(victim: Victim) -> np.ndarray:
@@ -76,7 +76,7 @@ def art(name: str, *, targeted: bool = False, probabilities: bool = False, **set
             np.mat = np.asmatrix  # GeoDA still calls it by the name that NumPy 2 took away
         logits = victim.classifier.predict(victim.x)
         logits[np.arange(len(logits)), victim.y] = -np.inf
-        labels = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(-1) if targeted else victim.y]
+        labels = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(-1) if toward_second else victim.y]
         return np.asarray(kind(victim.art_softmax if probabilities else victim.art, **settings).generate(victim.x.copy(), labels))
 
     return run
@@ -494,7 +494,9 @@ MATCHES = [
             "ART": art("ElasticNet", binary_search_steps=9, max_iter=100, learning_rate=0.01, beta=1e-3, decision_rule="L1", batch_size=8)
         },
     ),
-    Match("jsma", L0(), "theta 1", images=8, peers={"ART": art("SaliencyMapMethod", targeted=True, theta=1.0, gamma=1.0, batch_size=8)}),
+    Match(
+        "jsma", L0(), "theta 1", images=8, peers={"ART": art("SaliencyMapMethod", toward_second=True, theta=1.0, gamma=1.0, batch_size=8)}
+    ),
     Match(
         "cw_linf",
         Linf(),
