@@ -36,7 +36,6 @@ def simba(
     step_size: Positive = 0.2,
     basis: Literal["pixel", "dct"] = "pixel",
     frequencies: Fraction = 1.0,
-    both_signs: bool = False,
 ) -> Tensor:
     """SimBA: for one direction q of an orthonormal basis after the other, in random order, x +- epsilon q, kept if p(y) falls.
 
@@ -47,46 +46,49 @@ def simba(
         queries: at most this many for each image.
         step_size: epsilon.
         basis: pixel, one value of one pixel; dct, one cosine wave in one channel.
-        frequencies: of the dct basis (and of the image, from its top left), the share of the lowest in each direction (the paper's is 1/8).
-        both_signs: ask about x - epsilon q and x + epsilon q, and take the better of the two if it helps, where the paper takes the
-            first that does: two queries for each direction, and fewer directions that each go further.
+        frequencies: of the dct basis (of the pixel basis, from the top left), the share in each direction that comes first (the paper's
+            is 1/8); then, as in the authors' code, the others follow from low to high.
     """
     _, height, width, channels = x.shape
     vertical, horizontal = (
         ops.convert_to_tensor(cosines(side) if basis == "dct" else np.eye(side, dtype=np.float32)) for side in (height, width)
     )
-    used = [max(round(frequencies * side), 1) for side in (height, width)]
-    dimension = used[0] * used[1] * channels
+    ring = rings(height, width, frequencies).repeat(channels).astype(np.float32)
+    dimension = min(len(ring), queries)
 
     def direction(number: Tensor) -> Tensor:
         """The basis images numbered `number` (m,), (m, h, w, c)."""
-        row, column, channel = number // (used[1] * channels), number // channels % used[1], number % channels
+        row, column, channel = number // (width * channels), number // channels % width, number % channels
         wave = ops.take(vertical, row, axis=0)[:, :, None] * ops.take(horizontal, column, axis=0)[:, None, :]
         return wave[..., None] * ops.one_hot(channel, channels)[:, None, None, :]
 
-    def attempt(view: Scores, now: State, best: State, sign: float | Tensor) -> tuple[State, Tensor]:
-        """`best`, or x_adv + sign epsilon q of `now` where that is better, for q its next direction; and where it is."""
-        asked = best.lead <= 0
-        q = direction(ops.take_along_axis(now.order, (now.trial // 2 % dimension)[:, None], axis=1)[:, 0])
-        x_adv = ops.clip(now.x_adv + per_image(sign * step_size * ops.ones_like(now.loss), q) * q, 0.0, 1.0)
-        logits = view.logits(x_adv, asked=asked)
-        loss, lead = view.value(cross_entropy, logits, now.y), view.lead(logits, now.y)
-        taken = ops.logical_and(asked, ops.logical_or(loss > best.loss, lead > 0))
-        kept = (select(taken, new, old) for new, old in ((x_adv, best.x_adv), (loss, best.loss), (lead, best.lead)))
-        return best._replace(**dict(zip(("x_adv", "loss", "lead"), kept, strict=True))), taken
-
     def step(_: Tensor, rows: Tensor, now: State) -> State:
-        view = model.part(rows)
-        if both_signs:
-            minus, _ = attempt(view, now, now, -1.0)
-            return attempt(view, now, minus, 1.0)[0]._replace(trial=now.trial + 2)
-        best, taken = attempt(view, now, now, ops.where(ops.equal(now.trial % 2, 0), -1.0, 1.0))
-        return best._replace(trial=ops.where(taken, (now.trial // 2 + 1) * 2, now.trial + 1))  # after a success the plus is skipped
+        view, undecided = model.part(rows), now.lead <= 0
+        q = direction(ops.take_along_axis(now.order, (now.trial // 2 % dimension)[:, None], axis=1)[:, 0])
+        sign = ops.where(ops.equal(now.trial % 2, 0), -step_size, step_size)
+        trial = ops.clip(now.x_adv + per_image(sign, q) * q, 0.0, 1.0)
+        logits = view.logits(trial, asked=undecided)
+        loss, lead = view.value(cross_entropy, logits, now.y), view.lead(logits, now.y)
+        taken = ops.logical_and(undecided, ops.logical_or(loss > now.loss, lead > 0))
+        # After a success the plus is skipped.
+        following = ops.where(taken, (now.trial // 2 + 1) * 2, now.trial + 1)
+        return now._replace(
+            x_adv=select(taken, trial, now.x_adv),
+            loss=select(taken, loss, now.loss),
+            lead=select(taken, lead, now.lead),
+            trial=following,
+        )
 
     logits = model.logits(x)
-    order = ops.argsort(rng.uniform((x.shape[0], dimension)), axis=1)
+    order = ops.argsort(ring + rng.uniform((x.shape[0], len(ring))), axis=1)[:, :dimension]
     start = State(x, y, order, x, model.value(cross_entropy, logits, y), model.lead(logits, y), ops.zeros_like(y))
-    return repeat_undecided(step, (queries - 1) // (2 if both_signs else 1), start, decided=lambda now: now.lead > 0).x_adv
+    return repeat_undecided(step, queries - 1, start, decided=lambda now: now.lead > 0).x_adv
+
+
+def rings(height: int, width: int, first: float) -> np.ndarray:
+    """(h * w,) whole numbers, row by row: 0 for the share `first` of rows and columns, then 1, 2, ... for each further one."""
+    beyond = (np.maximum(np.arange(side) + 1 - max(round(first * side), 1), 0) for side in (height, width))
+    return np.maximum(*np.meshgrid(*beyond, indexing="ij")).ravel()
 
 
 def cosines(side: int) -> np.ndarray:
