@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
-from advrun.attacks import _apgd, _decision, _hyperplane, _search
+from advrun.attacks import _apgd, _decision, _hyperplane, _momentum, _search
 from advrun.attacks._best import Best
 from advrun.craft import Attack, _Work, craft
 from advrun.engine import Rng, ops
@@ -444,6 +447,36 @@ def test_simba_goes_from_low_to_high_frequencies():
     assert not simba.rings(3, 5, 1.0).any()
 
 
+def test_simba_moves_along_the_lowest_cosines_first(network, images):
+    x = 0.3 + 0.4 * images
+    y = network.predict(x).argmax(-1)
+    settings = {"basis": "dct", "frequencies": 0.5, "queries": 10, "step_size": 0.01}
+    change = np.asarray(attacks.simba(network, x, y, **settings)) - x
+    waves = module("simba").cosines(IMAGE_SHAPE[0])
+    share = np.einsum("ui,vj,nijc->nuvc", waves, waves, change)
+    assert np.abs(share[:, :3, :3]).max() > 0.009
+    assert max(np.abs(share[:, 3:]).max(), np.abs(share[:, :, 3:]).max()) < 1e-5
+
+
+def test_geoda_adds_up_its_normals(monkeypatch):
+    """Each round finds one of the two values that the boundary depends on; the nearest point of the boundary changes both."""
+    size = math.prod(IMAGE_SHAPE)
+    weights = np.zeros((size, 2), np.float32)
+    weights[:2, 1] = 1.0
+    model = linear_classifier(2, seed=1)
+    model.model.layers[-1].set_weights([weights, np.float32([0.4, 0.0])])
+    x = np.zeros((1, *IMAGE_SHAPE), np.float32)
+    found = [np.eye(size, dtype=np.float32)[i].reshape(x.shape) for i in range(2)]
+    monkeypatch.setattr(
+        module("geoda"), "normal_direction", lambda ask, walk, draw, radius, samples: (float(samples) * found.pop(0), walk.left)
+    )
+    plugin = registry.get("attacks", "geoda")
+    attack = Attack(plugin, L2(), settings_of(plugin, {"queries": 1000, "rounds": 2}))
+    start = engine.tf.ones(x.shape)
+    x_adv = attack(model, engine.tf.constant(x), engine.tf.constant([0]), Rng.from_seed(0), starts=start)
+    np.testing.assert_allclose(np.asarray(L2.distance(x_adv, x)), 0.4 / np.sqrt(2), rtol=0.01)
+
+
 def test_cosines_are_orthonormal():
     waves = module("simba").cosines(9)
     np.testing.assert_allclose(waves @ waves.T, np.eye(9), atol=1e-6)
@@ -609,6 +642,84 @@ def test_a_walk_starts_where_the_system_sees_the_class(network, images, targeted
     goal = rng.choice(np.unique(seen), len(y)) if targeted else None
     found = seen[work._starts(y, goal, np.arange(len(y)))]
     assert (found == goal if targeted else found != y).mean() > 0.9
+
+
+@pytest.mark.parametrize("factor", [30.0, 1000.0])
+@pytest.mark.parametrize(
+    ("name", "ball"),
+    [("fgsm", Linf(0.05)), ("pgd", L2(0.3)), ("mifgsm", Linf(0.05)), ("apgd", Linf(0.05)), ("ddn", L2()), ("newtonfool", L2())],
+)
+def test_a_sure_model_does_not_blind_an_attack(network, images, name, ball, factor):
+    """Logits times a number: the same decisions, and the same way to others, but the cross-entropy and its gradient round to 0."""
+    sure = Classifier(engine.keras.Sequential([network.model, engine.keras.layers.Rescaling(factor)]))
+    y = network.predict(images).argmax(-1)
+    plain, scaled = (model.predict(getattr(attacks, name)(model, images, y, ball)).argmax(-1) == y for model in (network, sure))
+    assert plain.mean() < 1
+    assert scaled.mean() <= plain.mean() + 1e-9
+
+
+@pytest.mark.parametrize("ball", [L2(0.5), Linf(0.05)], ids=str)
+def test_the_look_ahead_is_a_step(images, ball):
+    """Of the length of mu alpha, in the direction of the momentum; in Linf x + alpha mu g, whatever g."""
+    g = np.random.default_rng(0).normal(0, 30, images.shape).astype(np.float32)
+    there = np.asarray(_momentum.ahead(images, g, ball, 0.1)) - images
+    if ball.name == "Linf":
+        np.testing.assert_allclose(there, 0.1 * 0.05 * g, atol=1e-5)
+    else:
+        np.testing.assert_allclose(np.linalg.norm(there.reshape(len(there), -1), axis=1), 0.1 * 0.5, rtol=1e-4)
+        np.testing.assert_allclose(there / 0.05, g / np.linalg.norm(g.reshape(len(g), -1), axis=1)[:, None, None, None], atol=1e-4)
+
+
+def test_variance_tuning_looks_around_in_any_ball(network, images):
+    """beta eps is more than 1 here; eagerly too, where eps is a plain number."""
+    plugin = registry.get("attacks", "vmifgsm")
+    attack = Attack(plugin, Linf(0.7), settings_of(plugin, {"steps": 1, "neighbours": 2}))
+    x, y = engine.tf.constant(images[:2]), engine.tf.constant([0, 1])
+    assert np.abs(np.asarray(attack(network, x, y, Rng.from_seed(0))) - images[:2]).max() <= 0.7 + 1e-6
+
+
+def test_stadv_gives_up_smoothness_where_it_stands_in_the_way(network, images):
+    """A model with small logits: the paper's tau says to change nothing."""
+    small = Classifier(engine.keras.Sequential([network.model, engine.keras.layers.Rescaling(0.05)]))
+    y = network.predict(images).argmax(-1)
+    plain, scaled = (model.predict(attacks.stadv(model, images, y, steps=300)).argmax(-1) == y for model in (network, small))
+    assert scaled.mean() <= plain.mean() + 0.1
+
+
+def test_cw_l0_ends_where_one_value_is_enough():
+    """The logit of the other class is one value of the image."""
+    weights = np.zeros((math.prod(IMAGE_SHAPE), 2), np.float32)
+    weights[5, 1] = 10.0
+    one = linear_classifier(2, seed=1)
+    one.model.layers[-1].set_weights([weights, np.float32([1.0, 0.0])])
+    x = np.zeros((3, *IMAGE_SHAPE), np.float32)
+    plugin = registry.get("attacks", "cw_l0")
+    crafted = craft(one, Attack(plugin, L0(), settings_of(plugin, {"steps": 1000})), x, np.zeros(3, int))
+    np.testing.assert_array_equal(L0.distance(crafted.x_adv, x), 1)
+    assert crafted.gradients.max() < 200
+
+
+def test_jsma_changes_no_more_than_gamma(linear, images):
+    y = linear.predict(images).argmax(-1)
+    size = math.prod(IMAGE_SHAPE)
+    for gamma, most in ((0.0, 0), (2.5 / size, 2), (4 / size, 4)):
+        changed = np.asarray(L0.distance(attacks.jsma(linear, images, y, gamma=gamma), images))
+        assert changed.max() <= most
+
+
+def test_lbfgs_runs_on_one_core():
+    """TensorFlow has as many threads for calls as the machine has cores; one of them waits for Python, which waits for another."""
+    script = """
+import numpy as np
+from advrun import attacks
+from tests.conftest import IMAGE_SHAPE, linear_classifier
+model, x = linear_classifier(3, seed=1), np.random.default_rng(0).uniform(0, 1, (2, *IMAGE_SHAPE)).astype("float32")
+y = model.predict(x).argmax(-1)
+print((model.predict(attacks.lbfgs(model, x, y, search_steps=3, steps=5)).argmax(-1) != y).sum())
+"""
+    environment = {**os.environ, "TF_NUM_INTEROP_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip().isdigit(), done.stderr[-500:]
 
 
 def test_few_queries_are_spent_all_the_same(network, images):
