@@ -11,7 +11,7 @@ from advrun import engine, registry
 from advrun.classifier import Classifier, pad
 from advrun.craft import unit
 from advrun.errors import ModelError
-from advrun.losses import cross_entropy
+from advrun.losses import log_odds
 from advrun.metrics import Outcome
 from advrun.results import Result, Row, binomial_interval
 
@@ -37,7 +37,7 @@ def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_s
     """Share of the images whose loss gradient is zero everywhere, or not finite: there a gradient attack is blind, not the model robust."""
 
     def build() -> Any:
-        return lambda images, y: classifier.gradient(cross_entropy, engine.to_unit(images), y)
+        return lambda images, y: classifier.gradient(log_odds, engine.to_unit(images), y)
 
     run = classifier.compiled("zero gradients", build)
     size = min(batch_size, len(x))
