@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,13 @@ def _stronger(other: Result, result: Result) -> bool:
 
 
 def worst_cases(results: Iterable[Result]) -> list[Result]:
-    """The headline: an image counts as right only if it survives every attack of the same budget (norm and eps).
+    """The headline: an image counts as right only if it survives every attack within the same budget (norm, and up to eps).
 
     Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
     do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
-    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order. Targeted attacks
-    take part: an image that they move to any other class has not survived. Attacks without a norm share no budget, and do not.
+    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order; attacks at
+    a smaller eps count for the images that they have. Targeted attacks take part: an image that they move to any other
+    class has not survived. Attacks without a norm share no budget, and do not.
     """
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
@@ -175,19 +176,28 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
         groups[(*_system(row), row.threat)].append(result)
         if row.threat == "static" and _system(row) in adaptive:
             groups[(*_system(row), "adaptive")].append(result)
-    return [_worst(members, threat=key[-1]) for key, members in groups.items()]
+    return [_worst(members, _weaker(key, groups), threat=key[-1]) for key, members in groups.items()]
+
+
+def _weaker(key: tuple[Any, ...], groups: Mapping[tuple[Any, ...], list[Result]]) -> list[Result]:
+    """What the same attacker did to the same system at smaller eps."""
+    *system, eps, threat = key
+    found = (members for (*other, radius, how), members in groups.items() if other == system and how == threat and radius and eps)
+    return [member for members in found for member in members if (member.row.eps or 0.0) < eps]
 
 
 def _system(row: Row) -> tuple[Any, ...]:
     return row.model, row.defense, row.seed, row.norm, row.eps
 
 
-def _worst(members: list[Result], threat: str) -> Result:
+def _worst(members: list[Result], weaker: list[Result], threat: str) -> Result:
     n = min(member.row.n for member in members)
     predictions, labels = members[0].predictions[:n].copy(), members[0].labels[:n]
+    members = [*members, *weaker]
     for member in members[1:]:
-        still_right = predictions == labels
-        predictions[still_right] = member.predictions[:n][still_right]
+        known = min(n, member.row.n)
+        still_right = predictions[:known] == labels[:known]
+        predictions[:known][still_right] = member.predictions[:known][still_right]
     right = int((predictions == labels).sum())
     attacks = sorted({member.row.attack for member in members})
     crafted = sorted({member.row.attack for member in members if member.row.threat == threat})

@@ -60,6 +60,15 @@ def test_worst_case_over_the_common_images():
     assert worst[0].row.accuracy == 0.5
 
 
+def test_what_falls_within_a_ball_falls_within_a_larger_one():
+    """Also where the larger eps met a weak attack alone, on more images."""
+    small, large = result("autoattack", "001", eps=0.1), result("noise", "1110", eps=0.2)
+    worst = {each.row.eps: each for each in worst_cases([large, small])}
+    assert worst[0.1].correct.tolist() == [False, False, True]
+    assert worst[0.2].correct.tolist() == [False, False, True, False]
+    assert worst[0.2].row.settings["over"] == ["autoattack", "noise"]
+
+
 def test_a_worst_case_names_the_attacks_of_its_own_threat():
     """Replays count in the adaptive worst case, but must not hide that an adaptive attack is missing."""
     rows = [result("fgsm", "11", "static"), result("pgd", "10", "static"), result("fgsm", "01")]

@@ -90,7 +90,7 @@ def _words(summary: Summary) -> list[Note]:
     found = [Note(threat, THREAT_NOTES[threat]) for threat in threats]
     if any(panel.attack.is_worst_case for panel in summary.panels):
         text = (
-            "an image counts as right only if it survives every attack of this norm and ε, one by one; the adaptive worst "
+            "an image counts as right only if it survives every attack of this norm up to this ε, one by one; the adaptive worst "
             "case includes the replayed examples."
         )
         found.append(Note("worst case", text))
