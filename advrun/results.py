@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,22 +167,16 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
     a smaller eps count for the images that they have. Targeted attacks take part: an image that they move to any other
     class has not survived. Attacks without a norm share no budget, and do not.
     """
-    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
-    adaptive = {_system(result.row) for result in results if result.row.threat == "adaptive"}
-    for result in results:
-        row = result.row
-        groups[(*_system(row), row.threat)].append(result)
-        if row.threat == "static" and _system(row) in adaptive:
-            groups[(*_system(row), "adaptive")].append(result)
-    return [_worst(members, _weaker(key, groups), threat=key[-1]) for key, members in groups.items()]
+    return [_worst_case(results, row, threat) for (_, threat), row in {(_system(r.row), r.row.threat): r.row for r in results}.items()]
 
 
-def _weaker(key: tuple[Any, ...], groups: Mapping[tuple[Any, ...], list[Result]]) -> list[Result]:
-    """What the same attacker did to the same system at smaller eps."""
-    *system, eps, threat = key
-    found = (members for (*other, radius, how), members in groups.items() if other == system and how == threat and radius and eps)
-    return [member for members in found for member in members if (member.row.eps or 0.0) < eps]
+def _worst_case(results: list[Result], at: Row, threat: str) -> Result:
+    """Of the system and budget of the row `at`."""
+    *system, eps = _system(at)
+    known = [result for result in results if list(_system(result.row)[:-1]) == system and result.row.threat in {"static", threat}]
+    weaker = [result for result in known if eps and result.row.eps and result.row.eps < eps]
+    return _worst([result for result in known if result.row.eps == eps], weaker, threat)
 
 
 def _system(row: Row) -> tuple[Any, ...]:
@@ -193,6 +186,7 @@ def _system(row: Row) -> tuple[Any, ...]:
 def _worst(members: list[Result], weaker: list[Result], threat: str) -> Result:
     n = min(member.row.n for member in members)
     predictions, labels = members[0].predictions[:n].copy(), members[0].labels[:n]
+    crafted = sorted({member.row.attack for member in members if member.row.threat == threat})
     members = [*members, *weaker]
     for member in members[1:]:
         known = min(n, member.row.n)
@@ -200,7 +194,6 @@ def _worst(members: list[Result], weaker: list[Result], threat: str) -> Result:
         predictions[:known][still_right] = member.predictions[:known][still_right]
     right = int((predictions == labels).sum())
     attacks = sorted({member.row.attack for member in members})
-    crafted = sorted({member.row.attack for member in members if member.row.threat == threat})
     row = replace(
         members[0].row,
         attack=WORST_CASE,

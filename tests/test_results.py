@@ -66,7 +66,14 @@ def test_what_falls_within_a_ball_falls_within_a_larger_one():
     worst = {each.row.eps: each for each in worst_cases([large, small])}
     assert worst[0.1].correct.tolist() == [False, False, True]
     assert worst[0.2].correct.tolist() == [False, False, True, False]
-    assert worst[0.2].row.settings["over"] == ["autoattack", "noise"]
+    assert worst[0.2].row.settings["over"] == ["noise"]  # what was run at this eps: where others ran more, something failed
+    assert worst[0.2].row.budget == "over autoattack, noise"
+
+
+def test_the_adaptive_worst_case_includes_replays_at_smaller_eps():
+    rows = [result("pgd", "01", threat="static", eps=0.1), result("pgd", "11", eps=0.2), result("pgd", "11", threat="static", eps=0.2)]
+    worst = {(each.row.threat, each.row.eps): each.row.accuracy for each in worst_cases(rows)}
+    assert worst == {("static", 0.1): 0.5, ("static", 0.2): 0.5, ("adaptive", 0.2): 0.5}
 
 
 def test_a_worst_case_names_the_attacks_of_its_own_threat():

@@ -81,7 +81,12 @@ def geoda(
 
 def share_out(queries: int, rounds: int) -> np.ndarray:
     """Samples of each round, (at most `rounds`,) int32: proportional to lambda^(-2t/3), what the searches need set aside."""
-    weights = 0.6 ** (-2 / 3 * np.arange(rounds))
-    free = max(queries - 1 - PRECISION - rounds * (PRECISION + FAR // 2), 0)
-    samples = np.maximum(weights / weights.sum() * free, 1).astype(np.int32)
-    return samples if samples[0] >= LEAST or rounds == 1 else share_out(queries, rounds - 1)
+    chosen = np.empty(0, np.int32)
+    for count in range(1, rounds + 1):
+        weights = 0.6 ** (-2 / 3 * np.arange(count))
+        free = max(queries - 1 - PRECISION - count * (PRECISION + FAR // 2), 0)
+        samples = np.maximum(weights / weights.sum() * free, 1).astype(np.int32)
+        if count > 1 and samples[0] < LEAST:
+            break
+        chosen = samples
+    return chosen
