@@ -28,8 +28,6 @@ from advrun.types import Cascade
 
 TOLERANCE = 1e-6
 """By how much float32 rounding may leave the box or an Linf ball, in pixel units; for other norms 1e-5 of eps, at least of 1."""
-
-
 STARTS_TRIED = 10
 """Images of the pool that are drawn at most for each start."""
 TARGETS = "a class number, random, least_likely, second or all"

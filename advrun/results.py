@@ -168,26 +168,22 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
     class has not survived. Attacks without a norm share no budget, and do not.
     """
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
-    return [_worst_case(results, row, threat) for (_, threat), row in {(_system(r.row), r.row.threat): r.row for r in results}.items()]
-
-
-def _worst_case(results: list[Result], at: Row, threat: str) -> Result:
-    """Of the system and budget of the row `at`."""
-    *system, eps = _system(at)
-    known = [result for result in results if list(_system(result.row)[:-1]) == system and result.row.threat in {"static", threat}]
-    weaker = [result for result in known if eps and result.row.eps and result.row.eps < eps]
-    return _worst([result for result in known if result.row.eps == eps], weaker, threat)
+    budgets = dict.fromkeys((_system(result.row), result.row.threat) for result in results)
+    return [_worst(results, system, threat) for system, threat in budgets]
 
 
 def _system(row: Row) -> tuple[Any, ...]:
     return row.model, row.defense, row.seed, row.norm, row.eps
 
 
-def _worst(members: list[Result], weaker: list[Result], threat: str) -> Result:
+def _worst(results: list[Result], system: tuple[Any, ...], threat: str) -> Result:
+    *_, eps = system
+    usable = [result for result in results if _system(result.row)[:-1] == system[:-1] and result.row.threat in ("static", threat)]
+    members = [result for result in usable if result.row.eps == eps]
     n = min(member.row.n for member in members)
     predictions, labels = members[0].predictions[:n].copy(), members[0].labels[:n]
     crafted = sorted({member.row.attack for member in members if member.row.threat == threat})
-    members = [*members, *weaker]
+    members += [result for result in usable if eps and result.row.eps and result.row.eps < eps]
     for member in members[1:]:
         known = min(n, member.row.n)
         still_right = predictions[:known] == labels[:known]

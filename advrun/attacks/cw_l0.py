@@ -87,8 +87,8 @@ def cw_l0(
         adam = now.adam.forget(fresh).update(slope)
         w = select(spent, to_tanh(best.x), now.w - step_size * adam.step(per_image(age, x)))
         allowed = select(spent, ops.cast(ops.not_equal(best.x, now.x), "float32"), allowed)
-        done = ops.logical_or(now.done, ops.logical_and(spent, ops.logical_or(single, best.distance == math.inf)))
-        done = ops.logical_or(done, best.distance <= 1)
+        over = ops.logical_or(best.distance <= 1, ops.logical_and(spent, ops.logical_or(single, best.distance == math.inf)))
+        done = ops.logical_or(now.done, over)
         return State(now.x, now.y, w, adam, age, c, allowed, share, done, best)
 
     n, w = ops.ones(x.shape[:1]), to_tanh(x)
