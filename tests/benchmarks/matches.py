@@ -400,31 +400,21 @@ MATCHES = [
         },
         note="torchattacks gives every channel of a window the mass of all of them, the paper its own; that is worth 0.7 points on the cnn",
     ),
-    Match(
-        "square",
-        Linf(EPS),
-        "5,000 queries, unscaled",
-        settings={"rescale": False},
-        peers={"AutoAttack": autoattack("Linf", EPS, ("square",))},
+    *(
+        Match(
+            "square",
+            ball,
+            "5,000 queries, unscaled",
+            seeds=seeds,
+            settings={"rescale": False},
+            peers={"AutoAttack": autoattack(ball.name, ball.eps, ("square",))},
+        )
+        for ball, seeds in ((Linf(EPS), 1), (L2(EPS2), 1), (L1(EPS1), 3))
     ),
-    Match(
-        "square",
-        L2(EPS2),
-        "5,000 queries, unscaled",
-        settings={"rescale": False},
-        peers={"AutoAttack": autoattack("L2", EPS2, ("square",))},
+    *(
+        Match("autoattack", ball, "standard", peers={"AutoAttack": autoattack(ball.name, ball.eps)})
+        for ball in (Linf(EPS), L2(EPS2), L1(EPS1))
     ),
-    Match(
-        "square",
-        L1(EPS1),
-        "5,000 queries, unscaled",
-        seeds=3,
-        settings={"rescale": False},
-        peers={"AutoAttack": autoattack("L1", EPS1, ("square",))},
-    ),
-    Match("autoattack", Linf(EPS), "standard", peers={"AutoAttack": autoattack("Linf", EPS)}),
-    Match("autoattack", L2(EPS2), "standard", peers={"AutoAttack": autoattack("L2", EPS2)}),
-    Match("autoattack", L1(EPS1), "standard", peers={"AutoAttack": autoattack("L1", EPS1)}),
     Match(
         "deepfool",
         L2(),
