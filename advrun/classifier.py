@@ -185,7 +185,7 @@ class Classifier:
         return self.lead(self.logits(x, asked), y) > 0
 
     def _count(self, what: str, x: Tensor, asked: Tensor | None = None, times: int = 1) -> None:
-        amount = ops.ones((x.shape[0],), "int32") if asked is None else ops.cast(asked, "int32")
+        amount = ops.ones((ops.shape(x)[0],), "int32") if asked is None else ops.cast(asked, "int32")
         self.counter.add(what, amount * times, self.rows)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -109,11 +109,12 @@ def repeat(step: Callable[..., Any], times: int, state: Any, *, until: Callable[
     return tf.while_loop(condition, body, variables, parallel_iterations=1, maximum_iterations=times)[1]
 
 
-def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor] | None, cut: float = 0.5) -> Any:
+def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decided: Callable[[Any], Tensor] | None) -> Any:
     """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
 
-    Whenever at most the share `cut` of the images in work is still undecided, the loop goes on with those alone, in tensors
-    of that size: shapes stay constant, and every image gets the iterations that it would have got.
+    Whenever few enough images are still undecided, the loop goes on with those alone; every image gets the iterations that it would have
+    got. The graph of the step is made once, for any number of images: there `x.shape[0]` is None, and `ops.shape(x)[0]` the number.
+    Kernels are compiled for each size of `sizes_from` that occurs. XLA, which has no unknown sizes, takes a loop for each size.
 
     Args:
         step: maps (iteration number, numbers of the images in work (m,), their state) to their next state. It must leave
@@ -121,34 +122,53 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
         times: how often at most.
         state: a nested tuple of tensors (n, ...).
         decided: maps the state to (m,) bool: images that need no further steps; None: all need all of them.
-        cut: each size takes a loop of its own, and time to compile it; many cheap steps are worth finer cuts, such as 0.75.
     """
     n = tf.nest.flatten(state)[0].shape[0]
-    i, rows = tf.constant(0), tf.range(n)
     if decided is None:
+        rows = tf.range(n)
         return repeat(lambda i, state: step(i, rows, state), times, state)
-    size = n
-    while True:
-        smaller = min(math.ceil(cut * size), size - 1)
-        room = smaller if size > SMALLEST_BATCH else 0
 
-        def condition(i: Tensor, part: Any, room: int = room) -> Tensor:
-            return tf.logical_and(i < times, tf.math.count_nonzero(~decided(part), dtype=tf.int32) > room)
+    def undecided(state: Any) -> Tensor:
+        return tf.math.count_nonzero(~decided(state), dtype=tf.int32)
 
-        def body(i: Tensor, part: Any, rows: Tensor = rows) -> Any:
+    def stretch(i: Tensor, state: Any, size: Any, room: Any) -> tuple[Tensor, Any]:
+        """Steps of `size` images, all that are undecided among them, until at most `room` are."""
+        rows = tf.argsort(tf.cast(decided(state), tf.int32), stable=True)[:size]
+
+        def condition(i: Tensor, part: Any) -> Tensor:
+            return tf.logical_and(i < times, undecided(part) > room)
+
+        def body(i: Tensor, part: Any) -> Any:
             return i + 1, step(i, rows, part)
 
-        part = tf.nest.map_structure(lambda tensor, rows=rows: tf.gather(tensor, rows), state)
+        part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), state)
         i, part = tf.while_loop(condition, body, (i, part), parallel_iterations=1)
-        state = tf.nest.map_structure(lambda whole, new, rows=rows: _put(whole, rows, new), state, part)
-        if room == 0:
-            return state
-        size = smaller
-        rows = tf.argsort(tf.cast(decided(state), tf.int32), stable=True)[:size]
+        return i, tf.nest.map_structure(lambda whole, new: _put(whole, rows, new), state, part)
+
+    i, sizes = tf.constant(0), sizes_from(n)
+    if _use_xla():
+        for size, room in zip(sizes, [*sizes[1:], 0], strict=True):
+            i, state = stretch(i, state, size, room)
+        return state
+    steps_down = tf.constant([*sizes, 0])
+
+    def go_on(i: Tensor, state: Any) -> tuple[Tensor, Any]:
+        last = tf.math.count_nonzero(steps_down >= undecided(state), dtype=tf.int32) - 1
+        return stretch(i, state, steps_down[last], steps_down[last + 1])
+
+    return tf.while_loop(lambda i, state: tf.logical_and(i < times, undecided(state) > 0), go_on, (i, state), parallel_iterations=1)[1]
+
+
+def sizes_from(n: int) -> list[int]:
+    """How many images may be in work together, from n down to a few, where a call costs more than its images."""
+    cut = 0.5 if _use_xla() else 0.8  # there each size takes a loop of its own, and time to compile it
+    sizes = [n]
+    while sizes[-1] > SMALLEST_BATCH:
+        sizes.append(min(math.ceil(cut * sizes[-1]), sizes[-1] - 1))
+    return sizes
 
 
 SMALLEST_BATCH = 16
-"""Batches that need not be cut down further: a call then costs more than its images."""
 
 
 def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
@@ -251,7 +271,7 @@ def total(images: Tensor) -> Tensor:
     """
     if not _in_kernel.get() or has_gpu():  # which would round the factors of a product to 10 bits
         return ops.sum(images, axis=tuple(range(1, len(images.shape))))
-    flat = ops.reshape(images, (images.shape[0], -1))
+    flat = ops.reshape(images, (-1, math.prod(images.shape[1:])))
     return ops.matmul(flat, np.ones((flat.shape[1], 1), np.float32))[:, 0]
 
 
@@ -299,11 +319,11 @@ class Rng:
 
     def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> Tensor:
         """float32 in [low, high)."""
-        return tf.random.stateless_uniform(shape, self._next(), low, high)
+        return tf.random.stateless_uniform(_known(shape), self._next(), low, high)
 
     def normal(self, shape: Any) -> Tensor:
         """float32, mean 0, variance 1."""
-        return tf.random.stateless_normal(shape, self._next())
+        return tf.random.stateless_normal(_known(shape), self._next())
 
     def signs(self, shape: Any) -> Tensor:
         """-1.0 or 1.0, with the same probability."""
@@ -311,11 +331,18 @@ class Rng:
 
     def integers(self, shape: Any, low: int, high: int) -> Tensor:
         """int32 in [low, high)."""
-        return tf.random.stateless_uniform(shape, self._next(), low, high, dtype=tf.int32)
+        return tf.random.stateless_uniform(_known(shape), self._next(), low, high, dtype=tf.int32)
 
     def _next(self) -> Tensor:
         self.draws += 1
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
+
+
+def _known(shape: Any) -> Any:
+    """The shape; raises TypeError where it was taken from a tensor of a number of images that is not known yet."""
+    if any(length is None for length in shape):
+        raise TypeError(f"shape {tuple(shape)}: inside `repeat_undecided` write ops.shape(x) for x.shape")
+    return shape
 
 
 # Counters, devices, seeds --------------------------------------------------------------------------------------------

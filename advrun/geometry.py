@@ -84,7 +84,7 @@ class Linf(Ball):
             raise ConfigError(f"eps is {self.eps:g}; images are in [0, 1], so write {self.eps:g}/255")
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        return self.project(x + self.radius(x) * rng.uniform(x.shape, -1.0, 1.0), x)
+        return self.project(x + self.radius(x) * rng.uniform(ops.shape(x), -1.0, 1.0), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         return self.radius(gradient) * ops.sign(gradient)
@@ -108,8 +108,8 @@ class L2(Ball):
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Uniform in the ball: a uniform direction, and a radius eps * u^(1/d)."""
         dimension = math.prod(x.shape[1:])
-        radius = rng.uniform((x.shape[0],), 0.0, 1.0) ** (1.0 / dimension)
-        return self.project(x + per_image(radius, x) * self.steepest(rng.normal(x.shape)), x)
+        radius = rng.uniform(ops.shape(x)[:1], 0.0, 1.0) ** (1.0 / dimension)
+        return self.project(x + per_image(radius, x) * self.steepest(rng.normal(ops.shape(x))), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         # Scaled first: the squares of a confident model's gradient would underflow.
@@ -137,9 +137,9 @@ class L1(Ball):
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Uniform in the ball: the d first of d + 1 shares of eps, uniform on the simplex, with random signs."""
         dimension = math.prod(x.shape[1:])
-        shares = -ops.log(rng.uniform((x.shape[0], dimension + 1), 1e-30, 1.0))
+        shares = -ops.log(rng.uniform((ops.shape(x)[0], dimension + 1), 1e-30, 1.0))
         shares = (shares / ops.sum(shares, axis=-1, keepdims=True))[:, :dimension]
-        return self.project(x + self.radius(x) * rng.signs(x.shape) * ops.reshape(shares, x.shape), x)
+        return self.project(x + self.radius(x) * rng.signs(ops.shape(x)) * ops.reshape(shares, (-1, *x.shape[1:])), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """All of it on the value with the largest gradient."""
@@ -150,7 +150,7 @@ class L1(Ball):
 
         (Croce and Hein, 2021, arXiv:2103.01208; to clip what is in the ball would leave a part of eps unused.)
         """
-        eps = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1)), (x.shape[0], 1))
+        eps = ops.broadcast_to(ops.reshape(ops.convert_to_tensor(self.eps, "float32"), (-1, 1)), (ops.shape(x)[0], 1))
 
         def shrunk(x_adv: Tensor, x: Tensor, eps: Tensor) -> Tensor:
             change = x_adv - x
@@ -161,8 +161,8 @@ class L1(Ball):
             # Equal changes of equal pixels round the same way: over a whole image that would leave the ball.
             return ops.clip(ops.where(ops.abs(z - x) > kept, toward(z, x), z), 0.0, 1.0)
 
-        flat = (x.shape[0], math.prod(x.shape[1:]))
-        return ops.reshape(fused(shrunk)(ops.reshape(x_adv, flat), ops.reshape(x, flat), eps), x.shape)
+        flat = (-1, math.prod(x.shape[1:]))
+        return ops.reshape(fused(shrunk)(ops.reshape(x_adv, flat), ops.reshape(x, flat), eps), (-1, *x.shape[1:]))
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class L0(Ball):
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """Values drawn anew at eps random places."""
-        return self.project(ops.where(largest(rng.uniform(x.shape), self.eps) > 0, rng.uniform(x.shape), x), x)
+        return self.project(ops.where(largest(rng.uniform(ops.shape(x)), self.eps) > 0, rng.uniform(ops.shape(x)), x), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """From one end of the box to the other at the eps values with the largest gradients."""
@@ -206,7 +206,7 @@ GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 def largest(images: Tensor, count: Any) -> Tensor:
     """1 at the `count` values of each image that are largest in size and not 0, 0 elsewhere; of equal values, the first."""
-    size = ops.abs(ops.reshape(images, (images.shape[0], -1)))
+    size = ops.abs(ops.reshape(images, (-1, math.prod(images.shape[1:]))))
     count = ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)))
     count = ops.minimum(count, ops.sum(ops.cast(size > 0, "float32"), axis=-1, keepdims=True))
 
@@ -231,7 +231,7 @@ def largest(images: Tensor, count: Any) -> Tensor:
         return larger + equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32")
 
     chosen = ops.cond(ops.all(above == count), lambda: ops.cast(size > low, "float32"), first_of_equals)
-    return ops.reshape(chosen, images.shape)
+    return ops.reshape(chosen, (-1, *images.shape[1:]))
 
 
 def threshold(size: Tensor, room: Tensor, most: Tensor) -> Tensor:

@@ -81,8 +81,9 @@ class View:
 
         def ask(*arguments, **named):
             x = next(each for each in arguments if hasattr(each, "shape"))
-            meant = f"{x.shape[0]} images for {self.images}: inside `repeat_undecided` ask `model.part(rows)`"
-            assert x.shape[0] % self.images == 0, meant
+            n, meant = x.shape[0], self.images  # None within a compiled `repeat_undecided`
+            fits = n is meant if None in (n, meant) else n % meant == 0
+            assert fits, f"{n} images for {meant}: inside `repeat_undecided` ask `model.part(rows)`"
             return value(*arguments, **named)
 
         return ask

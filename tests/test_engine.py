@@ -104,23 +104,61 @@ def test_jacobian_is_the_weights_of_a_linear_map():
         np.testing.assert_allclose(gradients, weights.T[rows], rtol=1e-5)
 
 
-@pytest.mark.parametrize("compile_it", [False, True])
-def test_work_on_the_undecided_alone_changes_nothing(compile_it):
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+def test_work_on_the_undecided_alone_changes_nothing(mode, monkeypatch):
     """Every image gets its own number of steps; smaller and smaller batches see only those that still need some."""
+    monkeypatch.setattr(engine, "_xla", "on" if mode == "xla" else "off")
     goals = np.random.default_rng(2).integers(0, 40, 100).astype(np.int32)
-    sizes = set()
+    traced, rows_asked = [], engine.Counter("rows")
+    rows_asked.start(len(goals))
 
     def step(i, rows, state):
         value, goal = state
-        sizes.add(value.shape[0])
+        traced.append(value.shape[0])
+        rows_asked.add("rows", ops.ones((ops.shape(value)[0],)), rows)
         return ops.where(value < goal, value + 1, value), goal
 
     def run(goals):
         return engine.repeat_undecided(step, 30, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])
 
-    value, _ = (engine.compiled(run) if compile_it else run)(engine.tf.constant(goals))
+    value, _ = (run if mode == "eager" else engine.compiled(run))(engine.tf.constant(goals))
     np.testing.assert_array_equal(value, np.minimum(goals, 30))
-    assert sizes == {100, 50, 25, 13} if compile_it else sizes <= {100, 50, 25, 13}
+    worked = rows_asked.read()["rows"]
+    assert (worked >= np.minimum(goals, 30)).all()
+    needed = np.minimum(goals, 30).sum()
+    assert worked.sum() <= {"eager": 1.25, "graph": 1.25, "xla": 2.0}[mode] * needed + 30 * engine.SMALLEST_BATCH
+    if mode == "graph":
+        assert set(traced) == {None}, "one graph for all numbers of images"
+    if mode == "xla":
+        assert set(traced) == {100, 50, 25, 13}
+
+
+def test_loops_over_undecided_images_that_none_need():
+    """All decided from the start, no iterations, one image."""
+
+    def run(goals, times):
+        step = lambda i, rows, state: (ops.where(state[0] < state[1], state[0] + 1, state[0]), state[1])  # noqa: E731
+        return engine.repeat_undecided(step, times, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])[0]
+
+    for goals, times, wanted in (([0, 0, 0], 9, [0, 0, 0]), ([2, 1], 0, [0, 0]), ([3], 2, [2])):
+        goals = engine.tf.constant(goals, "int32")
+        for call in (run, engine.compiled(run)):
+            np.testing.assert_array_equal(call(goals, times), wanted)
+
+
+def test_a_shape_without_a_number_of_images_is_refused_with_the_remedy():
+    with pytest.raises(TypeError, match=r"\(None, 4\): inside `repeat_undecided` write ops.shape\(x\) for x.shape"):
+        Rng.from_seed(0).normal((None, 4))
+
+
+def test_sizes_of_batches_fall_to_a_few_images(monkeypatch):
+    assert engine.sizes_from(1) == [1]
+    for smallest in (1, 2, 16):
+        monkeypatch.setattr(engine, "SMALLEST_BATCH", smallest)
+        sizes = engine.sizes_from(100)
+        assert sizes[0] == 100
+        assert sizes == sorted(set(sizes), reverse=True)
+        assert 1 <= sizes[-1] <= smallest
 
 
 def test_fused_arithmetic_is_the_same_arithmetic():

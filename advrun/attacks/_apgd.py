@@ -70,7 +70,7 @@ def best_of_runs(
 
     def run(i: Tensor, best: Best) -> Best:
         start = begin(ops.take(goals, i // restarts, axis=0), rng.fold(i), best)
-        end = repeat_undecided(step, steps, start, decided=(lambda now: now.best.score > 0) if early_stop else None, cut=0.6)
+        end = repeat_undecided(step, steps, start, decided=(lambda now: now.best.score > 0) if early_stop else None)
         asked = unfinished(end.best, early_stop)
         (logits,) = averaged(lambda: (model.logits(end.x_adv, asked),), eot)
         return end.best.update(end.x_adv, ops.where(asked, model.lead(logits, y), -math.inf))

@@ -92,7 +92,8 @@ def bisect(ask: Ask, image: Callable[[Tensor], Tensor], high: Tensor, which: Ten
 
 def to_boundary(ask: Ask, norm: Ball, walk: Walk, which: Tensor, steps: int) -> Walk:
     """Bisection from x to x_adv, a query a step, for the images of the mask `which`; x_adv stays adversarial."""
-    share, left = bisect(ask, lambda share: towards(norm, walk.x, walk.x_adv, share), ops.ones(walk.y.shape), which, walk.left, steps)
+    start = ops.ones_like(walk.y, dtype="float32")
+    share, left = bisect(ask, lambda share: towards(norm, walk.x, walk.x_adv, share), start, which, walk.left, steps)
     moved = select(share < 1, towards(norm, walk.x, walk.x_adv, share), walk.x_adv)
     best = walk.best.closer(moved, walk.found, norm.distance(moved, walk.x))
     return walk._replace(x_adv=moved, left=left, best=best)
@@ -115,7 +116,7 @@ def normal_direction(
         weight = per_image(ops.cast(asked, "float32"), u)
         return with_sign + per_image(phi, u) * u, plain + weight * u, total + phi, count + ops.cast(asked, "float32"), left
 
-    zeros, none = ops.zeros_like(walk.x), ops.zeros(walk.y.shape)
+    zeros, none = ops.zeros_like(walk.x), ops.zeros_like(walk.y, dtype="float32")
 
     def spent(state: tuple[Tensor, ...]) -> Tensor:
         return ops.logical_not(ops.any(ops.logical_and(walk.found, state[-1] > 0)))

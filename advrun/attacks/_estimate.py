@@ -38,7 +38,7 @@ def climb(model: Scores, x: Tensor, y: Tensor, loss: Loss, move: Move, memory: A
         view, undecided = model.part(rows), now.lead <= 0
 
         def ask(images: Tensor) -> Tensor:
-            times = images.shape[0] // now.x.shape[0]
+            times = ops.shape(images)[0] // ops.shape(now.x)[0]
             logits = view.logits(images, asked=ops.tile(undecided, (times,)))
             return view.value(loss, logits, ops.tile(now.y, (times,)))
 
@@ -59,9 +59,11 @@ def pairs_within(queries: int, samples: int) -> int:
 def slope(ask: Ask, x: Tensor, direction: Callable[[Rng], Tensor], rng: Rng, *, pairs: int, radius: float) -> Tensor:
     """The mean over pairs of (f(x + r u) - f(x - r u)) / (2 r) * u, for random directions u: 2 queries each."""
 
+    n = ops.shape(x)[0]
+
     def add(i: Tensor, total: Tensor) -> Tensor:
         u = direction(rng.fold(i))
         f = ask(ops.concatenate([x + radius * u, x - radius * u]))
-        return total + per_image((f[: x.shape[0]] - f[x.shape[0] :]) / (2 * radius), x) * u
+        return total + per_image((f[:n] - f[n:]) / (2 * radius), x) * u
 
     return repeat(add, pairs, ops.zeros_like(x)) / pairs

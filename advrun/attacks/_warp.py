@@ -8,16 +8,16 @@ from advrun.types import Tensor
 
 def warp(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """The images (n, h, w, c) read at fractional pixel positions `rows` and `columns`, (n, h, w); differentiable in all three."""
-    n, height, width, channels = images.shape
-    pixels = ops.reshape(images, (n, height * width, channels))
+    _, height, width, channels = images.shape
+    pixels = ops.reshape(images, (-1, height * width, channels))
     top, left = ops.floor(rows), ops.floor(columns)
     total = ops.zeros_like(images)
     for row, row_share in ((top, 1 - (rows - top)), (top + 1, rows - top)):
         for column, column_share in ((left, 1 - (columns - left)), (left + 1, columns - left)):
             inside = ops.logical_and(ops.logical_and(row >= 0, row < height), ops.logical_and(column >= 0, column < width))
             place = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
-            place = ops.reshape(ops.cast(place, "int32"), (n, height * width, 1))
-            corner = ops.reshape(ops.take_along_axis(pixels, place, axis=1), images.shape)
+            place = ops.reshape(ops.cast(place, "int32"), (-1, height * width, 1))
+            corner = ops.reshape(ops.take_along_axis(pixels, place, axis=1), (-1, height, width, channels))
             total += corner * ops.where(inside, row_share * column_share, 0.0)[..., None]
     return total
 

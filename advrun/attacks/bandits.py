@@ -54,8 +54,8 @@ def bandits(
         return whole / per_image(ops.maximum(l2_norm(whole), 1e-12), whole)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        v, m = now.memory, now.x.shape[0]
-        u = exploration * rng.fold(i).normal(v.shape) / dimension**0.5
+        v, m = now.memory, ops.shape(now.x)[0]
+        u = exploration * rng.fold(i).normal(ops.shape(v)) / dimension**0.5
         f = ask(ops.concatenate([now.x_adv + delta * towards(v + u), now.x_adv + delta * towards(v - u)]))
         derivative = per_image((f[:m] - f[m:]) / (delta * exploration), v) * u
         if isinstance(ball, Linf):

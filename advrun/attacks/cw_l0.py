@@ -111,4 +111,4 @@ def without_smallest(gain: Tensor, allowed: Tensor, share: Tensor) -> Tensor:
     keep = ops.cast(ops.maximum(useful - ops.maximum(ops.floor(share * useful), 1.0), 1.0), "int32")
     falling = ops.flip(ops.sort(flat, axis=1), axis=1)
     least = ops.take_along_axis(falling, (keep - 1)[:, None], axis=1)
-    return ops.reshape(ops.cast(ops.logical_and(flat >= least, flat > 0), "float32"), gain.shape)
+    return ops.reshape(ops.cast(ops.logical_and(flat >= least, flat > 0), "float32"), (-1, *gain.shape[1:]))

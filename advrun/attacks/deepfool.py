@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from advrun.attacks._rivals import rivals
@@ -65,12 +66,11 @@ def cost(steps: int, candidates: int) -> Cost:
 
 def nearest(norm: Ball, gaps: Tensor, slopes: Tensor) -> Tensor:
     """The step (n, ...) to the nearest of k hyperplanes: `gaps` (k, n) are f'_k, `slopes` (k, n, ...) are w'_k."""
-    count, n = gaps.shape
-    flat = ops.reshape(slopes, (count * n, *slopes.shape[2:]))
-    direction = ops.reshape(type(norm)(1.0).steepest(flat), (count, n, -1))
-    slopes = ops.reshape(slopes, (count, n, -1))
+    image, one_by_one = slopes.shape[2:], (gaps.shape[0], -1, math.prod(slopes.shape[2:]))
+    direction = ops.reshape(type(norm)(1.0).steepest(ops.reshape(slopes, (-1, *image))), one_by_one)
+    slopes = ops.reshape(slopes, one_by_one)
     dual = ops.maximum(ops.sum(slopes * direction, axis=-1), 1e-12)
     distance = ops.abs(gaps) / dual + BEYOND[norm.name]
-    chosen = ops.one_hot(ops.argmin(distance, axis=0), count, axis=0)
+    chosen = ops.one_hot(ops.argmin(distance, axis=0), gaps.shape[0], axis=0)
     step = ops.sum((chosen * ops.minimum(distance, 1e6))[..., None] * direction, axis=0)
-    return ops.reshape(step, (n, *flat.shape[1:]))
+    return ops.reshape(step, (-1, *image))

@@ -50,14 +50,14 @@ def geoda(
 
     def direction(rng: Rng, images: Tensor) -> Tensor:
         """Normal noise of those frequencies, of variance 1 in each pixel."""
-        noise = rng.normal((images.shape[0], low[0].shape[0], low[1].shape[0], images.shape[3]))
+        noise = rng.normal((ops.shape(images)[0], low[0].shape[0], low[1].shape[0], images.shape[3]))
         waves = ops.einsum("nuvc,uh,vw->nhwc", noise, *low)
         return waves * (height * width / (low[0].shape[0] * low[1].shape[0])) ** 0.5
 
     def step(i: Tensor, rows: Tensor, state: tuple[Walk, Tensor]) -> tuple[Walk, Tensor]:
         now, normal = state
         ask, draw = Ask(model.part(rows), now.y), rng.fold(i)
-        radius = ops.full(now.y.shape, sigma, dtype="float32")
+        radius = ops.full_like(now.y, sigma, dtype="float32")
         found, left = normal_direction(ask, now, lambda b: direction(draw.fold(b), now.x), radius, ops.take(samples, i))
         normal = normal + found / ops.cast(ops.take(samples, i), "float32")
         along, far = type(norm)(1.0).steepest(normal), norm.distance(now.x_adv, now.x)

@@ -49,7 +49,7 @@ def hopskipjump(
         draw, far = rng.fold(i), norm.distance(now.x_adv, now.x)
 
         def direction(b: Tensor) -> Tensor:
-            u = draw.fold(b).normal(now.x.shape)
+            u = draw.fold(b).normal(ops.shape(now.x))
             return u / per_image(ops.maximum(l2_norm(u), 1e-12), u)
 
         samples = ops.cast(ops.minimum(initial_samples * ops.sqrt(t), max_samples), "int32")

@@ -88,7 +88,7 @@ def jsma(
         over = ops.logical_or(over, ops.logical_or(model.lead(logits, y) > 0, saliency <= 0))
         # A value that was moved up must not come down again later.
         open_ = ops.logical_and(open_, ops.logical_or(chosen < 1, theta < 1))
-        return State(y, select(over, x_adv, ops.reshape(moved, x_adv.shape)), open_, over)
+        return State(y, select(over, x_adv, ops.reshape(moved, (-1, *x.shape[1:]))), open_, over)
 
     start = State(y, x, ops.ones((n, size), dtype="bool"), ops.zeros((n,), dtype="bool"))
     pairs = min(steps, int(gamma * size / 2 + 1e-6))

@@ -6,7 +6,7 @@ from typing import Any
 
 from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
 from advrun.classifier import Scores
-from advrun.engine import Rng
+from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
@@ -38,7 +38,7 @@ def nes(
     pairs = pairs_within(queries, samples)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        gradient = slope(ask, now.x_adv, lambda rng: rng.normal(now.x.shape), rng.fold(i), pairs=pairs, radius=sigma)
+        gradient = slope(ask, now.x_adv, lambda rng: rng.normal(ops.shape(now.x)), rng.fold(i), pairs=pairs, radius=sigma)
         return ball.project(now.x_adv + step_size * ball.steepest(gradient), now.x), ()
 
     return climb(model, x, y, cross_entropy, move, (), queries=queries, per_step=2 * pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advrun.attacks._tries import most_adversarial
 from advrun.classifier import Scores
-from advrun.engine import Rng
+from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.types import Count, Labels, Targets, Tensor
 
@@ -19,6 +19,6 @@ def noise(model: Scores, x: Tensor, y: Labels | Targets, ball: Linf | L2, rng: R
     def noisy(x: Tensor, rng: Rng) -> Tensor:
         if isinstance(ball, Linf):
             return ball.sample(x, rng)
-        return ball.project(x + ball.steepest(rng.normal(x.shape)), x)
+        return ball.project(x + ball.steepest(rng.normal(ops.shape(x))), x)
 
     return most_adversarial(model, x, y, lambda i, x: noisy(x, rng.fold(i)), queries)

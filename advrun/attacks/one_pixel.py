@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from advrun.classifier import Scores
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.losses import cross_entropy
@@ -50,10 +52,11 @@ def one_pixel(
     """
     n, height, width, channels = x.shape
     members = min(population, queries)
+    divisors = np.array([count for count in range(1, members + 1) if members % count == 0], np.int32)
 
     def painted(x: Tensor, candidate: Tensor) -> Tensor:
         """x with the pixels of the candidates (m, pixels, 2 + channels) set."""
-        m = x.shape[0]
+        m = ops.shape(x)[0]
         limits = ops.convert_to_tensor([height - 1.0, width - 1.0])
         place = ops.cast(ops.clip(ops.floor(candidate[..., :2] * (limits + 1)), 0.0, limits), "int32")
         image = ops.broadcast_to(ops.arange(m)[:, None, None], (m, pixels, 1))
@@ -61,7 +64,7 @@ def one_pixel(
         return ops.scatter_update(x, where, ops.reshape(ops.clip(candidate[..., 2:], 0.0, 1.0), (m * pixels, channels)))
 
     def generation(i: Tensor, rows: Tensor, now: State) -> State:
-        view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.fold(i), now.x.shape[0]
+        view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.fold(i), ops.shape(now.x)[0]
         parents = [ops.take_along_axis(now.population, draw.integers((m, members), 0, members)[:, :, None, None], axis=1) for _ in range(3)]
         bred = ops.clip(parents[0] + scale * (parents[1] - parents[2]), 0.0, 1.0)
         first = ops.concatenate(
@@ -70,7 +73,7 @@ def one_pixel(
         children = ops.where(i > 0, bred, first)
 
         room = max(min(TOGETHER, EACH * n), n) // m
-        together = max(count for count in range(1, members + 1) if members % count == 0 and count <= room)
+        together = ops.max(ops.where(divisors <= room, divisors, 1))
         rounds = members // together
         candidates = ops.reshape(ops.moveaxis(children, 1, 0), (rounds, together * m, pixels, 2 + channels))
         x, y, asked = (ops.tile(each, (together, *[1] * (len(each.shape) - 1))) for each in (now.x, now.y, undecided))
@@ -81,7 +84,7 @@ def one_pixel(
             return ops.where(ops.equal(ops.arange(rounds), j)[:, None], found[:, None], judged)
 
         judged = repeat(judge, rounds, ops.zeros((2, rounds, together * m)))
-        losses, leads = ops.unstack(ops.moveaxis(ops.reshape(judged, (2, members, m)), 1, 2))
+        losses, leads = ops.unstack(ops.moveaxis(ops.reshape(judged, (2, members, -1)), 1, 2))
         # A success counts more than any loss, and the clearer one more than the other.
         fittest = ops.argmax(ops.where(ops.any(leads > 0, axis=1, keepdims=True), leads, losses), axis=1, keepdims=True)
         loss, lead = (ops.take_along_axis(each, fittest, axis=1)[:, 0] for each in (losses, leads))

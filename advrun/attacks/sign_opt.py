@@ -63,7 +63,7 @@ def sign_opt(
 
         def add(q: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             total, left = state
-            u = unit(draw.fold(q).normal(now.x.shape))
+            u = unit(draw.fold(q).normal(ops.shape(now.x)))
             success, asked, left = ask(now.image(unit(now.theta + radius * u), now.g), now.found, left)
             sign = ops.where(asked, ops.where(success, -1.0, 1.0), 0.0)  # still adversarial: the boundary is nearer
             return total + per_image(sign, u) * u, left

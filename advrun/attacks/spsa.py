@@ -7,7 +7,7 @@ from typing import Any
 from advrun.attacks._adam import Adam
 from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
 from advrun.classifier import Scores
-from advrun.engine import Rng
+from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.losses import margin
 from advrun.types import Count, Labels, Positive, Targets, Tensor
@@ -40,7 +40,7 @@ def spsa(
     pairs = pairs_within(queries, samples)
 
     def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        gradient = slope(ask, now.x_adv, lambda rng: rng.signs(now.x.shape), rng.fold(i), pairs=pairs, radius=delta)
+        gradient = slope(ask, now.x_adv, lambda rng: rng.signs(ops.shape(now.x)), rng.fold(i), pairs=pairs, radius=delta)
         adam = now.memory.update(gradient)
         return ball.project(now.x_adv + step_size * adam.step(i + 1), now.x), adam
 

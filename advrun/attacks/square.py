@@ -69,7 +69,7 @@ def square(
         return State(state.x, state.y, *new)
 
     state = State(x, y, start, model.value(objective, logits, y), model.lead(logits, y))
-    return repeat_undecided(step, queries - 1, state, decided=lambda state: state.lead > 0, cut=0.75).x_adv
+    return repeat_undecided(step, queries - 1, state, decided=lambda state: state.lead > 0).x_adv
 
 
 def share_of_step(steps: int, initial: float, rescale: bool) -> np.ndarray:
@@ -84,12 +84,12 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
     sides = ops.convert_to_tensor(side_of_step(shares, height, width, smallest=1))
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
-        return fused(painted)(x_adv, x, rng.uniform((x.shape[0], 2 + channels)), sides[i])
+        return fused(painted)(x_adv, x, rng.uniform((ops.shape(x)[0], 2 + channels)), sides[i])
 
     def painted(x_adv: Tensor, x: Tensor, chance: Tensor, side: Tensor) -> Tensor:
         border = lines(x) + ball.eps * ops.tile(sign(chance[:, None, 2:]), (1, 1, width))
         new = ops.where(inside(x, *corner(x, chance[:, :2], side), side), border, lines(x_adv))
-        return ops.reshape(ball.project(new, lines(x)), x.shape)
+        return ops.reshape(ball.project(new, lines(x)), (-1, height, width, channels))
 
     return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
 
@@ -106,7 +106,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
     sides, kind = ops.convert_to_tensor(steps), ops.convert_to_tensor(which)
 
     def propose(i: Tensor, x_adv: Tensor, x: Tensor, rng: Rng) -> Tensor:
-        chance = rng.uniform((x.shape[0], 5 + channels))
+        chance = rng.uniform((ops.shape(x)[0], 5 + channels))
         return fused(carried)(x_adv, x, chance, bumps[kind[i]], sides[i])
 
     def carried(x_adv: Tensor, x: Tensor, chance: Tensor, pattern: Tensor, side: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
         new = lines(shape) + kept / (length(below) + TINY)
         new = new * gain * length(unused + freed) / (length(mass(new)) + TINY)
         moved = ops.where(into, new, ops.where(out, 0.0, delta))  # in L2 of length eps, unless the box has cut
-        return ball.project(x + ops.reshape(moved, x.shape), x)
+        return ball.project(x + ops.reshape(moved, (-1, height, width, channels)), x)
 
     def mass(values: Tensor) -> Tensor:
         """Each channel's |values|_p^p."""
@@ -157,8 +157,8 @@ def sign(chance: Tensor) -> Tensor:
 
 def lines(images: Tensor) -> Tensor:
     """(n, h, w, c) as (n, h, w * c): masked arithmetic is three times as fast there as where the last axis is as short as c."""
-    n, height, width, channels = images.shape
-    return ops.reshape(images, (n, height, width * channels))
+    _, height, width, channels = images.shape
+    return ops.reshape(images, (-1, height, width * channels))
 
 
 def inside(x: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ def inside(x: Tensor, top: Tensor, left: Tensor, side: Tensor) -> Tensor:
 
 def of_channel(values: Tensor, channels: int) -> Tensor:
     """Each channel's sum of values (n, h, w * c), at all of its places in a line: (n, 1, w * c)."""
-    columns = ops.reshape(ops.sum(values, axis=1), (values.shape[0], -1, channels))
+    columns = ops.reshape(ops.sum(values, axis=1), (-1, values.shape[2] // channels, channels))
     return ops.tile(ops.sum(columns, axis=1), (1, columns.shape[1]))[:, None]
 
 
