@@ -41,10 +41,11 @@ class Progress(NamedTuple):
     def start(cls) -> Progress:
         return cls(ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
 
-    def check(self, i: Tensor, steps: int, loss: Tensor) -> Progress:
-        """After iteration i of `steps`; loss: (n,), none of them negative."""
-        due, total = ops.equal(i % max(steps // 10, 1), 0), ops.sum(loss)
-        return Progress(ops.where(due, total, self.loss), ops.logical_and(due, total > 0.9999 * self.loss))
+    def check(self, i: Tensor, steps: int, loss: Callable[[], Tensor]) -> Progress:
+        """After iteration i of `steps`; loss: gives (n,), none of them negative, and is called at the checks alone."""
+        due = ops.equal(i % max(steps // 10, 1), 0)
+        total = ops.cond(due, lambda: ops.sum(loss()), lambda: self.loss)
+        return Progress(total, ops.logical_and(due, total > 0.9999 * self.loss))
 
 
 Minimise = Callable[[Tensor, Search, Best], tuple[Tensor, Best]]

@@ -76,7 +76,7 @@ def cw(
             push = ops.where(lead < confidence, c, 0.0)
             w, adam = fused(move)(state.w, state.adam, tanh, gradient, push, i)
             loss, progress = ops.square(distance) + c * ops.maximum(confidence - lead, 0.0), state.progress
-            progress = progress.check(i, steps, loss) if abort_early else progress
+            progress = progress.check(i, steps, lambda: loss) if abort_early else progress
             return Descent(w, adam, ops.logical_or(state.success, success), best, progress)
 
         never, start = ops.zeros((x.shape[0],), dtype="bool"), to_tanh(x)

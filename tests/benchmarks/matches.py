@@ -466,7 +466,7 @@ MATCHES = [
         L1(),
         "9 searches x 100 steps, beta 1e-3, abort early",
         settings={"search_steps": 9, "steps": 100, "beta": 1e-3, "abort_early": True},
-        note="Foolbox aborts by a loss without the L1 term, and looks at x^(k) itself in every step, with a forward pass more",
+        note="Foolbox looks at x^(k) itself in every step, with a forward pass more",
         peers={
             "Foolbox": foolbox("EADAttack", binary_search_steps=9, steps=100, regularization=1e-3, decision_rule="L1"),
             "torchattacks": torchattacks("EADL1", lr=0.01, binary_search_steps=9, max_iterations=100, beta=1e-3),
