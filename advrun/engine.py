@@ -338,10 +338,13 @@ class Rng:
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
 
 
+SIZES_REMEDY = "inside `repeat_undecided` write ops.shape(x) for x.shape"
+
+
 def _known(shape: Any) -> Any:
     """The shape; raises TypeError where it was taken from a tensor of a number of images that is not known yet."""
     if any(length is None for length in shape):
-        raise TypeError(f"shape {tuple(shape)}: inside `repeat_undecided` write ops.shape(x) for x.shape")
+        raise TypeError(f"shape {tuple(shape)}: {SIZES_REMEDY}")
     return shape
 
 
@@ -408,6 +411,8 @@ def reason(error: BaseException) -> str:
     said = lines[max(node - 1, 0)] if lines else "no message"
     if isinstance(error, tf.errors.OperatorNotAllowedInGraphError):  # whose first sentence is followed by a paragraph of wrong advice
         said = f"{said.split('. ')[0]}: graphs are made before there are values; choose by ops.where or ops.cond, loop by repeat"
+    if isinstance(error, (TypeError, ValueError)) and "None" in said and SIZES_REMEDY not in said:
+        said = f"{said.split('. ')[0].rstrip('.')}; if None is a number of images: {SIZES_REMEDY}"
     return f"{type(error).__name__}: {said}"
 
 

@@ -206,3 +206,23 @@ def test_the_reason_of_a_tensorflow_error_is_not_its_stack_trace():
     assert engine.reason(error.value) == "InvalidArgumentError: indices[0] = 7 is not in [0, 4)"
     assert engine.reason(ValueError("one\ntwo")) == "ValueError: one"
     assert engine.reason(MemoryError()) == "MemoryError: no message"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: ops.zeros((x.shape[0], 2)),
+        lambda x: ops.reshape(x, x.shape),
+        lambda x: ops.broadcast_to(1.0, x.shape),
+        lambda x: x * x.shape[0],
+        lambda x: Rng.from_seed(0).normal(x.shape),
+    ],
+)
+def test_a_shape_of_an_unknown_number_of_images_says_what_to_write(use):
+    step = lambda i, rows, x: x + 0 * use(x)  # noqa: E731
+    run = engine.compiled(lambda x: engine.repeat_undecided(step, 3, x, decided=lambda x: x[:, 0] > 0))
+    with pytest.raises((TypeError, ValueError)) as error:
+        run(engine.tf.zeros((4, 2)))
+    reason = engine.reason(error.value)
+    assert reason.count("inside `repeat_undecided` write ops.shape(x) for x.shape") == 1
+    assert len(reason.splitlines()) == 1
