@@ -271,8 +271,18 @@ def total(images: Tensor) -> Tensor:
     """
     if not _in_kernel.get() or has_gpu():  # which would round the factors of a product to 10 bits
         return ops.sum(images, axis=tuple(range(1, len(images.shape))))
-    flat = ops.reshape(images, (-1, math.prod(images.shape[1:])))
-    return ops.matmul(flat, np.ones((flat.shape[1], 1), np.float32))[:, 0]
+    values = flat(images)
+    return ops.matmul(values, np.ones((values.shape[1], 1), np.float32))[:, 0]
+
+
+def flat(images: Tensor) -> Tensor:
+    """(n, ...) -> (n, d)."""
+    return ops.reshape(images, (-1, math.prod(images.shape[1:])))
+
+
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """(n, d) or any other shape of as many values -> (n, ...), as the images `like` are shaped."""
+    return ops.reshape(values, (-1, *like.shape[1:]))
 
 
 def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from advrun.engine import Rng, fused, ops, repeat, total, toward
+from advrun.engine import Rng, flat, fused, ops, repeat, shaped, total, toward
 from advrun.errors import ConfigError
 from advrun.types import Tensor
 
@@ -139,7 +139,7 @@ class L1(Ball):
         dimension = math.prod(x.shape[1:])
         shares = -ops.log(rng.uniform((ops.shape(x)[0], dimension + 1), 1e-30, 1.0))
         shares = (shares / ops.sum(shares, axis=-1, keepdims=True))[:, :dimension]
-        return self.project(x + self.radius(x) * rng.signs(ops.shape(x)) * ops.reshape(shares, (-1, *x.shape[1:])), x)
+        return self.project(x + self.radius(x) * rng.signs(ops.shape(x)) * shaped(shares, x), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """All of it on the value with the largest gradient."""
@@ -161,8 +161,7 @@ class L1(Ball):
             # Equal changes of equal pixels round the same way: over a whole image that would leave the ball.
             return ops.clip(ops.where(ops.abs(z - x) > kept, toward(z, x), z), 0.0, 1.0)
 
-        flat = (-1, math.prod(x.shape[1:]))
-        return ops.reshape(fused(shrunk)(ops.reshape(x_adv, flat), ops.reshape(x, flat), eps), (-1, *x.shape[1:]))
+        return shaped(fused(shrunk)(flat(x_adv), flat(x), eps), x)
 
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
@@ -206,7 +205,7 @@ GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 def largest(images: Tensor, count: Any) -> Tensor:
     """1 at the `count` values of each image that are largest in size and not 0, 0 elsewhere; of equal values, the first."""
-    size = ops.abs(ops.reshape(images, (-1, math.prod(images.shape[1:]))))
+    size = ops.abs(flat(images))
     count = ops.floor(ops.reshape(ops.convert_to_tensor(count, "float32"), (-1, 1)))
     count = ops.minimum(count, ops.sum(ops.cast(size > 0, "float32"), axis=-1, keepdims=True))
 
@@ -231,7 +230,7 @@ def largest(images: Tensor, count: Any) -> Tensor:
         return larger + equal * ops.cast(ops.cumsum(equal, axis=-1) <= room, "float32")
 
     chosen = ops.cond(ops.all(above == count), lambda: ops.cast(size > low, "float32"), first_of_equals)
-    return ops.reshape(chosen, (-1, *images.shape[1:]))
+    return shaped(chosen, images)
 
 
 def threshold(size: Tensor, room: Tensor, most: Tensor) -> Tensor:

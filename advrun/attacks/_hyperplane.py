@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from advrun.engine import ops, repeat, select, total
+from advrun.engine import flat, ops, repeat, select, shaped, total
 from advrun.geometry import L0, L1, L2, Ball, between
 from advrun.types import Tensor
 
@@ -21,15 +19,15 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
         x, w: (n, h, w, c).
         gap: (n,), of any sign.
     """
-    flat = ops.reshape(w, (-1, math.prod(w.shape[1:]))) * ops.sign(gap)[:, None]
-    a = ops.abs(flat)
+    uphill = flat(w) * ops.sign(gap)[:, None]
+    a = ops.abs(uphill)
     largest = ops.max(a, axis=1)
     largest = ops.where(largest > 0, largest, 1.0)  # gradients of confident models are small: their squares would underflow
     a, gap = a / largest[:, None], ops.abs(gap) / largest
-    x = ops.reshape(x, (-1, flat.shape[1]))
-    room = select(flat > 0, 1 - x, x)
+    x = flat(x)
+    room = select(uphill > 0, 1 - x, x)
     size = (_greedy if isinstance(norm, (L1, L0)) else _water_level)(norm, a, room, gap)
-    return ops.reshape(ops.sign(flat) * size, (-1, *w.shape[1:]))
+    return shaped(ops.sign(uphill) * size, w)
 
 
 def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:

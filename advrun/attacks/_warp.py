@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advrun.engine import ops
+from advrun.engine import ops, shaped
 from advrun.types import Tensor
 
 
@@ -17,7 +17,7 @@ def warp(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
             inside = ops.logical_and(ops.logical_and(row >= 0, row < height), ops.logical_and(column >= 0, column < width))
             place = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
             place = ops.reshape(ops.cast(place, "int32"), (-1, height * width, 1))
-            corner = ops.reshape(ops.take_along_axis(pixels, place, axis=1), (-1, height, width, channels))
+            corner = shaped(ops.take_along_axis(pixels, place, axis=1), images)
             total += corner * ops.where(inside, row_share * column_share, 0.0)[..., None]
     return total
 

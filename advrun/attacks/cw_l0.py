@@ -9,7 +9,7 @@ from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks.cw import to_tanh
 from advrun.classifier import Gradients
-from advrun.engine import ops, repeat_undecided, select
+from advrun.engine import flat, ops, repeat_undecided, select, shaped
 from advrun.geometry import L0, per_image
 from advrun.losses import margin
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
@@ -105,10 +105,9 @@ def cost(steps: int) -> Cost:
 
 def without_smallest(gain: Tensor, allowed: Tensor, share: Tensor) -> Tensor:
     """The mask without the values of the smallest gain: all without any, and of the k others this share (n,), one at least."""
-    size = math.prod(gain.shape[1:])
-    flat = ops.reshape(allowed * gain, (-1, size))
-    useful = ops.sum(ops.cast(flat > 0, "float32"), axis=1)
+    gains = flat(allowed * gain)
+    useful = ops.sum(ops.cast(gains > 0, "float32"), axis=1)
     keep = ops.cast(ops.maximum(useful - ops.maximum(ops.floor(share * useful), 1.0), 1.0), "int32")
-    falling = ops.flip(ops.sort(flat, axis=1), axis=1)
+    falling = ops.flip(ops.sort(gains, axis=1), axis=1)
     least = ops.take_along_axis(falling, (keep - 1)[:, None], axis=1)
-    return ops.reshape(ops.cast(ops.logical_and(flat >= least, flat > 0), "float32"), (-1, *gain.shape[1:]))
+    return shaped(ops.cast(ops.logical_and(gains >= least, gains > 0), "float32"), gain)

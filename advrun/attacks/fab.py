@@ -8,7 +8,7 @@ from advrun.attacks._best import Best
 from advrun.attacks._hyperplane import dual_norm, inner, to_hyperplane
 from advrun.attacks._rivals import rivals
 from advrun.classifier import Gradients, hair
-from advrun.engine import Rng, fused, ops, repeat, select
+from advrun.engine import Rng, fused, ops, repeat, select, shaped
 from advrun.geometry import L1, L2, Ball, Linf, per_image
 from advrun.losses import at_label, margin
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
@@ -98,7 +98,7 @@ def nearest(model: Gradients, y: Tensor, others: Tensor, norm: Ball) -> Boundary
         w = slopes[1:] - slopes[:1]
         chosen = ops.argmin(ops.abs(f) / ops.maximum(dual_norm(norm, w), 1e-12), axis=0) * y.shape[0] + image
         f = ops.take(ops.reshape(f, (-1,)), chosen)
-        return f - hair(f, at_label(logits, y)), ops.take(ops.reshape(w, (-1, *x_adv.shape[1:])), chosen, axis=0)
+        return f - hair(f, at_label(logits, y)), ops.take(shaped(w, x_adv), chosen, axis=0)
 
     return boundary
 

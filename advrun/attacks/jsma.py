@@ -6,7 +6,7 @@ import math
 from typing import Literal, NamedTuple
 
 from advrun.classifier import Gradients
-from advrun.engine import ops, repeat_undecided, select
+from advrun.engine import flat, ops, repeat_undecided, select, shaped
 from advrun.geometry import L0
 from advrun.losses import at_label
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
@@ -76,19 +76,19 @@ def jsma(
         y, x_adv, open_, over = state
         view = model.part(rows)
         _, logits, slope = view.value_and_gradient(away, x_adv, y, asked=~over)
-        alpha, beta = (ops.reshape(each, (-1, size)) for each in (slope, view.gradient(others, x_adv, y, asked=~over)))
-        flat = ops.reshape(x_adv, (-1, size))
-        found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, flat < 1 if sign > 0 else flat > 0)) for sign in signs]
+        alpha, beta = (flat(each) for each in (slope, view.gradient(others, x_adv, y, asked=~over)))
+        values = flat(x_adv)
+        found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, values < 1 if sign > 0 else values > 0)) for sign in signs]
         pair, saliency, sign = found[0][0], found[0][1], ops.full_like(found[0][1], signs[0])
         for (other, larger), other_sign in zip(found[1:], signs[1:], strict=True):
             better = larger > saliency
             pair, saliency, sign = select(better, other, pair), select(better, larger, saliency), ops.where(better, other_sign, sign)
         chosen = ops.max(ops.one_hot(pair, size), axis=1)
-        moved = ops.clip(flat + theta * sign[:, None] * chosen, 0.0, 1.0)
+        moved = ops.clip(values + theta * sign[:, None] * chosen, 0.0, 1.0)
         over = ops.logical_or(over, ops.logical_or(model.lead(logits, y) > 0, saliency <= 0))
         # A value that was moved up must not come down again later.
         open_ = ops.logical_and(open_, ops.logical_or(chosen < 1, theta < 1))
-        return State(y, select(over, x_adv, ops.reshape(moved, (-1, *x.shape[1:]))), open_, over)
+        return State(y, select(over, x_adv, shaped(moved, x)), open_, over)
 
     start = State(y, x, ops.ones((n, size), dtype="bool"), ops.zeros((n,), dtype="bool"))
     pairs = min(steps, int(gamma * size / 2 + 1e-6))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advrun.classifier import Scores
-from advrun.engine import Rng, fused, ops, repeat_undecided, select
+from advrun.engine import Rng, fused, ops, repeat_undecided, select, shaped
 from advrun.geometry import L1, L2, Ball, Linf
 from advrun.losses import cross_entropy, margin
 from advrun.types import Count, Fraction, Labels, Targets, Tensor
@@ -89,7 +89,7 @@ def linf_search(ball: Ball, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple[Te
     def painted(x_adv: Tensor, x: Tensor, chance: Tensor, side: Tensor) -> Tensor:
         border = lines(x) + ball.eps * ops.tile(sign(chance[:, None, 2:]), (1, 1, width))
         new = ops.where(inside(x, *corner(x, chance[:, :2], side), side), border, lines(x_adv))
-        return ops.reshape(ball.project(new, lines(x)), (-1, height, width, channels))
+        return shaped(ball.project(new, lines(x)), x)
 
     return ball.project(x + ball.eps * rng.signs((n, 1, width, channels)), x), propose
 
@@ -121,7 +121,7 @@ def bump_search(ball: L2 | L1, x: Tensor, shares: np.ndarray, rng: Rng) -> tuple
         new = lines(shape) + kept / (length(below) + TINY)
         new = new * gain * length(unused + freed) / (length(mass(new)) + TINY)
         moved = ops.where(into, new, ops.where(out, 0.0, delta))  # in L2 of length eps, unless the box has cut
-        return ball.project(x + ops.reshape(moved, (-1, height, width, channels)), x)
+        return ball.project(x + shaped(moved, x), x)
 
     def mass(values: Tensor) -> Tensor:
         """Each channel's |values|_p^p."""

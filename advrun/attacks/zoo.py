@@ -9,7 +9,7 @@ from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._search import Search, search_c
 from advrun.classifier import Scores
-from advrun.engine import Rng, ops, repeat, select
+from advrun.engine import Rng, ops, repeat, select, shaped
 from advrun.geometry import L2
 from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
 
@@ -65,7 +65,7 @@ def zoo(
 
     def look(pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The images (k * n, h, w, c), and how far they are ahead."""
-        images = ops.reshape(ops.clip(pixels, 0.0, 1.0), (-1, *x.shape[1:]))
+        images = shaped(ops.clip(pixels, 0.0, 1.0), x)
         return images, model.lead(model.logits(images), ops.tile(y, (images.shape[0] // n,)))
 
     def remember(now: Descent) -> Descent:
