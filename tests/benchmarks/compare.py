@@ -161,7 +161,7 @@ def strength(match: Match, victim: Victim, runs: list[np.ndarray]) -> dict[str, 
 
 
 def judged(match: Match, victim: Victim, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """(n,) bool: fooled; (n,) distances; how many images left the box or the ball."""
+    """(n,) bool: fooled, as are images misclassified already; (n,) distances; how many images left the box or the ball."""
     ball = match.ball or L2()
     x_adv = x_adv.astype(np.float32)
     broken = ~np.isfinite(x_adv).all((1, 2, 3)) | (x_adv < -1e-4).any((1, 2, 3)) | (x_adv > 1 + 1e-4).any((1, 2, 3))
@@ -169,7 +169,7 @@ def judged(match: Match, victim: Victim, x_adv: np.ndarray) -> tuple[np.ndarray,
     distance = np.asarray(ball.distance(x_adv, victim.x))
     broken |= distance > ball.eps * (1 + 1e-3)
     fooled = (victim.classifier.predict(x_adv).argmax(-1) != victim.y) & ~broken
-    return fooled, distance, int(broken.sum())
+    return fooled | victim.wrong, distance, int(broken.sum())
 
 
 def unit_costs(victim: Victim) -> tuple[float, float]:

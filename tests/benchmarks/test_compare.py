@@ -76,5 +76,17 @@ def test_who_is_stronger(ball, fooled, distance, stronger):
     assert report.is_stronger(match, {"fooled": fooled, "distance": distance}, own) is stronger
 
 
+def test_an_attack_cannot_set_an_image_right(network, images):
+    """Accuracy after an attack is that of images which were right before it and after it."""
+    classes = network.predict(images).argmax(-1)
+    x, y = images[:2], np.array([classes[1], classes[1]], np.int32)
+    assert classes[0] != classes[1]
+    victim = compare.Victim("network", network.model, x, y)
+    fooled, distance, outside = compare.judged(Match("any", Linf(1.0), ""), victim, np.stack([x[1], x[1]]))
+    assert fooled.tolist() == [True, False]
+    assert distance[0] > 0
+    assert outside == 0
+
+
 def test_a_peer_that_fails_is_not_stronger():
     assert not report.is_stronger(Match("any", L2(), ""), {"error": "ValueError: no"}, {"fooled": [0], "distance": [0.0]})

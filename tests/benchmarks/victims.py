@@ -40,6 +40,12 @@ class Victim:
         few.__dict__.update({name: self.__dict__[name] for name in ("classifier", "torch") if name in self.__dict__})
         return few
 
+    @cached_property
+    def wrong(self) -> np.ndarray:
+        """(n,) bool: images that are misclassified before any attack."""
+        wrong: np.ndarray = self.classifier.predict(self.x).argmax(-1) != self.y
+        return wrong
+
     @property
     def digest(self) -> str:
         """Of model and images: what was measured of others is none of this victim's."""
