@@ -398,7 +398,6 @@ MATCHES = [
             "ART": art("SquareAttack", norm=2, eps=EPS2, max_iter=1000, batch_size=256),
             "torchattacks": torchattacks("Square", norm="L2", eps=EPS2, n_queries=1000),
         },
-        note="torchattacks gives every channel of a window the mass of all of them, the paper its own; that is worth 0.7 points on the cnn",
     ),
     *(
         Match(

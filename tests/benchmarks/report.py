@@ -32,6 +32,8 @@ SPEED = """# Speed: advrun beside its peers
 Made by `make bench` on {date}, on {cores} cores without a GPU: {environment}.
 Seconds for all images in one batch; advrun's second call, and in brackets its first, which compiles. *floor*: the time of the bare
 gradients and forward passes that the attack asked for, so 1.10 x means 10 % of overhead (below 1: a Jacobian shares its forward pass).
+It takes each image's share of a full batch; where images are done early, the others are asked about in small batches, which take longer
+for each image (on the L-net, gradients of 64 images take 1.3 times their share of 256, of 32 images 1.7 times, of 16 3 times).
 Peers run once, in the same process and environment (oneDNN on); *fastest*: how many times as long the fastest peer takes. *as it comes*,
 where measured: the same with TensorFlow's peers on TensorFlow as it comes, which leaves oneDNN off on some processors.
 
