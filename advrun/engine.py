@@ -113,8 +113,9 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
     """`repeat`, for states whose every tensor has the images as first axis, working on the undecided images alone.
 
     Whenever few enough images are still undecided, the loop goes on with those alone; every image gets the iterations that it would have
-    got. The graph of the step is made once, for any number of images: there `x.shape[0]` is None, and `ops.shape(x)[0]` the number.
-    Kernels are compiled for each size of `sizes_from` that occurs. XLA, which has no unknown sizes, takes a loop for each size.
+    got. In a graph the step is traced once, for any number of images: there `x.shape[0]` is None, and `ops.shape(x)[0]` the number.
+    Kernels are compiled for each size of `sizes_from` that occurs. XLA, which has no unknown sizes, takes a loop for each size. Within
+    another such loop the number never changes.
 
     Args:
         step: maps (iteration number, numbers of the images in work (m,), their state) to their next state. It must leave
@@ -123,10 +124,12 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
         state: a nested tuple of tensors (n, ...).
         decided: maps the state to (m,) bool: images that need no further steps; None: all need all of them.
     """
-    n = tf.nest.flatten(state)[0].shape[0]
-    if decided is None:
-        rows = tf.range(n)
-        return repeat(lambda i, state: step(i, rows, state), times, state)
+    images = tf.nest.flatten(state)[0]
+    n = images.shape[0]
+    if decided is None or n is None:
+        rows = tf.range(tf.shape(images)[0])
+        until = decided and (lambda state: tf.reduce_all(decided(state)))
+        return repeat(lambda i, state: step(i, rows, state), times, state, until=until)
 
     def undecided(state: Any) -> Tensor:
         return tf.math.count_nonzero(~decided(state), dtype=tf.int32)
@@ -139,7 +142,12 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
             return tf.logical_and(i < times, undecided(part) > room)
 
         def body(i: Tensor, part: Any) -> Any:
-            return i + 1, step(i, rows, part)
+            try:
+                return i + 1, step(i, rows, part)
+            except (TypeError, ValueError) as error:
+                if rows.shape[0] is None and "None" in str(error):
+                    error.add_note(SIZES_REMEDY)
+                raise
 
         part = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), state)
         i, part = tf.while_loop(condition, body, (i, part), parallel_iterations=1)
@@ -159,16 +167,18 @@ def repeat_undecided(step: Callable[..., Any], times: int, state: Any, *, decide
     return tf.while_loop(lambda i, state: tf.logical_and(i < times, undecided(state) > 0), go_on, (i, state), parallel_iterations=1)[1]
 
 
+SIZES_REMEDY = "if None is a number of images: inside `repeat_undecided` write ops.shape(x) for x.shape"
+SMALLEST_BATCH = 16
+"""Fewer images are not worth a size of their own: a call then costs more than its images."""
+
+
 def sizes_from(n: int) -> list[int]:
-    """How many images may be in work together, from n down to a few, where a call costs more than its images."""
+    """How many images may be in work together, from n down to a few."""
     cut = 0.5 if _use_xla() else 0.8  # there each size takes a loop of its own, and time to compile it
     sizes = [n]
     while sizes[-1] > SMALLEST_BATCH:
         sizes.append(min(math.ceil(cut * sizes[-1]), sizes[-1] - 1))
     return sizes
-
-
-SMALLEST_BATCH = 16
 
 
 def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
@@ -348,13 +358,10 @@ class Rng:
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
 
 
-SIZES_REMEDY = "inside `repeat_undecided` write ops.shape(x) for x.shape"
-
-
 def _known(shape: Any) -> Any:
     """The shape; raises TypeError where it was taken from a tensor of a number of images that is not known yet."""
-    if any(length is None for length in shape):
-        raise TypeError(f"shape {tuple(shape)}: {SIZES_REMEDY}")
+    if not tf.is_tensor(shape) and None in tuple(shape):
+        raise TypeError(f"shape {tuple(shape)}: the number of images is None")
     return shape
 
 
@@ -421,9 +428,7 @@ def reason(error: BaseException) -> str:
     said = lines[max(node - 1, 0)] if lines else "no message"
     if isinstance(error, tf.errors.OperatorNotAllowedInGraphError):  # whose first sentence is followed by a paragraph of wrong advice
         said = f"{said.split('. ')[0]}: graphs are made before there are values; choose by ops.where or ops.cond, loop by repeat"
-    if isinstance(error, (TypeError, ValueError)) and "None" in said and SIZES_REMEDY not in said:
-        said = f"{said.split('. ')[0].rstrip('.')}; if None is a number of images: {SIZES_REMEDY}"
-    return f"{type(error).__name__}: {said}"
+    return "; ".join([f"{type(error).__name__}: {said}".rstrip("."), *getattr(error, "__notes__", [])])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

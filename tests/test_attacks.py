@@ -151,11 +151,13 @@ def test_eager_equals_compiled(attack, network, images, labels):
     np.testing.assert_allclose(call(x, y, key), engine.compiled(call)(x, y, key), atol=tolerance, err_msg=message)
 
 
-def test_it_asks_what_its_view_allows_and_says_which_images_are_meant(attack, network, images, labels, monkeypatch):
-    """Batches of undecided images shrink to one here; what is asked for them must be counted for them."""
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_it_asks_what_its_view_allows_and_says_which_images_are_meant(attack, network, images, labels, jit, monkeypatch):
+    """Batches of undecided images shrink to one here, of unknown and of known sizes; what is asked for them must be counted for them."""
     if attack.plugin.is_cascade or attack.plugin.fit:
         pytest.skip("asks nothing itself")
     monkeypatch.setattr(engine, "SMALLEST_BATCH", 1)
+    monkeypatch.setattr(engine, "_xla", jit)
     view = attack.plugin.arguments["model"]
     allowed = {name for kind in view.__mro__ for name in (*vars(kind), *getattr(kind, "__annotations__", ()))}
     few = {"queries": 20} if "queries" in attack.plugin.settings else {}

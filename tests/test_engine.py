@@ -147,8 +147,10 @@ def test_loops_over_undecided_images_that_none_need():
 
 
 def test_a_shape_without_a_number_of_images_is_refused_with_the_remedy():
-    with pytest.raises(TypeError, match=r"\(None, 4\): inside `repeat_undecided` write ops.shape\(x\) for x.shape"):
+    with pytest.raises(TypeError, match=r"\(None, 4\): the number of images is None"):
         Rng.from_seed(0).normal((None, 4))
+    draw = engine.compiled(lambda x: Rng.from_seed(0).normal(engine.tf.shape(x)))
+    assert draw(engine.tf.zeros((3, 2))).shape == (3, 2)
 
 
 def test_sizes_of_batches_fall_to_a_few_images(monkeypatch):
@@ -226,3 +228,25 @@ def test_a_shape_of_an_unknown_number_of_images_says_what_to_write(use):
     reason = engine.reason(error.value)
     assert reason.count("inside `repeat_undecided` write ops.shape(x) for x.shape") == 1
     assert len(reason.splitlines()) == 1
+
+
+def test_the_remedy_for_unknown_sizes_is_not_given_elsewhere():
+    with pytest.raises(ValueError, match="None") as error:
+        engine.keras.Sequential([engine.keras.Input((6, 6, 3)), engine.keras.layers.Conv2D(2, 9)])
+    assert "repeat_undecided" not in engine.reason(error.value)
+
+
+def test_loops_over_undecided_images_within_each_other():
+    """The inner one keeps the images that the outer one gave it, each until it is decided."""
+
+    def inner(x):
+        return engine.repeat_undecided(lambda i, rows, x: ops.where(x < 3, x + 1, x), 9, x, decided=lambda x: x >= 3)
+
+    def run(goals):
+        step = lambda i, rows, state: (ops.where(state[0] < state[1], inner(state[0] - 2), state[0]), state[1])  # noqa: E731
+        return engine.repeat_undecided(step, 50, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])[0]
+
+    goals = engine.tf.constant(np.arange(40, dtype=np.int32) % 5)
+    wanted = np.where(goals > 0, 3, 0)
+    for call in (run, engine.compiled(run)):
+        np.testing.assert_array_equal(call(goals), wanted)

@@ -17,7 +17,7 @@ class Best(NamedTuple):
     @classmethod
     def nothing(cls, x: Tensor) -> Best:
         """The clean images, which any candidate replaces."""
-        return cls(x, ops.full((x.shape[0],), -float("inf"), dtype="float32"))
+        return cls(x, ops.full(ops.shape(x)[:1], -float("inf"), dtype="float32"))
 
     def update(self, x: Tensor, score: Tensor) -> Best:
         """Take over the candidates with a higher score."""

@@ -32,7 +32,7 @@ class Search(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The batch's loss at the last of the ten checks of a search step, and whether it has not fallen since: the authors' early abort."""
+    """The batch's loss at the last of about ten checks of a search step, and whether it has not fallen since: the authors' early abort."""
 
     loss: Tensor
     stalled: Tensor

@@ -44,8 +44,8 @@ def ead(
 
     S_beta shrinks every change by beta, to zero where it is smaller, and clips to the box (equation 5); y^(k+1) = x^(k+1) + k / (k + 3)
     (x^(k+1) - x^(k)); alpha_k falls as sqrt(1 - k / K). f is Carlini and Wagner's, c is searched for each image as there. Looked at are
-    the y^(k), clipped, where the gradient is taken anyway, and the last x^(k); the authors look at every x^(k), a forward pass more. What
-    is never fooled comes back clean.
+    the y^(k), clipped, where the gradient is taken anyway, and the last x^(k); the authors look at every x^(k), a forward pass more
+    (for early abort some are looked at, for their loss alone). What is never fooled comes back clean.
 
     Args:
         search_steps: binary search steps over c.
@@ -92,7 +92,7 @@ def ead(
 
 
 def cost(search_steps: int, steps: int, abort_early: bool) -> Cost:
-    """One gradient a step, and a last look at each search step's end; ten looks more to see whether to abort."""
+    """One gradient a step, and a last look at each search step's end; about ten looks more to see whether to abort."""
     checks = -(-steps // max(steps // 10, 1)) if abort_early else 0
     return Cost(gradients=search_steps * steps, queries=search_steps * (1 + checks))
 

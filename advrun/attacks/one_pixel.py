@@ -73,7 +73,7 @@ def one_pixel(
         children = ops.where(i > 0, bred, first)
 
         room = max(min(TOGETHER, EACH * n), n) // m
-        together = ops.max(ops.where(divisors <= room, divisors, 1))
+        together = divisors[divisors <= room].max() if isinstance(room, int) else ops.max(ops.where(divisors <= room, divisors, 1))
         rounds = members // together
         candidates = ops.reshape(ops.moveaxis(children, 1, 0), (rounds, together * m, pixels, 2 + channels))
         x, y, asked = (ops.tile(each, (together, *[1] * (len(each.shape) - 1))) for each in (now.x, now.y, undecided))
