@@ -408,7 +408,7 @@ MATCHES = [
             settings={"rescale": False},
             peers={"AutoAttack": autoattack(ball.name, ball.eps, ("square",))},
         )
-        for ball, seeds in ((Linf(EPS), 1), (L2(EPS2), 1), (L1(EPS1), 3))
+        for ball, seeds in ((Linf(EPS), 3), (L2(EPS2), 1), (L1(EPS1), 3))
     ),
     *(
         Match("autoattack", ball, "standard", peers={"AutoAttack": autoattack(ball.name, ball.eps)})
