@@ -339,11 +339,11 @@ class Rng:
 
     def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> Tensor:
         """float32 in [low, high)."""
-        return tf.random.stateless_uniform(_known(shape), self._next(), low, high)
+        return tf.random.stateless_uniform(shape, self._next(), low, high)
 
     def normal(self, shape: Any) -> Tensor:
         """float32, mean 0, variance 1."""
-        return tf.random.stateless_normal(_known(shape), self._next())
+        return tf.random.stateless_normal(shape, self._next())
 
     def signs(self, shape: Any) -> Tensor:
         """-1.0 or 1.0, with the same probability."""
@@ -351,18 +351,11 @@ class Rng:
 
     def integers(self, shape: Any, low: int, high: int) -> Tensor:
         """int32 in [low, high)."""
-        return tf.random.stateless_uniform(_known(shape), self._next(), low, high, dtype=tf.int32)
+        return tf.random.stateless_uniform(shape, self._next(), low, high, dtype=tf.int32)
 
     def _next(self) -> Tensor:
         self.draws += 1
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
-
-
-def _known(shape: Any) -> Any:
-    """The shape; raises TypeError where it was taken from a tensor of a number of images that is not known yet."""
-    if not tf.is_tensor(shape) and None in tuple(shape):
-        raise TypeError(f"shape {tuple(shape)}: the number of images is None")
-    return shape
 
 
 # Counters, devices, seeds --------------------------------------------------------------------------------------------

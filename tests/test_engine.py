@@ -126,7 +126,7 @@ def test_work_on_the_undecided_alone_changes_nothing(mode, monkeypatch):
     worked = rows_asked.read()["rows"]
     assert (worked >= np.minimum(goals, 30)).all()
     needed = np.minimum(goals, 30).sum()
-    assert worked.sum() <= {"eager": 1.25, "graph": 1.25, "xla": 2.0}[mode] * needed + 30 * engine.SMALLEST_BATCH
+    assert worked.sum() <= {"eager": 1.2, "graph": 1.2, "xla": 1.5}[mode] * needed, "batches that shrink too late"
     if mode == "graph":
         assert set(traced) == {None}, "one graph for all numbers of images"
     if mode == "xla":
@@ -136,21 +136,17 @@ def test_work_on_the_undecided_alone_changes_nothing(mode, monkeypatch):
 def test_loops_over_undecided_images_that_none_need():
     """All decided from the start, no iterations, one image."""
 
+    def step(i, rows, state):
+        value, goal = state
+        return ops.where(value < goal, value + 1, value), goal
+
     def run(goals, times):
-        step = lambda i, rows, state: (ops.where(state[0] < state[1], state[0] + 1, state[0]), state[1])  # noqa: E731
         return engine.repeat_undecided(step, times, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])[0]
 
     for goals, times, wanted in (([0, 0, 0], 9, [0, 0, 0]), ([2, 1], 0, [0, 0]), ([3], 2, [2])):
         goals = engine.tf.constant(goals, "int32")
         for call in (run, engine.compiled(run)):
             np.testing.assert_array_equal(call(goals, times), wanted)
-
-
-def test_a_shape_without_a_number_of_images_is_refused_with_the_remedy():
-    with pytest.raises(TypeError, match=r"\(None, 4\): the number of images is None"):
-        Rng.from_seed(0).normal((None, 4))
-    draw = engine.compiled(lambda x: Rng.from_seed(0).normal(engine.tf.shape(x)))
-    assert draw(engine.tf.zeros((3, 2))).shape == (3, 2)
 
 
 def test_sizes_of_batches_fall_to_a_few_images(monkeypatch):
@@ -221,7 +217,9 @@ def test_the_reason_of_a_tensorflow_error_is_not_its_stack_trace():
     ],
 )
 def test_a_shape_of_an_unknown_number_of_images_says_what_to_write(use):
-    step = lambda i, rows, x: x + 0 * use(x)  # noqa: E731
+    def step(i, rows, x):
+        return x + 0 * use(x)
+
     run = engine.compiled(lambda x: engine.repeat_undecided(step, 3, x, decided=lambda x: x[:, 0] > 0))
     with pytest.raises((TypeError, ValueError)) as error:
         run(engine.tf.zeros((4, 2)))
@@ -242,8 +240,11 @@ def test_loops_over_undecided_images_within_each_other():
     def inner(x):
         return engine.repeat_undecided(lambda i, rows, x: ops.where(x < 3, x + 1, x), 9, x, decided=lambda x: x >= 3)
 
+    def step(i, rows, state):
+        value, goal = state
+        return ops.where(value < goal, inner(value - 2), value), goal
+
     def run(goals):
-        step = lambda i, rows, state: (ops.where(state[0] < state[1], inner(state[0] - 2), state[0]), state[1])  # noqa: E731
         return engine.repeat_undecided(step, 50, (ops.zeros_like(goals), goals), decided=lambda state: state[0] >= state[1])[0]
 
     goals = engine.tf.constant(np.arange(40, dtype=np.int32) % 5)

@@ -58,7 +58,6 @@ def pairs_within(queries: int, samples: int) -> int:
 
 def slope(ask: Ask, x: Tensor, direction: Callable[[Rng], Tensor], rng: Rng, *, pairs: int, radius: float) -> Tensor:
     """The mean over pairs of (f(x + r u) - f(x - r u)) / (2 r) * u, for random directions u: 2 queries each."""
-
     n = ops.shape(x)[0]
 
     def add(i: Tensor, total: Tensor) -> Tensor:

@@ -229,6 +229,23 @@ def test_a_search_step_that_gets_nowhere_is_aborted_early(network, images, name,
         assert (crafted.queries == (3 if abort_early else 1)).all()
 
 
+def test_ead_asks_early_abort_about_the_iterate_not_the_slack_variable(network, images, monkeypatch):
+    """In the first step y^(0) is the clean image still, and x^(1) is not."""
+    asked = []
+
+    def logits(x):
+        asked.append(np.asarray(x))
+        return network.forward(x)
+
+    monkeypatch.setattr(network, "logits", logits)
+    y = network.predict(images).argmax(-1).astype(np.int32)
+    settings = {"search_steps": 1, "steps": 1, "initial_c": 1e3, "abort_early": True}
+    module("ead").ead(network, engine.tf.constant(images), engine.tf.constant(y), L1(), **settings)
+    check, last_look = asked
+    assert (np.abs(check - images).max((1, 2, 3)) > 1e-3).all()
+    np.testing.assert_array_equal(check, last_look)
+
+
 def test_early_abort_looks_at_the_loss_ten_times():
     """Not after every step, and only a fall by a ten-thousandth is one."""
     progress, seen = _search.Progress.start(), []
