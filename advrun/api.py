@@ -68,7 +68,8 @@ class PublicAttack:
             raise ConfigError(
                 f"{self.name} takes no {name}=; the fourth argument is the ball or norm: {' or '.join(self._examples) or 'none'}"
             )
-        from advrun.craft import Attack, craft
+        from advrun.attack import Attack
+        from advrun.craft import craft
         from advrun.entries import settings_of
 
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))

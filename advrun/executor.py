@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, evaluate, registry
+from advrun.attack import Attack
 from advrun.classifier import Classifier
 from advrun.console import Console
-from advrun.craft import Attack, craft, unit
+from advrun.craft import craft, unit
 from advrun.errors import AdvrunError, ModelError
 from advrun.geometry import GEOMETRIES
 from advrun.kerasmodel import full_precision, load_model, logits_model, save_model

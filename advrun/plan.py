@@ -26,10 +26,10 @@ STAGES = ("train", "attack", "defend")
 
 CORE = {
     "train": ("engine", "train", "losses", "data", "classifier"),
-    "attack": ("engine", "craft", "executor", "losses", "geometry", "classifier", "data"),
+    "attack": ("engine", "attack", "craft", "executor", "losses", "geometry", "classifier", "data"),
     "measure": ("engine", "craft", "evaluate", "executor", "results", "classifier", "data"),
 }
-"""Modules whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
+"""Modules and packages whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +215,8 @@ def source_key(kind: str, name: str, work: str) -> str:
     """Hash of the code that a cell runs, comments and docstrings aside."""
     folder = registry.PACKAGE / kind
     files = [folder / f"{name}.py", *sorted(folder.glob("_*.py"))]
-    files += [registry.PACKAGE / f"{module}.py" for module in CORE[work]]
+    for module in CORE[work]:
+        files += sorted((registry.PACKAGE / module).glob("*.py")) or [registry.PACKAGE / f"{module}.py"]
     return content_key([_code(file) for file in files])
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from advrun import Classifier, attacks, engine, registry
-from advrun.craft import Attack, craft
+from advrun.attack import Attack
+from advrun.craft import craft
 from advrun.engine import Rng
 from advrun.entries import settings_of
 from advrun.errors import ConfigError, DataError
@@ -156,8 +157,8 @@ def test_it_asks_what_its_view_allows_and_says_which_images_are_meant(attack, ne
     """Batches of undecided images shrink to one here, of unknown and of known sizes; what is asked for them must be counted for them."""
     if attack.plugin.is_cascade or attack.plugin.fit:
         pytest.skip("asks nothing itself")
-    monkeypatch.setattr(engine, "SMALLEST_BATCH", 1)
-    monkeypatch.setattr(engine, "_xla", jit)
+    monkeypatch.setattr(engine.loops, "SMALLEST_BATCH", 1)
+    monkeypatch.setattr(engine.backend, "_xla", jit)
     view = attack.plugin.arguments["model"]
     allowed = {name for kind in view.__mro__ for name in (*vars(kind), *getattr(kind, "__annotations__", ()))}
     few = {"queries": 20} if "queries" in attack.plugin.settings else {}

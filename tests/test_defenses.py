@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from advrun import Classifier, Linf, attacks, engine, registry
+from advrun.attack import Attack
 from advrun.console import Console
-from advrun.craft import Attack
 from advrun.defenses._attacked import attacked
 from advrun.engine import Rng, keras
 from advrun.entries import settings_of

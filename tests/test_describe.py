@@ -10,8 +10,8 @@ import types
 import pytest
 
 from advrun import describe, registry
+from advrun.attack import Attack
 from advrun.config import loads
-from advrun.craft import Attack
 from advrun.entries import settings_of
 from advrun.errors import ConfigError, PluginError
 from advrun.registry import KINDS

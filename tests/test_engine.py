@@ -107,7 +107,7 @@ def test_jacobian_is_the_weights_of_a_linear_map():
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 def test_work_on_the_undecided_alone_changes_nothing(mode, monkeypatch):
     """Every image gets its own number of steps; smaller and smaller batches see only those that still need some."""
-    monkeypatch.setattr(engine, "_xla", "on" if mode == "xla" else "off")
+    monkeypatch.setattr(engine.backend, "_xla", "on" if mode == "xla" else "off")
     goals = np.random.default_rng(2).integers(0, 40, 100).astype(np.int32)
     traced, rows_asked = [], engine.Counter("rows")
     rows_asked.start(len(goals))
@@ -150,10 +150,10 @@ def test_loops_over_undecided_images_that_none_need():
 
 
 def test_sizes_of_batches_fall_to_a_few_images(monkeypatch):
-    assert engine.sizes_from(1) == [1]
+    assert engine.loops.sizes_from(1) == [1]
     for smallest in (1, 2, 16):
-        monkeypatch.setattr(engine, "SMALLEST_BATCH", smallest)
-        sizes = engine.sizes_from(100)
+        monkeypatch.setattr(engine.loops, "SMALLEST_BATCH", smallest)
+        sizes = engine.loops.sizes_from(100)
         assert sizes[0] == 100
         assert sizes == sorted(set(sizes), reverse=True)
         assert 1 <= sizes[-1] <= smallest

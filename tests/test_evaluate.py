@@ -7,7 +7,8 @@ import pytest
 
 from advrun import L2, Classifier, Linf, evaluate, registry
 from advrun import craft as crafting
-from advrun.craft import Attack, choose_targets, craft
+from advrun.attack import Attack
+from advrun.craft import choose_targets, craft
 from advrun.engine import keras, ops
 from advrun.entries import settings_of
 from advrun.errors import BudgetError, ConfigError, ModelError

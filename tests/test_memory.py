@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from advrun import Linf, registry
-from advrun.craft import Attack, craft
+from advrun.attack import Attack
+from advrun.craft import craft
 from advrun.entries import settings_of
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from advrun import Linf, attacks, registry
-from advrun.craft import Attack, craft
+from advrun.attack import Attack
+from advrun.craft import craft
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

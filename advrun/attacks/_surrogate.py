@@ -81,7 +81,7 @@ class Student:
 def craft_on(surrogate: Classifier, name: str, *, targeted: bool, x: Tensor, y: Tensor, ball: Ball, rng: Rng) -> Tensor:
     """Adversarial images of the attack `name`, at its default settings, against the surrogate."""
     from advrun import registry
-    from advrun.craft import Attack
+    from advrun.attack import Attack
     from advrun.entries import settings_of
 
     plugin = registry.crafter(name)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
+from advrun.attack import Attack
 from advrun.attacks import _apgd, _decision, _hyperplane, _momentum, _search
 from advrun.attacks._best import Best
-from advrun.craft import Attack, _Work, craft
+from advrun.craft import _Work, craft
 from advrun.engine import Rng, ops
 from advrun.entries import settings_of
 from advrun.losses import cross_entropy, dlr, targeted_dlr

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
-from advrun.craft import Attack, craft
+from advrun.attack import Attack
+from advrun.craft import craft
 from advrun.entries import settings_of
 
 ROADS = [

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from advrun import Linf, attacks
+from advrun.attack import Attack
 from advrun.attacks import _surrogate
-from advrun.craft import Attack, craft
+from advrun.craft import craft
 from advrun.entries import settings_of
 from advrun.errors import ConfigError, ModelError
 from advrun.kerasmodel import fresh_copy, save_model

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, registry
-from advrun.craft import Attack, craft
+from advrun.attack import Attack
+from advrun.craft import craft
 from advrun.entries import settings_of
 from advrun.geometry import L2
 from advrun.losses import cross_entropy

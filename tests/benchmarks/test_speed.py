@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from advrun import L2, Linf, engine, registry
-from advrun.craft import Attack
+from advrun.attack import Attack
 from advrun.engine import Rng
 from advrun.entries import settings_of
 from advrun.losses import cross_entropy

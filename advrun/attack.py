@@ -1,0 +1,85 @@
+"""An attack as it was asked for: the plugin, its geometry, all of its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from advrun import registry
+from advrun.engine import Rng, ops
+from advrun.entries import settings_of
+from advrun.geometry import Ball
+from advrun.registry import Plugin
+from advrun.types import Cascade
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack with all its settings and its geometry: Linf(8/255), L2() for a minimal-norm attack, None for others."""
+
+    plugin: Plugin
+    geometry: Ball | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
+        return json.dumps([self.plugin.name, str(type(self.geometry)), self.plugin.identity(self.settings)], default=str, sort_keys=True)
+
+    @property
+    def eps(self) -> float:
+        return float(self.geometry.eps) if self.geometry is not None else 0.0
+
+    def __call__(self, model: Any, x: Any, y: Any, rng: Rng, eps: Any = None, *, starts: Any = None, fitted: Any = None) -> Any:
+        """Adversarial tensors for tensors.
+
+        Args:
+            model: the classifier, or its targeted view.
+            x: (n, h, w, c) float32.
+            y: (n,) int32.
+            rng: for everything random.
+            eps: in place of the geometry's, a number or a scalar tensor.
+            starts: (n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
+            fitted: what `fit` returned, for attacks that have one.
+        """
+        handed = {**self._geometry(eps), "rng": rng, "fitted": fitted}
+        if "starts" in self.plugin.arguments:
+            handed["starts"] = ops.roll(x, 1, axis=0) if starts is None else starts
+        handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
+        return self.plugin.function(model, x, y, **handed, **self.settings)
+
+    def fit(self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None) -> Any:
+        """What the attack learns from training images before it sees a batch; None for most. targets: the classes to be reached."""
+        if self.plugin.fit is None:
+            return None
+        wanted = registry.parameters(self.plugin.fit)
+        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), "targets": targets, **self.settings}
+        return self.plugin.fit(model, x, y, **{name: value for name, value in offered.items() if name in wanted})
+
+    def stages(self) -> tuple[Attack, ...]:
+        """The attacks that a cascade is made of; the attack itself where it is none."""
+        if not self.plugin.is_cascade:
+            return (self,)
+        stages: Cascade = self.plugin.function(self.geometry, **self.settings)
+        return tuple(self._stage(registry.get("attacks", stage.attack), stage.settings) for stage in stages)
+
+    def _stage(self, plugin: Plugin, settings: Mapping[str, Any]) -> Attack:
+        ball = self.geometry
+        if ball is not None and not plugin.needs_eps:
+            ball = type(ball)()
+        return Attack(plugin, ball, settings_of(plugin, settings))
+
+    def _geometry(self, eps: Any) -> dict[str, Any]:
+        if self.geometry is None:
+            return {}
+        ball = self.geometry if eps is None else type(self.geometry)(eps)
+        return {"ball": ball} if self.plugin.needs_eps else {"norm": self.geometry}
+
+    def budget(self) -> str:
+        """The settings that say how hard the attack tried, in a few words: `5 search steps x 100 steps`."""
+        counts = self.plugin.efforts(self.settings)
+        return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value > 1 or name == "queries")

@@ -1,0 +1,41 @@
+"""The door to TensorFlow: nothing outside this folder imports it, and what others need of it is named here.
+
+Importing it is cheap: TensorFlow and Keras load at first use. The same attack runs compiled, as one graph, and eagerly, one operation
+after the other, with the same results.
+"""
+
+from advrun.engine.backend import devices, has_gpu, is_out_of_memory, keras, ops, reason, start, tf
+from advrun.engine.counter import Counter
+from advrun.engine.graphs import compiled, flat, fused, in_python, jacobian, select, shaped, total, toward, traces, value_and_gradient
+from advrun.engine.loops import repeat, repeat_undecided
+from advrun.engine.rng import Rng
+from advrun.engine.training import TrainStep, adam, to_unit
+
+__all__ = [
+    "Counter",
+    "Rng",
+    "TrainStep",
+    "adam",
+    "compiled",
+    "devices",
+    "flat",
+    "fused",
+    "has_gpu",
+    "in_python",
+    "is_out_of_memory",
+    "jacobian",
+    "keras",
+    "ops",
+    "reason",
+    "repeat",
+    "repeat_undecided",
+    "select",
+    "shaped",
+    "start",
+    "tf",
+    "to_unit",
+    "total",
+    "toward",
+    "traces",
+    "value_and_gradient",
+]
