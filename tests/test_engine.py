@@ -228,7 +228,20 @@ def test_a_shape_of_an_unknown_number_of_images_says_what_to_write(use):
     assert len(reason.splitlines()) == 1
 
 
-def test_the_remedy_for_unknown_sizes_is_not_given_elsewhere():
+@pytest.mark.parametrize(("mode", "message"), [("graph", "a bad setting"), ("eager", "None is no class")])
+def test_the_remedy_for_unknown_sizes_is_not_given_for_other_errors(mode, message):
+    def step(i, rows, x):
+        raise ValueError(message)
+
+    def run(x):
+        return engine.repeat_undecided(step, 3, x, decided=lambda x: x[:, 0] > 0)
+
+    with pytest.raises(ValueError, match=message) as error:
+        (engine.compiled(run) if mode == "graph" else run)(engine.tf.zeros((4, 2)))
+    assert engine.reason(error.value) == f"ValueError: {message}"
+
+
+def test_the_remedy_for_unknown_sizes_is_not_given_outside_a_loop():
     with pytest.raises(ValueError, match="None") as error:
         engine.keras.Sequential([engine.keras.Input((6, 6, 3)), engine.keras.layers.Conv2D(2, 9)])
     assert "repeat_undecided" not in engine.reason(error.value)
