@@ -118,7 +118,7 @@ def ours(match: Match, victim: Victim) -> dict[str, Any]:
     floor = float(crafted.gradients.mean() * gradient + crafted.queries.mean() * forward)
     cost = {"gradients": float(crafted.gradients.mean()), "queries": float(crafted.queries.mean())}
     times = {"first": runs[0].seconds, "seconds": min(run.seconds for run in runs[1:])}
-    return {**strength(match, victim, [run.x_adv for run in runs]), **times, "floor": floor, **cost}
+    return {**strength(match, victim, [run.x_adv for run in runs[: match.seeds]]), **times, "floor": floor, **cost}
 
 
 def theirs(match: Match, victim: Victim, peer: Peer) -> dict[str, Any]:
@@ -155,10 +155,14 @@ def prepare(victim: Victim) -> None:
 
 
 def strength(match: Match, victim: Victim, runs: list[np.ndarray]) -> dict[str, Any]:
-    """How often each image is fooled, and how far it went; what left the box or the ball counts as not fooled, and is told."""
+    """How often each image is fooled, and how far it went; what left the box or the ball counts as not fooled, and is told.
+
+    spread: standard deviation of the accuracy over the runs, 0 to 1; None for one run.
+    """
     each = [judged(match, victim, x_adv) for x_adv in runs]
     fooled, distance, outside = (np.mean(columns, axis=0).round(6).tolist() for columns in zip(*each, strict=True))
-    return {"fooled": fooled, "distance": distance, "outside": outside}
+    spread = float(np.std([run[0].mean() for run in each], ddof=1)) if len(each) > 1 else None
+    return {"fooled": fooled, "distance": distance, "outside": outside, "spread": spread}
 
 
 def judged(match: Match, victim: Victim, x_adv: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

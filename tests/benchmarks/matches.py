@@ -355,7 +355,7 @@ MATCHES = [
         "apgd_l1",
         L1(EPS1),
         "cross-entropy, 100 steps",
-        seeds=3,
+        seeds=6,
         peers={
             "AutoAttack": autoattack("L1", EPS1, ("apgd-ce",)),
             "adv-lib": adv_lib("apgd", eps=EPS1, norm=1, n_iter=100, loss_function="ce", use_large_reps=True),
@@ -406,9 +406,10 @@ MATCHES = [
             "5,000 queries, unscaled",
             seeds=seeds,
             settings={"rescale": False},
+            note="for the same random numbers both try the same images" if ball.name == "L1" else "",
             peers={"AutoAttack": autoattack(ball.name, ball.eps, ("square",))},
         )
-        for ball, seeds in ((Linf(EPS), 3), (L2(EPS2), 1), (L1(EPS1), 3))
+        for ball, seeds in ((Linf(EPS), 3), (L2(EPS2), 1), (L1(EPS1), 6))
     ),
     *(
         Match("autoattack", ball, "standard", peers={"AutoAttack": autoattack(ball.name, ball.eps)})

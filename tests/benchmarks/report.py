@@ -21,11 +21,11 @@ PARITY = """# Strength: advrun beside its peers
 
 Made by `make parity` on {date}: {environment}.
 The same weights, images and budgets. Attacks inside a ball: accuracy after the attack, in percent of all images; those misclassified
-before it stay wrong, whatever it does to them. Minimal-norm attacks: mean distance of the images that were fooled, and in brackets the
-accuracy that is left where it is not 0. Lower is stronger. `=`: at least as strong as every peer (up to 0.5 points, or 1 % of the
-distance on the images that both fooled); otherwise the peer that is stronger is named. Blank: the library lacks it, or it was not
-measured in this run; attacks without a row have not been measured on this victim yet. Weights go to
-PyTorch's CPU build for torchattacks, adv-lib and AutoAttack.
+before it stay wrong, whatever it does to them; after ±, the standard deviation over seeds, where several ran. Minimal-norm attacks:
+mean distance of the images that were fooled, and in brackets the accuracy that is left where it is not 0. Lower is stronger. `=`: at
+least as strong as every peer (up to 0.5 points, or 1 % of the distance on the images that both fooled); otherwise the peer that is
+stronger is named. Blank: the library lacks it, or it was not measured in this run; attacks without a row have not been measured on this
+victim yet. Weights go to PyTorch's CPU build for torchattacks, adv-lib and AutoAttack.
 """
 SPEED = """# Speed: advrun beside its peers
 
@@ -111,6 +111,8 @@ def entry(match: Match, outcome: Mapping[str, Any] | None) -> str:
         return "fails"
     fooled = np.asarray(outcome["fooled"])
     left = f"{100 * (1 - fooled.mean()):.2f}"
+    if not is_minimal(match) and outcome.get("spread") is not None:
+        left += f" ± {100 * outcome['spread']:.1f}"
     note = f" [{outcome['outside']:g} outside]" if outcome["outside"] else ""
     if not is_minimal(match):
         return left + note

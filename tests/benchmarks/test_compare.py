@@ -88,5 +88,14 @@ def test_an_attack_cannot_set_an_image_right(network, images):
     assert outside == 0
 
 
+def test_the_spread_over_seeds_is_told(network, images):
+    """One run fools no image, the other one all."""
+    y = network.predict(images).argmax(-1)
+    moved = np.stack([images[np.flatnonzero(y != label)[0]] for label in y])
+    victim, match = compare.Victim("network", network.model, images, y), Match("any", Linf(1.0), "")
+    assert report.entry(match, compare.strength(match, victim, [images, moved])) == "50.00 ± 70.7"
+    assert report.entry(match, compare.strength(match, victim, [images])) == "100.00"
+
+
 def test_a_peer_that_fails_is_not_stronger():
     assert not report.is_stronger(Match("any", L2(), ""), {"error": "ValueError: no"}, {"fooled": [0], "distance": [0.0]})
