@@ -20,10 +20,8 @@ from advrun.classifier import Classifier, check_images, check_labels, pad
 from advrun.console import Bar
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
-from advrun.geometry import Ball
+from advrun.geometry import PIXEL_ROUNDING, Ball
 
-TOLERANCE = 1e-6
-"""By how much float32 rounding may leave the box or an Linf ball, in pixel units; for other norms 1e-5 of eps, at least of 1."""
 STARTS_TRIED = 10
 """Images of the pool that are drawn at most for each start."""
 TARGETS = "a class number, random, least_likely, second or all"
@@ -170,7 +168,7 @@ def _inside(ball: Ball | None, x_adv: np.ndarray, x: np.ndarray) -> np.ndarray:
     """(n,) bool: in the ball, up to rounding."""
     if ball is None:
         return np.ones(len(x), bool)
-    return np.asarray(ball.distance(x_adv, x)) <= ball.eps + slack(ball)
+    return np.asarray(ball.distance(x_adv, x)) <= ball.reach
 
 
 @dataclass(frozen=True)
@@ -314,15 +312,10 @@ def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 
 
     pixels = (1, 2, 3)
     refuse(~np.isfinite(x_adv).all(pixels), "hold NaN or infinite pixels")
-    refuse((x_adv < -TOLERANCE).any(pixels) | (x_adv > 1 + TOLERANCE).any(pixels), "leave the box [0, 1]")
+    refuse((x_adv < -PIXEL_ROUNDING).any(pixels) | (x_adv > 1 + PIXEL_ROUNDING).any(pixels), "leave the box [0, 1]")
     if attack.plugin.needs_eps and attack.geometry is not None:
         distance = np.asarray(attack.geometry.distance(x_adv, x))
-        refuse(distance > attack.eps + slack(attack.geometry), f"are farther than {attack.geometry} (up to {distance.max():g})")
-
-
-def slack(ball: Ball) -> float:
-    """By how much float32 rounding may leave the ball."""
-    return TOLERANCE if ball.name == "Linf" else 1e-5 * max(float(ball.eps), 1.0)
+        refuse(distance > attack.geometry.reach, f"are farther than {attack.geometry} (up to {distance.max():g})")
 
 
 def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:

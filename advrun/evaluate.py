@@ -11,6 +11,7 @@ from advrun import engine, registry
 from advrun.classifier import Classifier, pad
 from advrun.craft import unit
 from advrun.errors import ModelError
+from advrun.geometry import GEOMETRIES
 from advrun.losses import log_odds
 from advrun.metrics import Outcome
 from advrun.results import Result, Row, binomial_interval
@@ -30,7 +31,8 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
     for name in registry.names("metrics"):
         columns |= registry.get("metrics", name).function(outcome)
     content = Row(n=n, accuracy=right / n, interval=binomial_interval(right, n), metrics=columns, **row)
-    return Result(content, outcome.y, predictions)
+    distances = np.asarray(GEOMETRIES[content.norm].distance(outcome.x_adv, outcome.x)) if content.norm else np.zeros(n, np.float32)
+    return Result(content, outcome.y, predictions, distances)
 
 
 def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_size: int) -> float:

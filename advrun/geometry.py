@@ -17,6 +17,9 @@ from advrun.engine import Rng, flat, fused, ops, repeat, shaped, total, toward
 from advrun.errors import ConfigError
 from advrun.types import Tensor
 
+PIXEL_ROUNDING, DISTANCE_ROUNDING = 1e-6, 1e-5
+"""What float32 rounding may add to a pixel, and to a distance that is summed over all pixels, as a share of it."""
+
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
     """(n,) -> (n, 1, 1, 1), to broadcast against images `like`."""
@@ -63,6 +66,11 @@ class Ball(ABC):
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of x_adv - x, (n,)."""
 
+    @property
+    def reach(self) -> float:
+        """eps, and by how much float32 rounding may leave the ball."""
+        return float(self.eps) + DISTANCE_ROUNDING * max(float(self.eps), 1.0)
+
     def radius(self, like: Tensor) -> Tensor:
         """eps, to broadcast against images `like`."""
         return per_image(self.eps, like) if len(getattr(self.eps, "shape", ())) == 1 else self.eps
@@ -82,6 +90,10 @@ class Linf(Ball):
         super().__post_init__()
         if isinstance(self.eps, (int, float)) and 1 < self.eps < math.inf:
             raise ConfigError(f"eps is {self.eps:g}; images are in [0, 1], so write {self.eps:g}/255")
+
+    @property
+    def reach(self) -> float:
+        return float(self.eps) + PIXEL_ROUNDING
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         return self.project(x + self.radius(x) * rng.uniform(ops.shape(x), -1.0, 1.0), x)

@@ -27,7 +27,7 @@ STAGES = ("train", "attack", "defend")
 CORE = {
     "train": ("engine", "train", "losses", "data", "classifier"),
     "attack": ("engine", "attack", "craft", "executor", "losses", "geometry", "classifier", "data"),
-    "measure": ("engine", "craft", "evaluate", "executor", "results", "classifier", "data"),
+    "measure": ("engine", "geometry", "craft", "evaluate", "executor", "results", "classifier", "data"),
 }
 """Modules and packages whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from advrun.geometry import GEOMETRIES
+
 CLEAN = "clean"
-WORST_CASE = "worst case"
+WORST_CASE, CLOSEST = "worst case", "closest example"
 ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN, GUESSES = (
     "zero-gradients",
     "static-wins",
@@ -42,7 +44,7 @@ class Row:
     """One line of the accuracy table.
 
     model, defense, attack: labels from the YAML file; defense is "none" for the undefended model; attack is "clean" for
-        unattacked images and "worst case" for the per-example minimum over attacks.
+        unattacked images, "worst case" and "closest example" for the per-example minimum over attacks.
     target: what a targeted attack aims at, as in the YAML file: a class number, "random", ...; "" for untargeted ones.
     settings: the attack's settings in full. budget: the same in a few words, e.g. "5 x 100 steps".
     eps, norm: the ball, or eps None where a minimal-norm attack may go as far as it needs. norm is "linf", "l2", ... or "".
@@ -83,11 +85,15 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A row with the per-example outcomes behind it: labels and predictions, (n,) int, in evaluation order."""
+    """A row with the per-example outcomes behind it, in evaluation order.
+
+    labels, predictions: (n,) int32. distances: (n,) float32, how far each image was moved, in the row's norm; 0 without a norm.
+    """
 
     row: Row
     labels: np.ndarray
     predictions: np.ndarray
+    distances: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:
@@ -95,7 +101,8 @@ class Result:
         return self.labels == self.predictions
 
     def to_json(self) -> str:
-        content = {"row": asdict(self.row), "labels": self.labels.tolist(), "predictions": self.predictions.tolist()}
+        arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        content = {"row": asdict(self.row), **arrays}
         return json.dumps(content, indent=None, separators=(",", ":"))
 
     @classmethod
@@ -103,11 +110,15 @@ class Result:
         content = json.loads(text)
         row = content["row"]
         row["interval"], row["flags"] = tuple(row["interval"]), tuple(row["flags"])
-        return cls(Row(**row), np.asarray(content["labels"], np.int32), np.asarray(content["predictions"], np.int32))
+        return cls(Row(**row), *(np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()))
 
     @classmethod
     def read(cls, path: Path) -> Result:
         return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+ARRAYS = {"labels": np.int32, "predictions": np.int32, "distances": np.float32}
+"""The per-example outcomes of a `Result`."""
 
 
 def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -164,46 +175,53 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
     Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
     do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
     different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order; attacks at
-    a smaller eps count for the images that they have. Targeted attacks take part: an image that they move to any other
-    class has not survived. Attacks without a norm share no budget, and do not.
+    a smaller eps, and those without eps that came near enough, count for the images that they have. Targeted attacks take
+    part: an image that they move to any other class has not survived. Attacks without a norm share no budget, and do not.
+    Where there are attacks without eps beside others of the norm, their worst case is the closest example of each image.
     """
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
-    budgets = dict.fromkeys((_system(result.row), result.row.threat) for result in results)
-    return [_worst(results, system, threat) for system, threat in budgets]
+    budgets = dict.fromkeys((_system(result.row), result.row.eps, result.row.threat) for result in results)
+    worst = (_worst([result for result in results if _system(result.row) == system], eps, threat) for system, eps, threat in budgets)
+    return [result for result in worst if result]
 
 
 def _system(row: Row) -> tuple[Any, ...]:
-    return row.model, row.defense, row.seed, row.norm, row.eps
+    return row.model, row.defense, row.seed, row.norm
 
 
-def _worst(results: list[Result], system: tuple[Any, ...], threat: str) -> Result:
-    *_, eps = system
-    usable = [result for result in results if _system(result.row)[:-1] == system[:-1] and result.row.threat in ("static", threat)]
-    members = [result for result in usable if result.row.eps == eps]
-    n = min(member.row.n for member in members)
-    predictions, labels = members[0].predictions[:n].copy(), members[0].labels[:n]
-    crafted = sorted({member.row.attack for member in members if member.row.threat == threat})
-    members += [result for result in usable if eps and result.row.eps and result.row.eps < eps]
-    for member in members[1:]:
-        known = min(n, member.row.n)
-        still_right = predictions[:known] == labels[:known]
-        predictions[:known][still_right] = member.predictions[:known][still_right]
+def _worst(results: list[Result], eps: float | None, threat: str) -> Result | None:
+    """Over the results of one system and norm; None for the closest example where there is but one attack."""
+    usable = [result for result in results if result.row.threat in ("static", threat)]
+    own = [result for result in usable if result.row.eps == eps]
+    others = [result for result in usable if result.row.eps != eps and (eps is None or (result.row.eps or 0) < eps)]
+    if eps is None and len({(member.row.attack, member.row.target) for member in own + others}) == 1:
+        return None
+    reach = GEOMETRIES[own[0].row.norm](math.inf if eps is None else eps).reach
+    n = min(member.row.n for member in own)
+    labels, predictions = own[0].labels[:n], own[0].labels[:n].copy()
+    closest = np.full(n, np.inf, np.float32)
+    for member in own + others:
+        known = slice(min(n, member.row.n))
+        distances = member.distances[known]
+        closer = ~member.correct[known] & (distances <= reach) & (distances < closest[known])
+        predictions[known] = np.where(closer, member.predictions[known], predictions[known])
+        closest[known] = np.where(closer, distances, closest[known])
     right = int((predictions == labels).sum())
-    attacks = sorted({member.row.attack for member in members})
+    moved = closest[np.isfinite(closest) & (closest > 0)]  # misclassified images were not
     row = replace(
-        members[0].row,
-        attack=WORST_CASE,
+        own[0].row,
+        attack=CLOSEST if eps is None else WORST_CASE,
         target="",
         threat=threat,
         n=n,
         accuracy=right / n,
         interval=binomial_interval(right, n),
-        settings={"over": crafted},
-        budget="over " + ", ".join(attacks),
-        metrics={},
-        gradients=math.fsum(member.row.gradients for member in members),
-        queries=math.fsum(member.row.queries for member in members),
-        seconds=math.fsum(member.row.seconds for member in members),
-        flags=tuple(sorted({flag for member in members for flag in member.row.flags})),
+        settings={"over": sorted({member.row.attack for member in own if member.row.threat == threat})},
+        budget="over " + ", ".join(sorted({member.row.attack for member in own + others})),
+        metrics={own[0].row.norm: float(moved.mean())} if eps is None and len(moved) else {},
+        gradients=math.fsum(member.row.gradients for member in own + others),
+        queries=math.fsum(member.row.queries for member in own + others),
+        seconds=math.fsum(member.row.seconds for member in own + others),
+        flags=tuple(sorted({flag for member in own + others for flag in member.row.flags})),
     )
-    return Result(row, labels, predictions)
+    return Result(row, labels, predictions, np.where(np.isfinite(closest), closest, 0))

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from advrun.results import (
+    CLOSEST,
     FEWER_STEPS_WIN,
     GUESSES,
     MORE_EPS_HELPS,
@@ -21,13 +22,15 @@ from advrun.results import (
 )
 
 
-def result(attack, right, threat="adaptive", eps=0.1, defense="d", norm="linf", **more) -> Result:
-    """`right` is one bit per image."""
+def result(attack, right, threat="adaptive", eps=0.1, defense="d", norm="linf", distances=None, **more) -> Result:
+    """`right` is one bit per image; wrong ones were moved by eps, if nothing else is said."""
     labels = np.zeros(len(right), np.int32)
     predictions = np.array([0 if bit == "1" else 1 for bit in right], np.int32)
     accuracy = right.count("1") / len(right)
     content = {"gradients": 10.0, **more}
-    return Result(Row("m", defense, attack, threat, 0, len(right), accuracy, (0, 1), eps, norm, **content), labels, predictions)
+    row = Row("m", defense, attack, threat, 0, len(right), accuracy, (0, 1), eps, norm, **content)
+    moved = predictions * (eps or 0.0) if distances is None else distances
+    return Result(row, labels, predictions, np.asarray(moved, np.float32))
 
 
 def test_worst_case_is_per_image_and_the_adaptive_one_includes_replays():
@@ -76,6 +79,37 @@ def test_the_adaptive_worst_case_includes_replays_at_smaller_eps():
     assert worst == {("static", 0.1): 0.5, ("static", 0.2): 0.5, ("adaptive", 0.2): 0.5}
 
 
+def test_what_an_attack_without_eps_moved_no_further_falls_within_the_ball():
+    rows = [result("pgd", "1110"), result("fmn", "00000", eps=None, distances=[0.05, 0.1, 0.11, 0.4, 0.05])]
+    (ball, nearest) = worst_cases(rows)
+    assert (ball.row.attack, ball.row.eps, ball.row.n) == (WORST_CASE, 0.1, 4)
+    assert ball.correct.tolist() == [False, False, True, False]
+    assert ball.row.settings["over"] == ["pgd"]
+    assert (nearest.row.attack, nearest.row.eps, nearest.row.accuracy) == (CLOSEST, None, 0.0)
+    np.testing.assert_allclose(nearest.distances, [0.05, 0.1, 0.11, 0.1, 0.05])
+    assert nearest.row.metrics == {"linf": pytest.approx(0.082)}
+
+
+def test_the_closest_example_counts_no_image_that_was_wrong_before_and_none_that_stayed_right():
+    rows = [result("ddn", "001", eps=None, norm="l2", distances=[0.0, 2.0, 9.0]), result("fmn", "011", eps=None, norm="l2")]
+    (nearest,) = worst_cases(rows)
+    assert nearest.row.metrics == {"l2": 2.0}
+    assert nearest.row.accuracy == pytest.approx(1 / 3)
+
+
+def test_one_attack_without_eps_is_its_own_closest_example():
+    assert worst_cases([result("ddn", "00", eps=None, norm="l2"), result("ddn", "00", "static", eps=None, norm="l2")]) == []
+
+
+def test_a_result_survives_its_file():
+    first = result("ddn", "01", eps=None, norm="l2", distances=[0.1, 0.3])
+    second = Result.from_json(first.to_json())
+    assert second.row == first.row
+    for name in ("labels", "predictions", "distances"):
+        assert getattr(second, name).dtype == getattr(first, name).dtype
+        np.testing.assert_array_equal(getattr(second, name), getattr(first, name))
+
+
 def test_a_worst_case_names_the_attacks_of_its_own_threat():
     """Replays count in the adaptive worst case, but must not hide that an adaptive attack is missing."""
     rows = [result("fgsm", "11", "static"), result("pgd", "10", "static"), result("fgsm", "01")]
@@ -111,7 +145,8 @@ def test_a_model_that_guesses_is_flagged():
 
     def clean(right):
         row = Row("m", "none", "clean", "none", 0, 100, right / 100, (0, 1), None, "")
-        return Result(row, labels, np.where(np.arange(100) < right, labels, (labels + 1) % 3).astype(np.int32))
+        predictions = np.where(np.arange(100) < right, labels, (labels + 1) % 3).astype(np.int32)
+        return Result(row, labels, predictions, np.zeros(100, np.float32))
 
     assert [each.row.flags for each in flagged(map(clean, (20, 50, 54, 55)))] == [(GUESSES,), (GUESSES,), (GUESSES,), ()]
     assert flagged([result("clean", "1110", "none", eps=None, norm="")])[0].row.flags == ()  # one class only

@@ -158,7 +158,8 @@ def _table(summary: Summary, panel: Panel, with_clean: bool) -> Table:
         entries += [entry for eps in panel.radii for entry in attacked(summary, panel, system, eps)]
         return Line(system, (*entries, *(_distances(summary, panel, system) if panel.minimal else ())))
 
-    name = f"Worst case, {norm}" if panel.attack.is_worst_case else attack_and_norm(panel.attack)
+    name = attack_and_norm(panel.attack)
+    name = name[0].upper() + name[1:] if panel.attack.is_worst_case else name
     return Table(name, panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
 
 

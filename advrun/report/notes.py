@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from advrun.report.layout import MISSING, SAME, Table, attack_and_norm, eps_label, marks, norm_label, percent, tables
 from advrun.report.summary import UNDEFENDED, Panel, Summary, System
-from advrun.results import CLEAN, Row
+from advrun.results import CLEAN, CLOSEST, WORST_CASE, Row
 
 THREAT_NOTES = {
     "static": "examples crafted on the undefended model and replayed against the defence, which they know nothing of.",
@@ -20,6 +20,12 @@ NORM_NOTES = {
     "l1": "absolute changes of all pixels and channels, which run from 0 to 1, added up.",
     "l0": "how many values change; a value is one channel of one pixel.",
     "l2": "Euclidean length of the change over all pixels and channels, which run from 0 to 1.",
+}
+
+WORST_NOTES = {
+    WORST_CASE: "an image counts as right only if it survives every attack of this norm up to this ε, one by one, and no attack without "
+    "ε came as near as that; the adaptive worst case includes the replayed examples.",
+    CLOSEST: "of all attacks of this norm, image by image: a bound, from above, to how far the nearest error is.",
 }
 
 
@@ -43,7 +49,7 @@ def flag_notes(summary: Summary, glossary: Mapping[str, str]) -> list[Note]:
 
 def headline(summary: Summary) -> list[str]:
     """In a sentence per norm and model: the best system at the largest eps, and what replayed examples would have said."""
-    worst = [panel for panel in summary.panels if panel.attack.is_worst_case]
+    worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
     sentences = (_sentence(summary, panel, model) for panel in worst for model in summary.models)
     return [sentence for sentence in sentences if sentence]
 
@@ -88,12 +94,9 @@ def _words(summary: Summary) -> list[Note]:
     threats = dict.fromkeys(threat for panel in summary.panels for threat in panel.threats)
     norms = dict.fromkeys(panel.attack.norm for panel in summary.panels)
     found = [Note(threat, THREAT_NOTES[threat]) for threat in threats]
-    if any(panel.attack.is_worst_case for panel in summary.panels):
-        text = (
-            "an image counts as right only if it survives every attack of this norm up to this ε, one by one; the adaptive worst "
-            "case includes the replayed examples."
-        )
-        found.append(Note("worst case", text))
+    for name, text in WORST_NOTES.items():
+        if any(panel.attack.name == name for panel in summary.panels):
+            found.append(Note(name, text))
     targets = {panel.attack.target for panel in summary.panels} - {""}
     if targets:
         own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""

@@ -15,7 +15,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from advrun.results import CLEAN, THREATS, WORST_CASE, Result, Row, worst_cases
+from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row, worst_cases
 
 T = TypeVar("T")
 UNDEFENDED = "none"
@@ -35,7 +35,7 @@ class System:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack, or the worst case over attacks, in one norm and at any eps; target as in `results.Row`."""
+    """One attack, or the worst case over attacks (without eps: the closest example), in one norm; target as in `results.Row`."""
 
     name: str
     norm: str
@@ -43,7 +43,7 @@ class Attack:
 
     @property
     def is_worst_case(self) -> bool:
-        return self.name == WORST_CASE
+        return self.name in (WORST_CASE, CLOSEST)
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,8 @@ class Summary:
 
     @cached_property
     def panels(self) -> list[Panel]:
-        """Worst cases first, then attack by attack. The worst case of attacks without eps has no radius, and no panel."""
-        attacks = sorted(self.attacks, key=lambda attack: not attack.is_worst_case)
-        return [panel for attack in attacks if (panel := self._panel(attack)).radii]
+        """Worst cases first, then attack by attack."""
+        return [self._panel(attack) for attack in sorted(self.attacks, key=lambda attack: not attack.is_worst_case)]
 
     @cached_property
     def flags(self) -> list[str]:
@@ -139,7 +138,7 @@ class Summary:
         return {key: _cell(rows, len(self.seeds)) for key, rows in groups.items()}
 
     def _panel(self, attack: Attack) -> Panel:
-        rows = [row for row in self.rows if attack_of(row) == attack and not (attack.is_worst_case and row.eps is None)]
+        rows = [row for row in self.rows if attack_of(row) == attack]
         radii = sorted({row.eps for row in rows}, key=_radius)
         threats = {row.threat for row in rows}
         return Panel(attack, tuple(radii), tuple(threat for threat in THREATS if threat in threats))

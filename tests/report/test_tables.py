@@ -15,7 +15,6 @@ import pytest
 
 from advrun.report import latex, markdown, tables
 from advrun.report.summary import summarise
-from advrun.results import Result
 from tests.report._sample import findings, result
 
 HOSTILE = [
@@ -82,7 +81,7 @@ def test_json_is_strict_and_holds_every_row_exactly(found, files):
 
 def test_nan_becomes_null():
     odd = result("none", "cw", "adaptive", accuracy=0.0, norm="l2", metrics={"l2": math.nan}, settings={"a": [math.inf]})
-    (record, _) = json.loads(tables.files(replace(findings(galleries=False), results=[odd]), summarise([odd]))["accuracy.json"])
+    (record,) = json.loads(tables.files(replace(findings(galleries=False), results=[odd]), summarise([odd]))["accuracy.json"])
     assert (record["l2"], record["settings"]) == (None, {"a": [None]})
 
 
@@ -142,7 +141,7 @@ def test_latex_summary_holds_the_accuracies_of_the_rows(found, files):
 
 
 def test_times_are_in_json_and_csv_only(found, files):
-    slower = [Result(replace(r.row, seconds=99.0), r.labels, r.predictions) for r in found.results]
+    slower = [replace(r, row=replace(r.row, seconds=99.0)) for r in found.results]
     other = tables.files(replace(found, results=slower), summarise(slower))
     assert {name for name in files if files[name] != other[name]} == {"accuracy.json", "accuracy.csv"}
 
