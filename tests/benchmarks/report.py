@@ -23,9 +23,10 @@ Made by `make parity` on {date}: {environment}.
 The same weights, images and budgets. Attacks inside a ball: accuracy after the attack, in percent of all images; those misclassified
 before it stay wrong, whatever it does to them; after ±, the standard deviation over seeds, where several ran. Minimal-norm attacks:
 mean distance of the images that were fooled, and in brackets the accuracy that is left where it is not 0. Lower is stronger. `=`: at
-least as strong as every peer (up to 0.5 points, or 1 % of the distance on the images that both fooled); otherwise the peer that is
-stronger is named. Blank: the library lacks it, or it was not measured in this run; attacks without a row have not been measured on this
-victim yet. Weights go to PyTorch's CPU build for torchattacks, adv-lib and AutoAttack.
+least as strong as every peer (up to 0.5 points, or two standard errors of the difference between means over seeds; up to 1 % of the
+distance on the images that both fooled); otherwise the peer that is stronger is named. Blank: the library lacks it, or it was not
+measured in this run; attacks without a row have not been measured on this victim yet. Weights go to PyTorch's CPU build for
+torchattacks, adv-lib and AutoAttack.
 """
 SPEED = """# Speed: advrun beside its peers
 
@@ -125,17 +126,25 @@ def is_minimal(match: Match) -> bool:
 
 
 def is_stronger(match: Match, peer: Mapping[str, Any] | None, own: Mapping[str, Any]) -> bool:
-    """Whether the peer leaves clearly less accuracy, or goes clearly less far on the images that both fooled."""
+    """Whether the peer leaves clearly less accuracy (more than chance between seeds explains), or goes clearly less far on the images that
+    both fooled.
+    """
     if peer is None or "error" in peer:
         return False
     theirs, ours = np.asarray(peer["fooled"]), np.asarray(own["fooled"])
-    if theirs.mean() > ours.mean() + POINTS:
+    if theirs.mean() > ours.mean() + max(POINTS, 2 * standard_error(match, own, peer)):
         return True
     both = (theirs == 1) & (ours == 1)
     if not is_minimal(match) or not both.any():
         return False
     means = (np.asarray(outcome["distance"])[both].mean() for outcome in (own, peer))
     return bool(next(means) > (1 + SHARE) * next(means))
+
+
+def standard_error(match: Match, *outcomes: Mapping[str, Any]) -> float:
+    """Of the difference between two mean accuracies over seeds; 0 where a spread is not known."""
+    spreads = [outcome.get("spread") for outcome in outcomes]
+    return 0.0 if None in spreads else float(np.linalg.norm(spreads) / np.sqrt(match.seeds))
 
 
 def fastest(found: Mapping[str, Any], *, default: bool = False) -> float | None:

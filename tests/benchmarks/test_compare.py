@@ -76,6 +76,15 @@ def test_who_is_stronger(ball, fooled, distance, stronger):
     assert report.is_stronger(match, {"fooled": fooled, "distance": distance}, own) is stronger
 
 
+@pytest.mark.parametrize(("spreads", "stronger"), [((0.02, 0.02), False), ((0.002, 0.002), True), ((None, 0.02), True)])
+def test_what_chance_explains_makes_no_peer_stronger(spreads, stronger):
+    """Two points over four seeds: two standard errors of the difference are the spread times the root of 2."""
+    own, peer = (
+        {"fooled": [share] * 4, "distance": [0.1] * 4, "spread": spread} for share, spread in zip((0.8, 0.82), spreads, strict=True)
+    )
+    assert report.is_stronger(Match("any", Linf(0.1), "budget", seeds=4), peer, own) is stronger
+
+
 def test_an_attack_cannot_set_an_image_right(network, images):
     """Accuracy after an attack is that of images which were right before it and after it."""
     classes = network.predict(images).argmax(-1)
