@@ -32,7 +32,14 @@ class PublicAttack:
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self.__call__)
+        """That of the call, with the attack's own settings and their defaults."""
+        own = inspect.signature(self.__call__)
+        shared = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        settings = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=setting.annotation)
+            for name, setting in self.plugin.settings.items()
+        ]
+        return own.replace(parameters=[*shared, *settings])
 
     def __call__(
         self,

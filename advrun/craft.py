@@ -119,8 +119,9 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
     for number, stage in enumerate(stages):
         crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
         wrong = work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) != y
-        fooled = alive & wrong & _inside(attack.geometry, crafted.x_adv, x)
-        total = _taken(total, crafted, fooled)
+        within = alive & _inside(attack.geometry, crafted.x_adv, x)
+        fooled = wrong & within
+        total = _taken(total, crafted, within if number == 0 else fooled)  # what survives all stages keeps the first one's image
         alive = alive & ~fooled
         work.advance(fooled.sum())
     work.advance(alive.sum())
@@ -290,19 +291,23 @@ class _Batches:
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else pad(starts, size)
-        x_adv = np.asarray(self.run(pad(x, size), pad(y, size), key, eps, others, fitted))
+        returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
+        shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
+        if shape != (size, *x.shape[1:]):
+            raise BudgetError(f"{self.attack.plugin.name}: {shape} came back for images {(size, *x.shape[1:])}")
+        x_adv = np.asarray(returned)[: len(x)]
         seconds = time.perf_counter() - clock
-        if x_adv.shape != (size, *x.shape[1:]):
-            raise BudgetError(f"{self.attack.plugin.name}: images {x_adv.shape} came back for images {(size, *x.shape[1:])}")
-        x_adv = x_adv[: len(x)]
-        check_budget(x_adv, x, self.attack, first)
         counts = {name: count[: len(x)] for name, count in counter.read().items()}
+        check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
 
 
-def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 0) -> None:
-    """Raise BudgetError unless every image is finite, in the box, and in the attack's ball. `start` numbers the images."""
+def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 0, queries: np.ndarray | None = None) -> None:
+    """Raise BudgetError unless every image is finite, in the box, in the attack's ball, and within its setting `queries`.
+
+    start: the number of the first image. queries: (n,) int64, how many each image cost.
+    """
     name = attack.plugin.name
 
     def refuse(bad: Any, what: str) -> None:
@@ -316,6 +321,9 @@ def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 
     if attack.plugin.needs_eps and attack.geometry is not None:
         distance = np.asarray(attack.geometry.distance(x_adv, x))
         refuse(distance > attack.geometry.reach, f"are farther than {attack.geometry} (up to {distance.max():g})")
+    if queries is not None and "queries" in attack.settings:
+        most = attack.settings["queries"]
+        refuse(queries > most, f"cost more than {most} queries (up to {queries.max()})")
 
 
 def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:

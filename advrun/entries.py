@@ -21,6 +21,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -301,12 +302,18 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
 
 
 def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
+    place = f"advrun/{plugin.kind}/{plugin.name}.py: setting {setting.name!r}"
     try:
-        words(setting.annotation)
+        expected = words(setting.annotation)
     except TypeError as error:
-        raise PluginError(f"advrun/{plugin.kind}/{plugin.name}.py: setting {setting.name!r}: {error}") from None
+        raise PluginError(f"{place}: {error}") from None
     if setting.required:
         return _typed(setting.annotation), Field(description=setting.help)
+    try:
+        if not setting.is_attack:
+            TypeAdapter(_typed(setting.annotation)).validate_python(setting.default)
+    except ValidationError:
+        raise PluginError(f"{place}: its default is {setting.default!r}; expected {expected}") from None
     return _typed(setting.annotation), Field(default=setting.default, description=setting.help)
 
 

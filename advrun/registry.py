@@ -191,6 +191,9 @@ def get(kind: str, name: str) -> Plugin:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     arguments = {key: hints.get(key) for key in signature if key not in settings}
+    for key in notes:
+        if key not in signature:
+            raise PluginError(f"advrun/{kind}/{name}.py: Args: explains {key!r}, which is no parameter{did_you_mean(key, settings)}")
     module = importlib.import_module(function.__module__)
     presets = getattr(module, "PRESETS", {})
     for preset in presets.values():

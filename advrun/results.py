@@ -15,12 +15,13 @@ from advrun.geometry import GEOMETRIES
 
 CLEAN = "clean"
 WORST_CASE, CLOSEST = "worst case", "closest example"
-ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN, GUESSES = (
+ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN, UNBROKEN, UNMOVED, GUESSES = (
     "zero-gradients",
     "static-wins",
     "more-eps-helps",
     "fewer-steps-win",
     "unbroken",
+    "unmoved",
     "guesses",
 )
 GLOSSARY = {
@@ -29,6 +30,7 @@ GLOSSARY = {
     MORE_EPS_HELPS: "A larger eps leaves a higher accuracy, which no true robustness does: the attack fails.",
     FEWER_STEPS_WIN: "An attack with fewer gradients at the same eps is stronger: this one did not converge, or gradients mislead.",
     UNBROKEN: "An attack that may go as far as it needs left more than 2 % right: it failed, or ran too few steps.",
+    UNMOVED: "An attack within a ball gave more than 2 % of the images back as they were, still right: it did nothing there.",
     GUESSES: "Hardly more clean images are right than by naming the commonest class: does the model take pixels from 0 to 1?",
 }
 """What each flag means: why an accuracy is to be doubted."""
@@ -146,6 +148,8 @@ def _doubts(result: Result, results: list[Result]) -> Iterable[str]:
         return
     if row.norm and row.eps is None and row.accuracy > 0.02:
         yield UNBROKEN
+    if row.eps is not None and (result.correct & (result.distances == 0)).mean() > 0.02:
+        yield UNMOVED
     weaker = [other.row for other in results if _comparable(other.row, row) and _stronger(other, result)]
     same_attack = [other for other in weaker if (other.attack, other.settings) == (row.attack, row.settings)]
     if any(other.threat == "static" and other.eps == row.eps for other in same_attack):

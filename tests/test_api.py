@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,10 @@ def test_what_is_no_model_and_no_image(network, images, tmp_path):
         Classifier.from_file(tmp_path)
     with pytest.raises(DataError, match="images are complex64"):
         network.predict(images.astype(np.complex64))
+
+
+def test_the_signature_shows_the_settings_and_their_defaults():
+    parameters = inspect.signature(attacks.pgd).parameters
+    assert parameters["steps"].default == 40
+    assert "settings" not in parameters
+    assert list(parameters)[:4] == ["model", "x", "y", "geometry"]

@@ -48,11 +48,17 @@ def test_the_table_of_attacks_says_what_they_can_do():
         ("model, x, y: Labels, ball: Linf", "", "'model' has no annotation"),
         ("model: Gradients, x, y: Labels, ball: Linf, norm: Linf", "", "a ball or, for the nearest image, a norm"),
         ("model: Gradients, x, y: Labels, ball: Linf, *, steps: Count = 1", "stepz", r"cost\(\) asks for 'stepz'.*mean 'steps'"),
+        (
+            "model: Gradients, x, y: Labels, ball: Linf, *, rho: Positive = 1.0",
+            "",
+            "Args: explains 'roh', which is no parameter.*mean 'rho'",
+        ),
     ],
 )
 def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cost, message):
     source = "from advrun.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
-    source += f"def mine({signature}): ...\ndef cost({cost}): ...\n"
+    doc = "'What it does.\\n\\nArgs:\\n    roh: what it is.\\n'" if "rho" in signature else "''"
+    source += f"def mine({signature}): {doc}\ndef cost({cost}): ...\n"
     module = types.ModuleType("mine")
     exec(source, vars(module))
     module.mine.__module__ = "mine"

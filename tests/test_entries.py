@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -47,7 +48,18 @@ def test_annotations_that_yaml_cannot_give_are_refused(annotation):
 
 @pytest.mark.parametrize(("name", "annotation"), [("label", str), ("schema", str), ("width", dict)])
 def test_plugins_that_yaml_cannot_configure_are_refused(monkeypatch, name, annotation):
-    plugin = Plugin("models", "broken", len, {name: Setting(name, annotation, None, "")}, {}, {})
-    monkeypatch.setattr(registry, "get", lambda kind, name: plugin)
     with pytest.raises(PluginError, match=rf"advrun/models/broken.py: (a setting cannot be called|setting) '{name}'"):
-        form_of.__wrapped__("models", "broken", ModelForm)
+        form_with(monkeypatch, Setting(name, annotation, None, ""))
+
+
+@pytest.mark.parametrize(("annotation", "default"), [(Count, 0), (Fraction, 2.0), (Literal["a", "b"], "c"), (Count, None)])
+def test_defaults_that_a_person_could_not_write_are_refused(monkeypatch, annotation, default):
+    message = f"advrun/models/broken.py: setting 'width': its default is {default!r}; expected {words(annotation)}"
+    with pytest.raises(PluginError, match=re.escape(message)):
+        form_with(monkeypatch, Setting("width", annotation, default, ""))
+
+
+def form_with(monkeypatch, setting: Setting):
+    """The form of a model with this one setting."""
+    monkeypatch.setattr(registry, "get", lambda kind, name: Plugin("models", "broken", len, {setting.name: setting}, {}, {}))
+    return form_of.__wrapped__("models", "broken", ModelForm)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,29 @@ def test_a_broken_attack_is_caught(attack, reason, network, images):
     y = network.predict(images).argmax(-1)
     with pytest.raises(BudgetError, match=f"{attack.__name__}: 10 of 10 images.*{reason}"):
         craft(network, home_made(attack), images, y)
+
+
+def test_a_budget_of_queries_is_enforced(network, images):
+    """Wherever the attack runs, not in the contract tests alone."""
+
+    def greedy(model, x, y, ball, *, queries):
+        for _ in range(queries + 1):
+            logits = model.logits(x)
+        return x + 0 * logits[:1, :1, None, None]
+
+    plugin = replace(home_made(greedy).plugin, settings=registry.get("attacks", "square").settings)
+    attack = Attack(plugin, Linf(0.1), {"queries": 3})
+    with pytest.raises(BudgetError, match=r"greedy: 10 of 10 images cost more than 3 queries \(up to 4\), first image 0"):
+        craft(network, attack, images, network.predict(images).argmax(-1))
+
+
+@pytest.mark.parametrize(("returned", "told"), [(lambda x: (x, x), "tuple"), (lambda x: x[:2], r"\(2, 6, 6, 3\)")])
+def test_what_comes_back_must_be_the_images(returned, told, network, images):
+    def odd(model, x, y, ball):
+        return returned(x)
+
+    with pytest.raises(BudgetError, match=rf"odd: {told} came back for images \(10, 6, 6, 3\)"):
+        craft(Classifier(network.model), home_made(odd), images, network.predict(images).argmax(-1))
 
 
 def pgd(**settings) -> Attack:

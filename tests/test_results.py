@@ -13,6 +13,7 @@ from advrun.results import (
     MORE_EPS_HELPS,
     STATIC_WINS,
     UNBROKEN,
+    UNMOVED,
     WORST_CASE,
     Result,
     Row,
@@ -23,13 +24,13 @@ from advrun.results import (
 
 
 def result(attack, right, threat="adaptive", eps=0.1, defense="d", norm="linf", distances=None, **more) -> Result:
-    """`right` is one bit per image; wrong ones were moved by eps, if nothing else is said."""
+    """`right` is one bit per image; all were moved by eps, if nothing else is said."""
     labels = np.zeros(len(right), np.int32)
     predictions = np.array([0 if bit == "1" else 1 for bit in right], np.int32)
     accuracy = right.count("1") / len(right)
     content = {"gradients": 10.0, **more}
     row = Row("m", defense, attack, threat, 0, len(right), accuracy, (0, 1), eps, norm, **content)
-    moved = predictions * (eps or 0.0) if distances is None else distances
+    moved = np.full(len(right), eps or 0.0) if distances is None else distances
     return Result(row, labels, predictions, np.asarray(moved, np.float32))
 
 
@@ -135,6 +136,8 @@ def test_flags_come_from_contradictions():
     }
     for name, (pair, flag) in rows.items():
         assert flagged(pair)[-1].row.flags == (flag,), name
+    rows = [result("pgd", weak, distances=np.zeros(100)), result("pgd", weak, distances=np.arange(100))]
+    assert [each.row.flags for each in flagged(rows)] == [(UNMOVED,), ()]
     consistent = [result("fgsm", weak, gradients=1.0), result("pgd", strong), result("pgd", weak, "static")]
     assert all(not each.row.flags for each in flagged(consistent))
 

@@ -50,7 +50,7 @@ def result(defense: str, attack: str, threat: str, *, accuracy: float, n: int = 
         interval=binomial_interval(right, n),
         **fields,
     )
-    distances = np.where(wrong, row.eps or row.metrics.get(row.norm) or 0.0, 0.0).astype(np.float32)
+    distances = np.full(n, row.eps or row.metrics.get(row.norm) or 0.0, np.float32)
     return Result(row, labels.astype(np.int32), predictions.astype(np.int32), distances)
 
 
