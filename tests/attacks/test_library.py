@@ -68,6 +68,16 @@ def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
     assert (crafted.gradients[~fooled] > first.gradients[~fooled]).all()
 
 
+def test_what_survives_autoattack_comes_back_as_its_first_stage_left_it(network, images):
+    y = network.predict(images).argmax(-1)
+    both = (bound(name, "linf") for name in ("autoattack", "apgd"))
+    crafted, left = (craft(network, Attack(each.plugin, Linf(0.002), each.settings), images, y).x_adv for each in both)
+    survivors = network.predict(crafted).argmax(-1) == y
+    assert survivors.any()
+    np.testing.assert_array_equal(crafted[survivors], left[survivors])
+    assert (crafted[survivors] != images[survivors]).any((1, 2, 3)).all()
+
+
 @pytest.mark.parametrize(("name", "target"), [("autoattack", None), ("bim", "all"), ("bim", None)])
 def test_progress_counts_each_image_once(network, images, name, target):
     class Tally:
