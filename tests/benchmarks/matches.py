@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,10 +104,14 @@ def torchattacks(name: str, **settings: Any) -> Peer:
     """An attack of torchattacks. Settings that depend on the victim are functions of it."""
 
     def run(victim: Victim) -> np.ndarray:
+        import torch
         import torchattacks as library
 
+        kind = getattr(library, name)
         chosen = {key: value(victim) if callable(value) else value for key, value in settings.items()}
-        attack = getattr(library, name)(victim.torch, **chosen)
+        if "seed" in signature(kind).parameters:  # 0 unless given: every run would be the same
+            chosen["seed"] = torch.initial_seed()
+        attack = kind(victim.torch, **chosen)
         return nhwc(attack(victim.torch_x, victim.torch_y))
 
     return run
