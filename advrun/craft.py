@@ -303,7 +303,7 @@ class _Batches:
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
 
 
-def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 0, queries: np.ndarray | None = None) -> None:
+def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:
     """Raise BudgetError unless every image is finite, in the box, in the attack's ball, and within its setting `queries`.
 
     start: the number of the first image. queries: (n,) int64, how many each image cost.
@@ -321,7 +321,7 @@ def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int = 
     if attack.plugin.needs_eps and attack.geometry is not None:
         distance = np.asarray(attack.geometry.distance(x_adv, x))
         refuse(distance > attack.geometry.reach, f"are farther than {attack.geometry} (up to {distance.max():g})")
-    if queries is not None and "queries" in attack.settings:
+    if "queries" in attack.settings:
         most = attack.settings["queries"]
         refuse(queries > most, f"cost more than {most} queries (up to {queries.max()})")
 

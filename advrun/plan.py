@@ -213,11 +213,16 @@ def described(kind: str, name: str, settings: Any) -> dict[str, Any]:
 @cache
 def source_key(kind: str, name: str, work: str) -> str:
     """Hash of the code that a cell runs, comments and docstrings aside."""
+    return content_key([_code(file) for file in sources(kind, name, work)])
+
+
+def sources(kind: str, name: str, work: str) -> list[Path]:
+    """The files of the code that a cell runs: the plugin's own, the helpers of its folder, and the core's."""
     folder = registry.PACKAGE / kind
     files = [folder / f"{name}.py", *sorted(folder.glob("_*.py"))]
     for module in CORE[work]:
         files += sorted((registry.PACKAGE / module).glob("*.py")) or [registry.PACKAGE / f"{module}.py"]
-    return content_key([_code(file) for file in files])
+    return files
 
 
 @cache

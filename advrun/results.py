@@ -197,14 +197,14 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
     """Over the results of one system and norm; None for the closest example where there is but one attack."""
     usable = [result for result in results if result.row.threat in ("static", threat)]
     own = [result for result in usable if result.row.eps == eps]
-    others = [result for result in usable if result.row.eps != eps and (eps is None or (result.row.eps or 0) < eps)]
-    if eps is None and len({(member.row.attack, member.row.target) for member in own + others}) == 1:
+    members = own + [result for result in usable if result.row.eps != eps and (eps is None or (result.row.eps or 0) < eps)]
+    if eps is None and len({(member.row.attack, member.row.target) for member in members}) == 1:
         return None
     reach = GEOMETRIES[own[0].row.norm](math.inf if eps is None else eps).reach
     n = min(member.row.n for member in own)
     labels, predictions = own[0].labels[:n], own[0].labels[:n].copy()
     closest = np.full(n, np.inf, np.float32)
-    for member in own + others:
+    for member in members:
         known = slice(min(n, member.row.n))
         distances = member.distances[known]
         closer = ~member.correct[known] & (distances <= reach) & (distances < closest[known])
@@ -212,6 +212,7 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         closest[known] = np.where(closer, distances, closest[known])
     right = int((predictions == labels).sum())
     moved = closest[np.isfinite(closest) & (closest > 0)]  # misclassified images were not
+    kindred = [member.row for member in members if (member.row.eps is None) == (eps is None)]  # whose doubts are doubts about this
     row = replace(
         own[0].row,
         attack=CLOSEST if eps is None else WORST_CASE,
@@ -221,11 +222,11 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         accuracy=right / n,
         interval=binomial_interval(right, n),
         settings={"over": sorted({member.row.attack for member in own if member.row.threat == threat})},
-        budget="over " + ", ".join(sorted({member.row.attack for member in own + others})),
+        budget="over " + ", ".join(sorted({member.row.attack for member in members})),
         metrics={own[0].row.norm: float(moved.mean())} if eps is None and len(moved) else {},
-        gradients=math.fsum(member.row.gradients for member in own + others),
-        queries=math.fsum(member.row.queries for member in own + others),
-        seconds=math.fsum(member.row.seconds for member in own + others),
-        flags=tuple(sorted({flag for member in own + others for flag in member.row.flags})),
+        gradients=math.fsum(member.row.gradients for member in members),
+        queries=math.fsum(member.row.queries for member in members),
+        seconds=math.fsum(member.row.seconds for member in members),
+        flags=tuple(sorted({flag for row in kindred for flag in row.flags})),
     )
     return Result(row, labels, predictions, np.where(np.isfinite(closest), closest, 0))

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from advrun import plan, registry
 
 
 @pytest.mark.parametrize(
-    ("file", "kind", "name", "work"),
+    ("kind", "name", "work", "among_them"),
     [
-        ("attacks/pgd.py", "attacks", "pgd", "attack"),
-        ("attacks/_ascent.py", "attacks", "pgd", "attack"),
-        ("attack.py", "attacks", "pgd", "attack"),
-        ("craft.py", "attacks", "pgd", "attack"),
-        ("engine/loops.py", "attacks", "pgd", "attack"),
-        ("engine/training.py", "models", "lnet", "train"),
-        ("geometry.py", "attacks", "pgd", "attack"),
-        ("evaluate.py", "metrics", "distance", "measure"),
+        ("models", "lnet", "train", {"models/lnet.py", "engine/training.py", "losses.py"}),
+        ("attacks", "pgd", "attack", {"attacks/pgd.py", "attacks/_ascent.py", "attack.py", "craft.py", "engine/loops.py", "geometry.py"}),
+        ("metrics", "distance", "measure", {"metrics/distance.py", "evaluate.py", "results.py", "geometry.py"}),
     ],
 )
-def test_a_result_depends_on_the_code_that_makes_it_not_on_its_comments(file, kind, name, work, tmp_path, monkeypatch):
+def test_a_result_depends_on_the_code_that_makes_it(kind, name, work, among_them):
+    files = plan.sources(kind, name, work)
+    assert among_them <= {file.relative_to(registry.PACKAGE).as_posix() for file in files}
+    assert all(file.is_file() for file in files)
+
+
+def test_a_result_does_not_depend_on_comments_and_docstrings(tmp_path, monkeypatch):
+    file = tmp_path / "attack.py"
+    monkeypatch.setattr(plan, "sources", lambda *which: [file])
     keys = []
-    for number, line in enumerate(("", "\n# a comment\n", "\nCHANGED = 1\n")):
-        package = tmp_path / str(number)
-        shutil.copytree(registry.PACKAGE, package)
-        with (package / file).open("a") as source:
-            source.write(line)
-        monkeypatch.setattr(registry, "PACKAGE", package)
+    for source in ('"""Text."""\na = 1', '"""Another text."""\n\na = 1  # comment', "a = 2"):
+        file.write_text(source)
         plan.source_key.cache_clear()
-        keys.append(plan.source_key(kind, name, work))
+        plan._code.cache_clear()
+        keys.append(plan.source_key("attacks", "any", "attack"))
     plan.source_key.cache_clear()
+    plan._code.cache_clear()
     assert keys[0] == keys[1] != keys[2]
-
-
-def test_all_code_that_a_result_depends_on_exists():
-    assert all(
-        (registry.PACKAGE / name).is_dir() or (registry.PACKAGE / f"{name}.py").is_file() for names in plan.CORE.values() for name in names
-    )
