@@ -138,6 +138,11 @@ def test_l0_keeps_the_largest_changes(points):
     np.testing.assert_array_equal((sampled != x).sum((1, 2, 3)), 5)
 
 
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_beyond_its_eps_a_ball_reaches_as_far_as_rounding_does(ball):
+    assert ball.eps * (1 + 1e-6) < ball.reach < ball.eps * (1 + 1e-4)
+
+
 def test_bad_radii_are_refused():
     with pytest.raises(ConfigError, match="8/255"):
         Linf(8)

@@ -95,11 +95,29 @@ def test_the_closest_example_counts_no_image_that_was_wrong_before_and_none_that
     rows = [result("ddn", "001", eps=None, norm="l2", distances=[0.0, 2.0, 9.0]), result("fmn", "011", eps=None, norm="l2")]
     (nearest,) = worst_cases(rows)
     assert nearest.row.metrics == {"l2": 2.0}
+    assert nearest.distances.tolist() == [0.0, 2.0, 0.0]
     assert nearest.row.accuracy == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_closest_example_is_the_nearer_one_whatever_their_order(order):
+    rows = [result(name, "00", eps=None, norm="l2", distances=moved) for name, moved in (("ddn", [1.0, 5.0]), ("fmn", [2.0, 3.0]))]
+    (nearest,) = worst_cases(rows[::order])
+    assert nearest.distances.tolist() == [1.0, 3.0]
+
+
+def test_a_worst_case_has_the_doubts_about_attacks_of_its_own_kind():
+    """That an attack without eps left survivors says nothing of what was tried within a ball, and the other way round."""
+    rows = [result(name, "01", eps=eps, flags=(name,)) for name, eps in (("pgd", 0.1), ("bim", 0.05), ("fmn", None), ("fab", None))]
+    flags = {each.row.eps: each.row.flags for each in worst_cases(rows)}
+    assert flags == {0.1: ("bim", "pgd"), 0.05: ("bim",), None: ("fab", "fmn")}
+
+
 def test_one_attack_without_eps_is_its_own_closest_example():
-    assert worst_cases([result("ddn", "00", eps=None, norm="l2"), result("ddn", "00", "static", eps=None, norm="l2")]) == []
+    one = result("ddn", "01", eps=None, norm="l2")
+    assert worst_cases([one, result("ddn", "00", "static", eps=None, norm="l2")]) == []
+    (of_two_targets,) = worst_cases([one, result("ddn", "10", eps=None, norm="l2", target="2")])
+    assert of_two_targets.row.accuracy == 0
 
 
 def test_a_result_survives_its_file():
@@ -136,8 +154,9 @@ def test_flags_come_from_contradictions():
     }
     for name, (pair, flag) in rows.items():
         assert flagged(pair)[-1].row.flags == (flag,), name
-    rows = [result("pgd", weak, distances=np.zeros(100)), result("pgd", weak, distances=np.arange(100))]
-    assert [each.row.flags for each in flagged(rows)] == [(UNMOVED,), ()]
+    stuck = [0.0] * 2 + [0.1] * 78 + [0.0] * 20  # of 80 that stay right, two did not move; those that were wrong before never do
+    rows = [result("pgd", weak, distances=distances) for distances in (stuck, [0.0, *stuck[:-1]], np.arange(100))]
+    assert [each.row.flags for each in flagged(rows)] == [(), (UNMOVED,), ()]
     consistent = [result("fgsm", weak, gradients=1.0), result("pgd", strong), result("pgd", weak, "static")]
     assert all(not each.row.flags for each in flagged(consistent))
 

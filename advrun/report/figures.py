@@ -13,8 +13,7 @@ from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
 from advrun.report.mosaic import mosaic
 from advrun.report.style import Picture, picture
-from advrun.report.summary import Summary
-from advrun.results import CLOSEST, WORST_CASE
+from advrun.report.summary import Summary, attack_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +58,7 @@ def _confusions(findings: Findings, summary: Summary) -> Iterator[Plan]:
             for result in summary.results
             if (result.row.model, result.row.defense) == (system.model, system.defense)
             and result.row.threat == "adaptive"
-            and result.row.attack not in (WORST_CASE, CLOSEST)
+            and not attack_of(result.row).is_worst_case
         ]
         if results:
             name = f"confusion-{system.model}-{system.defense}"

@@ -76,11 +76,19 @@ def test_who_is_stronger(ball, fooled, distance, stronger):
     assert report.is_stronger(match, {"fooled": fooled, "distance": distance}, own) is stronger
 
 
-@pytest.mark.parametrize(("spreads", "stronger"), [((0.02, 0.02), False), ((0.002, 0.002), True), ((None, 0.02), True)])
-def test_what_chance_explains_makes_no_peer_stronger(spreads, stronger):
-    """Two points over four seeds: two standard errors of the difference are the spread times the root of 2."""
+@pytest.mark.parametrize(
+    ("ahead", "spreads", "stronger"),
+    [
+        (0.02, (0.02, 0.02), False),
+        (0.02, (0.012, 0.012), True),
+        (0.02, (None, 0.02), True),
+        (0.004, (0.0, 0.0), False),  # below half a point
+    ],
+)
+def test_what_chance_explains_makes_no_peer_stronger(ahead, spreads, stronger):
+    """Over four seeds, two standard errors of the difference are the spread times the root of 2."""
     own, peer = (
-        {"fooled": [share] * 4, "distance": [0.1] * 4, "spread": spread} for share, spread in zip((0.8, 0.82), spreads, strict=True)
+        {"fooled": [share] * 4, "distance": [0.1] * 4, "spread": spread} for share, spread in zip((0.8, 0.8 + ahead), spreads, strict=True)
     )
     assert report.is_stronger(Match("any", Linf(0.1), "budget", seeds=4), peer, own) is stronger
 

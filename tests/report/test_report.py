@@ -254,6 +254,15 @@ def test_confusion_is_of_the_strongest_attack():
     assert strongest(attacks).row.attack == "b"
 
 
+def test_confusion_is_of_an_attack_that_was_run():
+    """Not of the closest example over several, which leaves least of all."""
+    attacks = [result("none", name, "adaptive", accuracy=0.5, norm="l2", metrics={"l2": 0.5}) for name in ("ddn", "fmn")]
+    found = replace(small(), results=attacks, galleries=[], histories={})
+    (drawn,) = figures.pictures(found, summarise(attacks))
+    assert drawn.kind == "confusion"
+    assert "ddn" in drawn.caption
+
+
 def test_training_curves_are_the_history():
     history = {"loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "val_adversarial_accuracy": [0.1, None], "learning_rate": [1.0, 1.0]}
     figure, _ = training("lnet", history)

@@ -18,6 +18,7 @@ from tests.report._sample import EPS, findings, result
 
 PGD = Attack("pgd", "linf")
 WORST = Attack("worst case", "linf")
+CLOSEST_L2 = Attack("closest example", "l2")
 
 
 def test_rows_come_in_the_documented_order():
@@ -68,6 +69,17 @@ def test_worst_case_is_the_minimum_image_by_image():
         assert cell is not None
         assert cell.accuracy == survives.mean()
         assert cell.accuracy <= min(r.row.accuracy for r in members)
+
+
+def test_the_closest_example_leads_its_norm_and_makes_no_headline():
+    attacks = [result("none", name, "adaptive", accuracy=0.1, norm="l2", metrics={"l2": 0.5}) for name in ("ddn", "fmn")]
+    clean, pgd = result("none", "clean", "none", accuracy=0.9), result("none", "pgd", "adaptive", accuracy=0.3, eps=0.1, norm="linf")
+    summary = summarise([clean, *attacks, pgd])
+    leading = [panel.attack for panel in summary.panels[:2]]
+    assert sorted(leading, key=lambda attack: attack.norm) == [CLOSEST_L2, WORST]
+    assert "a bound, from above" in next(note.text for note in notes(summary, {}) if note.term == CLOSEST_L2.name)
+    (sentence,) = headline(summary)
+    assert "worst case within L∞" in sentence
 
 
 def test_a_worst_case_that_lacks_an_attack_says_so():
