@@ -185,3 +185,6 @@ def test_metrics(network, images):
     assert metrics["confidence_after"] < metrics["confidence_before"]
     rounded = np.rint(crafted.x_adv * 255) / 255
     assert metrics["accuracy_8bit"] == pytest.approx(network.accuracy(rounded, y))
+    assert not result.distances.any()  # an attack without a norm has no distance
+    of_a_norm = evaluate.measure(outcome, {**row, "norm": "l2"}, {})
+    np.testing.assert_allclose(of_a_norm.distances, np.linalg.norm((crafted.x_adv - images).reshape(10, -1), axis=1), rtol=1e-5)
