@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
-from advrun.errors import ConfigError
+from advrun.errors import ConfigError, PluginError
 from advrun.geometry import Ball
 
 EXAMPLES = {"Linf": "Linf(8/255)", "L2": "L2(0.5)", "L1": "L1(12)", "L0": "L0(10)"}
@@ -131,8 +132,12 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def public_attacks() -> dict[str, PublicAttack]:
-    """One for each file of `advrun/attacks/`, imported first so that the names stay bound to these, not to the modules."""
+    """One for each file of `advrun/attacks/`, imported first so that the names stay bound to these, not to the modules.
+
+    A file that cannot be imported says so when it is asked for; the others work without it.
+    """
     names = registry.names("attacks")
     for name in names:
-        registry.load("attacks", name)
+        with suppress(PluginError):
+            registry.load("attacks", name)
     return {name: PublicAttack(name) for name in names}

@@ -237,8 +237,6 @@ def load(kind: str, name: str) -> Callable[..., Any]:
     """Import `advrun/KIND/NAME.py` and return its function NAME."""
     try:
         module = importlib.import_module(f"advrun.{kind}.{name}")
-    except PluginError:  # of another file, which importing the folder came upon first
-        raise
     except Exception as error:  # a plugin is anybody's code: whatever it raises, its file is the place to look
         line = "".join(f":{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"/{name}.py"))
         raise PluginError(f"advrun/{kind}/{name}.py{line} cannot be imported: {type(error).__name__}: {error}") from error

@@ -47,8 +47,8 @@ def square(
     """Square Attack: random search that sets one square of the image to the border of the ball, kept if the loss grows.
 
     Loss: the margin, and cross-entropy in the targeted form. Every image gets squares of its own, and is asked about no
-    more once it has succeeded. In L2 and L1 the squares are bumps. AutoAttack runs it with `rescale: false`; in L2 its code gives each
-    channel of a window the mass of all, where the paper and the authors' first code keep each channel's own, as here.
+    more once it has succeeded. In L2 and L1 the squares are bumps. AutoAttack runs it with `rescale: false`. In L2 each channel of a window
+    keeps its own mass, as in algorithm 3 and in AutoAttack now; AutoAttack's first code, and torchattacks, give each the mass of all.
 
     Args:
         queries: N, at most this many for each image.
