@@ -312,7 +312,6 @@ def test_documentation(attack):
 
 
 HEURISTICS: dict[str, float] = {
-    "jsma": 2.5,  # changes values whose gradients have opposite signs for the two classes only, and in pairs
     "newtonfool": 1.05,  # goes down the probability of the true class, not towards the nearest boundary
     "ead": 1.4,  # minimises the elastic net, at the paper's beta far from L1 alone
     "lbfgs": 1.05,  # goes to the likeliest class, not to the nearest

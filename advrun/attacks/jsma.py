@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 from advrun.classifier import Gradients
 from advrun.engine import flat, ops, repeat_undecided, select, shaped
 from advrun.geometry import L0
-from advrun.losses import at_label
+from advrun.losses import at_label, log_odds
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
-PRESETS = {"paper": {"direction": "increase", "theta": 1.0, "gamma": 0.145}}
+PRESETS = {"paper": {"output": "logits", "direction": "increase", "theta": 1.0, "gamma": 0.145}}
 
 
 class State(NamedTuple):
@@ -32,20 +32,24 @@ def jsma(
     theta: Positive = 1.0,
     gamma: Fraction = 1.0,
     steps: Count = 500,
+    output: Literal["probabilities", "logits"] = "probabilities",
     direction: Literal["increase", "decrease", "both"] = "both",
     candidates: Count = 64,
 ) -> Tensor:
     """Saliency map attack: change the pair (p, q) of values with the largest -alpha * beta by theta, again and again.
 
-    alpha is the sum of dF_t / dx over the pair, beta that of all other classes' logits; alpha > 0 > beta when values increase.
-    The untargeted form lowers F_y in place of raising F_t. `direction: both` tries increases and decreases (Wiyatno and Xu,
-    2018, arXiv:1808.07945). Of the d^2 pairs those of the most salient values are compared: the best pair is among them
-    unless its values are salient only together. Images that were never fooled come back clean.
+    alpha is the sum of dF_t / dx over the pair, beta that of all other classes' F; alpha > 0 > beta when values increase. F are the
+    probabilities, so beta = -alpha, and the derivatives are those of the log-odds, which rank alike and do not vanish where the model is
+    sure. The authors took logits (JSMA-Z of Carlini and Wagner, 2017, arXiv:1608.04644), twice the gradients for up to twice the values.
+    The untargeted form lowers F_y in place of raising F_t. `direction: both` tries increases and decreases (Wiyatno and Xu, 2018,
+    arXiv:1808.07945). Of the d^2 pairs those of the most salient values are compared: the best pair is among them unless its values are
+    salient only together. Images that were never fooled come back clean.
 
     Args:
         theta: change of a value.
         gamma: share of the values that may change.
         steps: pairs that may change.
+        output: F, the probabilities or the logits.
         direction: whether values increase, decrease, or what is better.
         candidates: how many of the values with the largest alpha, and as many with the largest -beta, are paired.
     """
@@ -75,8 +79,9 @@ def jsma(
     def step(_: Tensor, rows: Tensor, state: State) -> State:
         y, x_adv, open_, over = state
         view = model.part(rows)
-        _, logits, slope = view.value_and_gradient(away, x_adv, y, asked=~over)
-        alpha, beta = (flat(each) for each in (slope, view.gradient(others, x_adv, y, asked=~over)))
+        _, logits, slope = view.value_and_gradient(away if output == "logits" else log_odds, x_adv, y, asked=~over)
+        alpha = flat(slope)
+        beta = flat(view.gradient(others, x_adv, y, asked=~over)) if output == "logits" else -alpha
         values = flat(x_adv)
         found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, values < 1 if sign > 0 else values > 0)) for sign in signs]
         pair, saliency, sign = found[0][0], found[0][1], ops.full_like(found[0][1], signs[0])
@@ -96,6 +101,6 @@ def jsma(
     return select(model.succeeds(x_adv, y), x_adv, x)
 
 
-def cost(steps: int) -> Cost:
-    """Two gradients a pair, and a last look."""
-    return Cost(gradients=2 * steps, queries=1)
+def cost(steps: int, output: str) -> Cost:
+    """A gradient a pair, of logits two, and a last look."""
+    return Cost(gradients=steps * (2 if output == "logits" else 1), queries=1)

@@ -739,6 +739,22 @@ def test_jsma_changes_no_more_than_gamma(linear, images):
         assert changed.max() <= most
 
 
+@pytest.mark.parametrize("targeted", [False, True])
+def test_jsma_changes_the_pair_whose_probability_moves_most(linear, images, targeted):
+    """One step up: dF_t / dx of the softmax, by hand, towards the second class or away from the first."""
+    kernel, logits = linear.model.get_weights()[0], linear.predict(images)
+    aimed = logits.argsort(-1)[:, -2 if targeted else -1]
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    slope = (kernel[:, aimed].T - p @ kernel.T) * (1 if targeted else -1)
+    room = images.reshape(len(images), -1) < 1
+    best = np.argsort(np.where(room, slope, -np.inf))[:, -2:]
+    x_adv = module("jsma").jsma(linear.toward() if targeted else linear, images, np.int32(aimed), L0(), steps=1, direction="increase")
+    changed = np.asarray(x_adv).reshape(len(images), -1) != images.reshape(len(images), -1)
+    assert changed.any(), "what one step does not fool comes back clean"
+    for row in np.flatnonzero(changed.any(1)):
+        assert set(np.flatnonzero(changed[row])) == set(best[row])
+
+
 def test_lbfgs_runs_on_one_core():
     """TensorFlow has as many threads for calls as the machine has cores; one of them waits for Python, which waits for another."""
     script = """

@@ -111,7 +111,7 @@ def ours(match: Match, victim: Victim) -> dict[str, Any]:
     attack = Attack(plugin, match.ball, settings_of(plugin, match.settings))
     runs = []
     for seed in range(max(match.seeds, 2)):
-        options = {"seed": seed % match.seeds, "batch_size": len(victim.x), "only_correct": False}
+        options = {"seed": seed % match.seeds, "batch_size": len(victim.x), "only_correct": False, "target": match.target}
         runs.append(craft(victim.classifier, attack, victim.x, victim.y, **options))
     crafted = runs[-1]
     gradient, forward = unit_costs(victim)

@@ -58,10 +58,12 @@ def write(measured: Mapping[str, Mapping[str, Any]], environment: Mapping[str, s
     for name, found in measured.items():
         matches = [match for match in MATCHES if "advrun" in found.get(match.key, {})]
         rows = [parity_row(match, found[match.key]) for match in matches]
-        worse += [f"{name}: {row[0]}" for row in rows if row[-1] != "="]
+        worse += [f"{name}: {row[0]}" for row in rows if row[-1] not in ("=", "")]
         strength.append(section(name, ["attack", "budget", "n", "advrun", *LIBRARIES, ""], rows))
         notes = [
-            f"- {row[0]}, n = {row[2]}: {match.note}." for match, row in zip(matches, rows, strict=True) if row[-1] != "=" and match.note
+            f"- {row[0]}, n = {row[2]}: {match.note}."
+            for match, row in zip(matches, rows, strict=True)
+            if row[-1] not in ("=", "") and match.note
         ]
         strength += [*notes, ""] if notes else []
         speed_rows = [speed_row(match, found[match.key]) for match in matches]
@@ -84,8 +86,10 @@ def section(name: str, head: list[str], rows: list[list[str]]) -> str:
 
 def parity_row(match: Match, found: Mapping[str, Any]) -> list[str]:
     entries = [entry(match, found.get(library)) for library in LIBRARIES]
-    stronger = [library for library in LIBRARIES if is_stronger(match, found.get(library), found["advrun"])]
-    return [*title(match, found), entry(match, found["advrun"]), *entries, ", ".join(stronger) or "="]
+    met = [library for library in LIBRARIES if library in found and "error" not in found[library]]
+    stronger = [library for library in met if is_stronger(match, found[library], found["advrun"])]
+    verdict = (", ".join(stronger) or "=") if met else ""
+    return [*title(match, found), entry(match, found["advrun"]), *entries, verdict]
 
 
 def speed_row(match: Match, found: Mapping[str, Any]) -> list[str]:
@@ -125,12 +129,10 @@ def is_minimal(match: Match) -> bool:
     return match.ball is not None and not np.isfinite(match.ball.eps)
 
 
-def is_stronger(match: Match, peer: Mapping[str, Any] | None, own: Mapping[str, Any]) -> bool:
+def is_stronger(match: Match, peer: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     """Whether the peer leaves clearly less accuracy (more than chance between seeds explains), or goes clearly less far on the images that
     both fooled.
     """
-    if peer is None or "error" in peer:
-        return False
     theirs, ours = np.asarray(peer["fooled"]), np.asarray(own["fooled"])
     if theirs.mean() > ours.mean() + max(POINTS, 2 * standard_error(match, own, peer)):
         return True

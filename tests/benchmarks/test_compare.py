@@ -114,5 +114,8 @@ def test_the_spread_over_seeds_is_told(network, images):
     assert report.entry(match, compare.strength(match, victim, [images])) == "100.00"
 
 
-def test_a_peer_that_fails_is_not_stronger():
-    assert not report.is_stronger(Match("any", L2(), ""), {"error": "ValueError: no"}, {"fooled": [0], "distance": [0.0]})
+@pytest.mark.parametrize(("peers", "verdict"), [({}, ""), ({"ART": {"error": "ValueError: no"}}, ""), ({"ART": None}, "=")])
+def test_a_verdict_is_given_where_a_peer_was_measured(peers, verdict):
+    own = {"fooled": [0], "distance": [0.0], "outside": 0}
+    found = {"advrun": own, **{library: outcome or own for library, outcome in peers.items()}}
+    assert report.parity_row(Match("any", L2(), ""), found)[-1] == verdict
