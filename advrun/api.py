@@ -53,6 +53,7 @@ class PublicAttack:
         batch_size: int = 256,
         target: str | int | None = None,
         only_correct: bool = False,
+        train: tuple[np.ndarray, np.ndarray] | None = None,
         **settings: Any,
     ) -> np.ndarray:
         """Adversarial images for x, (n, h, w, c) float32 in [0, 1].
@@ -66,6 +67,7 @@ class PublicAttack:
             batch_size: images attacked at once.
             target: the class to reach instead of leaving y: a class number, "random", "least_likely", "second", or "all" in turn.
             only_correct: leave images that are misclassified anyway as they are.
+            train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
             **settings: the attack's own settings, or `preset="paper"`.
 
         Raises:
@@ -83,7 +85,9 @@ class PublicAttack:
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
-        crafted = craft(as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct)
+        crafted = craft(
+            as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train
+        )
         return crafted.x_adv
 
     @property

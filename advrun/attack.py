@@ -43,12 +43,12 @@ class Attack:
             y: (n,) int32.
             rng: for everything random.
             eps: in place of the geometry's, a number or a scalar tensor.
-            starts: (n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
+            starts: (k, n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
             fitted: what `fit` returned, for attacks that have one.
         """
         handed = {**self._geometry(eps), "rng": rng, "fitted": fitted}
         if "starts" in self.plugin.arguments:
-            handed["starts"] = ops.roll(x, 1, axis=0) if starts is None else starts
+            handed["starts"] = ops.roll(x, 1, axis=0)[None] if starts is None else starts
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
         return self.plugin.function(model, x, y, **handed, **self.settings)
 

@@ -22,8 +22,8 @@ from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
 
-STARTS_TRIED = 10
-"""Images of the pool that are drawn at most for each start."""
+STARTS = 5
+"""Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 
@@ -84,7 +84,9 @@ def craft(
     _check_options(seed, batch_size, target, only_correct)
     x = unit(check_images(x, classifier.image_shape))
     y = check_labels(y, len(x), classifier.classes)
-    pool = (x, y) if train is None else (check_images(train[0], classifier.image_shape), train[1])
+    pool = (x, y) if train is None else _pool(classifier, *train)
+    if train is None and attack.plugin.fit:
+        logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size)
     right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
     work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
@@ -96,6 +98,12 @@ def craft(
         goal = choose_targets(target, logits, y, seed)
         crafted = work(attack, x, y, np.flatnonzero(right & (goal != y) if only_correct else right), goal)
     return crafted
+
+
+def _pool(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The attacker's own images and their labels, checked."""
+    x = check_images(x, classifier.image_shape)
+    return x, check_labels(y, len(x), classifier.classes)
 
 
 def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -> None:
@@ -194,7 +202,7 @@ class _Work:
         done, seconds = 0, 0.0
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
-            from_images = None if starts is None else unit(self.pool[0][starts[done : done + len(batch)]])
+            from_images = None if starts is None else unit(self.pool[0][starts[:, done : done + len(batch)]])
             finished = runner(x[batch], labels[batch], from_images, done)
             if finished is None:  # did not fit: the same images again, at half the batch size
                 continue
@@ -206,22 +214,14 @@ class _Work:
         return replace(crafted, seconds=seconds)
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
-        """For each of `rows` the number of an image of the pool that shows another class (targeted: the target), and is taken for such.
-
-        The last of STARTS_TRIED stays where none is; number 0 where the pool shows no such class. What is asked to find out is not counted:
-        an attacker who has such images knows their labels.
-        """
+        """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
         rng = np.random.default_rng([self.seed, 0x57A275])
-        images, labels = self.pool[0], np.asarray(self.pool[1])
-        wanted = y[rows] if goal is None else goal[rows]
-        candidates = {label: np.flatnonzero(labels != label if goal is None else labels == label) for label in np.unique(wanted)}
-        chosen, unfit = np.zeros(len(rows), int), np.array([len(candidates[label]) > 0 for label in wanted], bool)
-        for _ in range(STARTS_TRIED):
-            if not unfit.any():
-                break
-            chosen[unfit] = [rng.choice(candidates[label]) for label in wanted[unfit]]
-            taken_for = self.classifier.predict(images[chosen[unfit]], self.batch_size).argmax(-1)
-            unfit[unfit] = (taken_for == wanted[unfit]) if goal is None else (taken_for != wanted[unfit])
+        labels, wanted = self.pool[1], y[rows] if goal is None else goal[rows]
+        chosen = np.zeros((STARTS, len(rows)), int)
+        for label in np.unique(wanted):
+            candidates = np.flatnonzero(labels != label if goal is None else labels == label)
+            if len(candidates):
+                chosen[:, wanted == label] = rng.choice(candidates, (STARTS, (wanted == label).sum()))
         return chosen
 
     def advance(self, images: int) -> None:
@@ -258,8 +258,8 @@ class _Batches:
         self.view.counter.start()
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
-        images, labels = unit(self.work.pool[0][order]), np.asarray(self.work.pool[1])[order]
-        fitted = self.attack.fit(self.view, images, labels, self.work.seed, self.targets)
+        images, labels = (each[order] for each in self.work.pool)
+        fitted = self.attack.fit(self.view, unit(images), labels, self.work.seed, self.targets)
         asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
         if checkpoints and fitted is not None:
@@ -290,7 +290,7 @@ class _Batches:
         fitted, size, counter = self.fitted, self.batch_size, self.view.counter
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
-        others = None if starts is None else pad(starts, size)
+        others = None if starts is None else np.stack([pad(each, size) for each in starts])
         returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
         shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         if shape != (size, *x.shape[1:]):

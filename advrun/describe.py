@@ -40,7 +40,8 @@ def _abilities(plugin: Plugin) -> dict[str, Any]:
         "budget": "ball" if plugin.needs_eps else "minimal" if plugin.norms else "own",
         "access": plugin.access,
         "targeted": plugin.can_target,
-        "cost": str(plugin.cost({name: setting.default for name, setting in plugin.settings.items()})),
+        "cost": str(plugin.cost({name: setting.default for name, setting in plugin.settings.items()}))
+        or ("nothing, once it has learnt" if plugin.fit else "nothing"),
     }
 
 

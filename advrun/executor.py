@@ -241,7 +241,7 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         "norm": cell.attack.norm or "",
         "target": aim(cell),
         "settings": dict(cell.attack.settings),
-        "budget": bind(cell.attack, cell.eps).budget(),
+        "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
         "flags": (ZERO_GRADIENTS,) if cost["zero_gradients"] > 0 else (),
         **{name: cost[name] for name in ("gradients", "queries", "seconds")},
     }

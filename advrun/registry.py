@@ -9,7 +9,7 @@ parameters are handed over by the runner, and their annotations say what the plu
     ball: Linf | L2             attacks inside a ball of radius eps, and which balls
     norm: L2                    minimal-norm attacks, which take no eps, and the norm they make small
     rng: Rng                    random numbers
-    starts: Tensor              for each image another one, of another class (targeted: of the target class), to start from
+    starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a

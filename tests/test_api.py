@@ -37,6 +37,19 @@ def test_ball_attacks_take_a_ball(network, images, ball, message):
         attacks.pgd(network, images, network.predict(images).argmax(-1), ball)
 
 
+def test_an_attack_learns_from_the_images_of_the_attacker(network, images, caplog):
+    """Not from those under attack, where others are given; else it says so."""
+    y, settings = network.predict(images).argmax(-1), {"steps": 2, "epochs": 1}
+    own = attacks.universal(network, images[:4], y[:4], Linf(0.1), **settings)
+    assert "those under attack" in caplog.text
+    caplog.clear()
+    given = attacks.universal(network, images[:4], y[:4], Linf(0.1), train=(images[4:], y[4:]), **settings)
+    assert not caplog.text
+    assert (own != given).any()
+    with pytest.raises(DataError):
+        attacks.universal(network, images, y, Linf(0.1), train=(images, y[:3]))
+
+
 @pytest.mark.parametrize("eps", ["8/255", None, True, 0, -0.1, np.nan])
 def test_eps_is_a_number_above_zero(eps):
     with pytest.raises(ConfigError, match="eps is"):

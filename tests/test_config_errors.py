@@ -77,7 +77,7 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: cw, eps: 1}]", 22, "attacks[0].eps: attack 'cw' takes no eps: it is not bounded by a ball"),
         ("attacks: [{name: cw, norm: linf}]", 28, "attacks[0].norm: got 'linf'; expected l2"),
         ("attacks: [{name: cw, preset: slow}]", 30, "attacks[0].preset: got 'slow'; expected one of fast, paper, or null"),
-        ("attacks: [{name: pgd, eps: 1, preset: slow}]", 31, "attacks[0].preset: attack 'pgd' has no presets"),
+        ("attacks: [{name: bim, eps: 1, preset: slow}]", 31, "attacks[0].preset: attack 'bim' has no presets"),
         ("attacks: [{name: patch, share: 0}]", 32, "attacks[0].share: got 0; expected a number > 0 and <= 1"),
         ("attacks: [{name: transfer, eps: 1, attack: cw}]", 44, f"attacks[0].attack: got 'cw'; {CRAFTERS}"),
         ("attacks: [{name: substitute, eps: 1, attack: pdg}]", 46, f"attacks[0].attack: got 'pdg'; {CRAFTERS}"),

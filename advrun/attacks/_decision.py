@@ -12,8 +12,8 @@ from advrun.engine import Rng, ops, repeat, select
 from advrun.geometry import Ball, Linf, per_image
 from advrun.types import Tensor
 
-NOISES = 25
-"""Random images tried where the image handed over does not succeed."""
+TRIES = 26
+"""Images tried at most to start from: those handed over, then random ones."""
 
 
 class Ask:
@@ -49,7 +49,7 @@ class Walk(NamedTuple):
 
 
 def begin(model: Decisions, x: Tensor, y: Tensor, starts: Tensor, rng: Rng, queries: int) -> Walk:
-    """From the image handed over if it succeeds, else from the first of some random images that does.
+    """From the first of the images handed over (k, n, h, w, c) that succeeds, else from the first of some random ones that does.
 
     An image that is misclassified already is its own closest adversarial image: it begins no walk, stays at x, and asks nothing more.
     """
@@ -57,12 +57,13 @@ def begin(model: Decisions, x: Tensor, y: Tensor, starts: Tensor, rng: Rng, quer
     done, _, left = ask(x, ops.ones_like(y, dtype="bool"), ops.full(y.shape, queries, dtype="int32"))
 
     def attempt(i: Tensor, now: Walk) -> Walk:
-        trial = select(ops.broadcast_to(ops.equal(i, 0), y.shape), starts, rng.fold(i).uniform(x.shape))
+        handed = starts.shape[0]
+        trial = ops.where(i < handed, ops.take(starts, ops.minimum(i, handed - 1), axis=0), rng.fold(i).uniform(x.shape))
         success, _, left = ask(trial, ops.logical_not(now.found), now.left)
         return now._replace(x_adv=select(success, trial, now.x_adv), found=ops.logical_or(now.found, success), left=left)
 
     start = Walk(x, y, x, ops.zeros(y.shape, dtype="bool"), ops.where(done, 0, left), Best.nothing(x))
-    return repeat(attempt, 1 + NOISES, start, until=lambda now: ops.all(ops.logical_or(now.found, ops.equal(now.left, 0))))
+    return repeat(attempt, TRIES, start, until=lambda now: ops.all(ops.logical_or(now.found, ops.equal(now.left, 0))))
 
 
 def closest(norm: Ball, walk: Walk) -> Tensor:

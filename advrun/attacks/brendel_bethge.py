@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from advrun.attacks._best import Best
-from advrun.attacks._decision import NOISES, Ask, begin, bits, to_boundary
+from advrun.attacks._decision import TRIES, Ask, begin, bits, to_boundary
 from advrun.attacks._hyperplane import ENDLESS, inner, to_hyperplane
 from advrun.classifier import Gradients
 from advrun.engine import Rng, fused, ops, repeat, select
@@ -14,6 +14,7 @@ from advrun.geometry import L0, L1, L2, Ball, Linf, axes, l2_norm, per_image
 from advrun.losses import margin
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
+PRESETS = {"fast": {"steps": 200}, "paper": {"steps": 1000}}  # the authors' own code
 LOOKS = bits(1e-3)
 HALVINGS = 8
 """How often r is halved on the way."""
@@ -66,7 +67,7 @@ def brendel_bethge(
         x_adv = fused(partial(inwards, norm))(state.x_adv, b, ops.clip(c, -r, r), r, x)
         return State(x_adv, beyond, best)
 
-    walk = begin(model, x, y, starts, rng.fold(-1), 2 + NOISES + LOOKS)
+    walk = begin(model, x, y, starts, rng.fold(-1), 1 + TRIES + LOOKS)
     walk = to_boundary(Ask(model, y), norm, walk, walk.found, LOOKS)
     first = radius * l2_norm(walk.x_adv - x)
     end = repeat(step, steps, State(walk.x_adv, BEYOND[0] * ops.ones_like(first), walk.best))
@@ -76,7 +77,7 @@ def brendel_bethge(
 
 def cost(steps: int) -> Cost:
     """One gradient a step; before that the way to the boundary, with a look at the image itself, and one at the last image."""
-    return Cost(gradients=steps, queries=3 + NOISES + LOOKS)
+    return Cost(gradients=steps, queries=2 + TRIES + LOOKS)
 
 
 def inwards(norm: Ball, x_adv: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from advrun.geometry import L0, L1, L2, Ball, Linf
 from advrun.losses import margin
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
+PRESETS = {"fast": {"steps": 100}, "paper": {"steps": 1000}}
+
 
 class State(NamedTuple):
     """The iterate, the radius eps (n,) that it is projected onto, and the closest success."""

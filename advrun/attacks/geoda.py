@@ -11,6 +11,7 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, Linf, per_image
 from advrun.types import Count, Fraction, Labels, Positive, Targets, Tensor
 
+PRESETS = {"paper": {"frequencies": 75 / 224, "sigma": 0.0002}}  # the authors' own code
 PRECISION = bits(1e-4)
 FAR = 12
 LEAST = 50

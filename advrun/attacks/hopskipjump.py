@@ -12,6 +12,7 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, Linf, l2_norm, per_image
 from advrun.types import Count, Labels, Targets, Tensor
 
+PRESETS = {"paper": {"queries": 25_000}}
 HALVINGS = 16
 
 

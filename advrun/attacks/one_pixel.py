@@ -11,6 +11,8 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.losses import cross_entropy
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
+GENERATIONS = 10
+"""So many at least: the population is smaller where the queries last for fewer, down to so many candidates."""
 TOGETHER, EACH = 512, 8
 """Candidates that the model sees at once: at most so many, of one image at most so many; never fewer than the batch has images."""
 
@@ -47,11 +49,11 @@ def one_pixel(
     Args:
         queries: at most this many for each image; generations = queries / population, the first one drawn at random.
         pixels: how many may change.
-        population: candidates of each generation.
+        population: candidates of each generation; fewer where the queries do not last for ten generations.
         scale: F.
     """
     n, height, width, channels = x.shape
-    members = min(population, queries)
+    members = min(population, queries, max(queries // GENERATIONS, GENERATIONS))
     divisors = np.array([count for count in range(1, members + 1) if members % count == 0], np.int32)
 
     def painted(x: Tensor, candidate: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
+PRESETS = {"paper": {"samples": 200}}  # the authors' own code
 BISECTION = bits(1e-5)
 TRIES = 6
 LOWER = tuple(0.001 * 2**k for k in range(9))

@@ -16,6 +16,7 @@ from advrun.geometry import L1, L2, Ball, Linf
 from advrun.losses import cross_entropy, margin
 from advrun.types import Count, Fraction, Labels, Targets, Tensor
 
+PRESETS = {"paper": {"queries": 10_000, "initial_share": 0.05}, "autoattack": {"rescale": False}}  # in L2 the paper takes 0.1
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Iterations of 10,000 at which the share of changed pixels is halved: those of the authors' code (section 5 leaves out 500)."""
 TINY = 1e-12

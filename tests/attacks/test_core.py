@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advrun import L2, Classifier, Linf, attacks
+from advrun import L2, Classifier, Linf, attacks, registry
 from advrun.attacks._best import Best
 from advrun.attacks._search import NO_UPPER, Search
 from advrun.engine import Rng, keras, ops
+from advrun.entries import settings_of
 from advrun.losses import cross_entropy, margin
 
 from ..conftest import CLASSES, IMAGE_SHAPE
@@ -99,6 +100,35 @@ def test_cw_searches_c_as_the_authors_do():
     np.testing.assert_allclose(search.c, [1e-2, 5e-4])
     search = search.narrow(np.array([True, False]))
     np.testing.assert_allclose(search.c, [5.5e-3, 7.5e-4])
+
+
+def test_the_last_of_many_searches_of_cw_tries_the_largest_c_again(linear, images, monkeypatch):
+    """From ten search steps on, as in the authors' code: 1e-9 moves nothing, 1000 everything."""
+    module, n = registry.get("attacks", "cw").module, len(images)
+    found = {}
+
+    def search_c(minimise, x, steps, _):
+        search = Search(*(ops.full((n,), value, dtype="float32") for value in (1e-9, 0.0, 1e3)))
+        for number in (steps - 2, steps - 1):
+            found[steps, number] = np.asarray(minimise(ops.convert_to_tensor(number), search, Best.nothing(x))[0]).mean()
+        return x
+
+    monkeypatch.setattr(module, "search_c", search_c)
+    x, y = ops.convert_to_tensor(images), linear.predict(images).argmax(-1).astype(np.int32)
+    for steps in (9, 10):
+        module.cw(linear, x, y, L2(), search_steps=steps, steps=200)
+    assert found == {(9, 7): 0, (9, 8): 0, (10, 8): 0, (10, 9): 1}
+
+
+def test_defaults_and_presets_are_those_of_the_papers():
+    def settings(name, preset=None):
+        return settings_of(registry.get("attacks", name), {"preset": preset} if preset else {})
+
+    ead = {"beta": 1e-3, "initial_c": 1e-3, "step_size": 0.01, "search_steps": 9, "steps": 1000}
+    assert ead.items() <= settings("ead", "paper").items()
+    assert {"search_steps": 9, "steps": 10_000, "initial_c": 1e-3, "step_size": 0.01}.items() <= settings("cw", "paper").items()
+    assert {"steps": 40, "step_size": 1 / 30}.items() <= settings("pgd", "paper").items()
+    assert {"steps": 50, "overshoot": 0.02}.items() <= settings("deepfool").items()
 
 
 def test_cw_confidence_is_a_lead_in_logits(network, images, labels):
