@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from click.testing import CliRunner
 
 from advrun import engine, executor, registry
 from advrun.cli import main
+from advrun.config import loads
+from advrun.plan import Cell
 from advrun.results import Result
 
 CONFIG = """
@@ -285,3 +288,17 @@ def test_seeds_give_mean_and_spread(workplace):
     rows = json.loads((results / "toy/tables/accuracy.json").read_text())
     assert {row["seed"] for row in rows} == {0, 1}
     assert "±" in (results / "toy/tables/summary.md").read_text()
+
+
+SQUARES = """
+data: {name: signs}
+models: [{name: lnet}]
+attacks: [{name: square, queries: 20, eps: 8/255}, {name: square, label: all, queries: 20, eps: 8/255, target: all}]
+"""
+
+
+def test_a_budget_towards_all_classes_in_turn_is_that_of_each():
+    attacks = loads(SQUARES).attacks
+    cells = [Cell("measure", "attack", "", "", (), SimpleNamespace(label="m"), None, 0, each, 8 / 255) for each in attacks]
+    cost = dict.fromkeys(("zero_gradients", "gradients", "queries", "seconds"), 0.0)
+    assert [executor.row(cell, cost)["budget"] for cell in cells] == ["20 queries", "20 queries for each class"]

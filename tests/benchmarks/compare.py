@@ -38,6 +38,7 @@ PACKAGES = {
     "ART": "adversarial-robustness-toolbox",
     "Foolbox": "foolbox",
     "CleverHans": "cleverhans",
+    "PyTorch": "torch",
     "torchattacks": "torchattacks",
     "adv-lib": "adv-lib",
     "AutoAttack": "pyautoattack",

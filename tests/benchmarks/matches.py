@@ -47,14 +47,18 @@ class Match:
         return f"{self.attack} {self.ball or ''} {self.budget} {self.images}"
 
 
-def foolbox(name: str, eps: float | None = None, **settings: Any) -> Peer:
-    """A Foolbox attack; what it did not fool comes back clean, and so do the wholly black images that it calls adversarial then."""
+def foolbox(name: str, eps: float | None = None, *, distance: str = "", **settings: Any) -> Peer:
+    """A Foolbox attack; what it did not fool comes back clean, and so do the wholly black images that it calls adversarial then.
+
+    distance: what its attacks that have several are to make small, such as "l2".
+    """
 
     def run(victim: Victim) -> np.ndarray:
         import foolbox as library
 
         x, y = victim.tensors
-        raw, clipped, success = getattr(library.attacks, name)(**settings)(victim.foolbox, x, y, epsilons=eps)
+        chosen = {**settings, "distance": getattr(library.distances, distance)} if distance else settings
+        raw, clipped, success = getattr(library.attacks, name)(**chosen)(victim.foolbox, x, y, epsilons=eps)
         found = np.asarray(raw if eps is None else clipped)
         fooled = np.asarray(success) & (np.ptp(found, axis=(1, 2, 3)) > 0)
         return found if eps is not None else np.where(fooled[:, None, None, None], found, victim.x)
@@ -548,6 +552,23 @@ MATCHES = [
     ),
     Match(
         "spatial", None, "775 views, +-30 degrees, +-3/32 of the side", {"max_translation": 3 / 32}, peers={"Foolbox": foolbox_spatial()}
+    ),
+    *(
+        Match("noise", ball, "100 draws", seeds=3, peers={"Foolbox": foolbox(theirs, ball.eps, repeats=100)})
+        for ball, theirs in ((Linf(EPS), "LinfRepeatedAdditiveUniformNoiseAttack"), (L2(EPS2), "L2RepeatedAdditiveGaussianNoiseAttack"))
+    ),
+    *(
+        Match(
+            "degradation",
+            L2(),
+            f"{kind}, 100 strengths",
+            {"kind": kind},
+            peers={"Foolbox": foolbox(theirs, distance="l2", steps=100, **settings)},
+        )
+        for kind, theirs, settings in (
+            ("contrast", "LinearSearchContrastReductionAttack", {}),
+            ("blur", "GaussianBlurAttack", {"max_sigma": 8.0}),
+        )
     ),
     Match(
         "spsa",
