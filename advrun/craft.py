@@ -222,6 +222,9 @@ class _Work:
             candidates = np.flatnonzero(labels != label if goal is None else labels == label)
             if len(candidates):
                 chosen[:, wanted == label] = rng.choice(candidates, (STARTS, (wanted == label).sum()))
+            else:
+                what = "any class but" if goal is None else "class"
+                logging.getLogger("advrun").warning("there is no image of %s %d to start from: random ones must do", what, label)
         return chosen
 
     def advance(self, images: int) -> None:

@@ -675,6 +675,12 @@ def test_a_walk_starts_where_the_system_sees_the_class(network, images, targeted
     assert (found == goal if targeted else found != y).any(0).mean() >= 0.9
 
 
+def test_a_class_without_an_image_to_start_from_is_named(network, images, caplog):
+    y = np.zeros(len(images), np.int32)
+    attacks.boundary(network, images, y, target=3, queries=5)
+    assert "there is no image of class 3 to start from" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["boundary", "hopskipjump", "geoda", "sign_opt"])
 def test_of_the_images_to_start_from_the_first_that_succeeds_is_taken(network, images, name):
     """The first ones show the image's own class: each costs a query, and the third is the way in."""
