@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ def one_pixel(
     pixels: Count = 1,
     population: Count = 400,
     scale: Positive = 0.5,
+    base: Literal["random", "best"] = "random",
 ) -> Tensor:
     """One pixel: differential evolution over the place and the colour of a pixel, to make p(y) small.
 
@@ -51,6 +52,7 @@ def one_pixel(
         pixels: how many may change.
         population: candidates of each generation; fewer where the queries do not last for ten generations.
         scale: F.
+        base: a, a random parent (the paper) or the best one, which goes farther in few generations (SciPy's, and so torchattacks').
     """
     n, height, width, channels = x.shape
     members = min(population, queries, max(queries // GENERATIONS, GENERATIONS))
@@ -68,6 +70,8 @@ def one_pixel(
     def generation(i: Tensor, rows: Tensor, now: State) -> State:
         view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.fold(i), ops.shape(now.x)[0]
         parents = [ops.take_along_axis(now.population, draw.integers((m, members), 0, members)[:, :, None, None], axis=1) for _ in range(3)]
+        if base == "best":
+            parents[0] = ops.take_along_axis(now.population, ops.argmax(now.loss, axis=1)[:, None, None, None], axis=1)
         bred = ops.clip(parents[0] + scale * (parents[1] - parents[2]), 0.0, 1.0)
         first = ops.concatenate(
             [draw.uniform((m, members, pixels, 2)), ops.clip(0.5 + draw.normal((m, members, pixels, channels)) / 2, 0.0, 1.0)], axis=-1

@@ -833,14 +833,15 @@ def test_decisions_alone_move_a_decision_based_attack(network, images):
 
 
 @pytest.mark.parametrize(("shape", "n"), [((5, 9, 3), 3), ((7, 5, 1), 1)])
-def test_one_pixel_is_differential_evolution(shape, n):
+@pytest.mark.parametrize("base", ["random", "best"])
+def test_one_pixel_is_differential_evolution(shape, n, base):
     """Ten generations, candidate by candidate in NumPy, with the same random numbers: the same images."""
     sure = linear_classifier(4, seed=2, shape=shape)
     kernel, bias = sure.model.get_weights()
     sure.model.set_weights([0.1 * kernel, bias + np.float32([5, 0, 0, 0])])
     x, y = np.random.default_rng(0).uniform(size=(n, *shape)).astype(np.float32), np.zeros(n, np.int32)
     members, plugin = 12, registry.get("attacks", "one_pixel")
-    found = craft(sure, Attack(plugin, None, settings_of(plugin, {"queries": 120, "population": members})), x, y)
+    found = craft(sure, Attack(plugin, None, settings_of(plugin, {"queries": 120, "population": members, "base": base})), x, y)
     assert (sure.predict(found.x_adv).argmax(-1) == y).all(), "no success ends the search"
     rng = Rng(Rng.from_seed(0, 0).key)
 
@@ -855,10 +856,11 @@ def test_one_pixel_is_differential_evolution(shape, n):
         draw = rng.fold(i)
         a, b, c = (np.asarray(draw.integers((n, members), 0, members)) for _ in range(3))
         place, colour = np.asarray(draw.uniform((n, members, 1, 2))), np.asarray(draw.normal((n, members, 1, shape[2])))
-        parents = population.copy()
+        parents, fittest = population.copy(), losses.argmax(1)
         for image in range(n):
             for k in range(members):
-                child = np.clip(parents[image, a[image, k]] + 0.5 * (parents[image, b[image, k]] - parents[image, c[image, k]]), 0, 1)
+                first = fittest[image] if base == "best" else a[image, k]
+                child = np.clip(parents[image, first] + 0.5 * (parents[image, b[image, k]] - parents[image, c[image, k]]), 0, 1)
                 if i == 0:
                     child = np.concatenate([place[image, k, 0], np.clip(0.5 + colour[image, k, 0] / 2, 0, 1)])
                 trial = painted(x[image], child)

@@ -544,8 +544,8 @@ MATCHES = [
     Match(
         "one_pixel",
         None,
-        "550 queries",
-        {"queries": 550, "population": 50},
+        "550 queries, from the best parent",
+        {"queries": 550, "population": 50, "base": "best"},
         images=64,
         seeds=3,
         peers={"torchattacks": torchattacks("OnePixel", pixels=1, steps=10, popsize=50)},
