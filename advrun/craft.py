@@ -217,14 +217,15 @@ class _Work:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
         rng = np.random.default_rng([self.seed, 0x57A275])
         labels, wanted = self.pool[1], y[rows] if goal is None else goal[rows]
-        chosen = np.zeros((STARTS, len(rows)), int)
+        chosen, missing = np.zeros((STARTS, len(rows)), int), []
         for label in np.unique(wanted):
             candidates = np.flatnonzero(labels != label if goal is None else labels == label)
             if len(candidates):
                 chosen[:, wanted == label] = rng.choice(candidates, (STARTS, (wanted == label).sum()))
             else:
-                what = "any class but" if goal is None else "class"
-                logging.getLogger("advrun").warning("there is no image of %s %d to start from: random ones must do", what, label)
+                missing.append(f"{label}" if goal is not None else f"other than {label}")
+        if missing:
+            logging.getLogger("advrun").warning("no image to start from shows class %s: random ones must do", ", ".join(missing))
         return chosen
 
     def advance(self, images: int) -> None:

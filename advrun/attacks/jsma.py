@@ -42,8 +42,8 @@ def jsma(
     probabilities, so beta = -alpha, and the derivatives are those of the log-odds, which rank alike and do not vanish where the model is
     sure. The authors took logits (JSMA-Z of Carlini and Wagner, 2017, arXiv:1608.04644), twice the gradients for up to twice the values.
     The untargeted form lowers F_y in place of raising F_t. `direction: both` tries increases and decreases (Wiyatno and Xu, 2018,
-    arXiv:1808.07945). Of the d^2 pairs those of the most salient values are compared: the best pair is among them unless its values are
-    salient only together. Images that were never fooled come back clean.
+    arXiv:1808.07945). Of logits, where there are d^2 pairs to compare, those of the most salient values are: the best one is among them
+    unless its values are salient only together. Images that were never fooled come back clean.
 
     Args:
         theta: change of a value.
@@ -51,7 +51,7 @@ def jsma(
         steps: pairs that may change.
         output: F, the probabilities or the logits.
         direction: whether values increase, decrease, or what is better.
-        candidates: how many of the values with the largest alpha, and as many with the largest -beta, are paired.
+        candidates: of logits, how many of the values with the largest alpha, and as many with the largest -beta, are paired.
     """
     n, size = x.shape[0], math.prod(x.shape[1:])
     signs = {"increase": (1.0,), "decrease": (-1.0,), "both": (1.0, -1.0)}[direction]
@@ -62,6 +62,11 @@ def jsma(
 
     def others(logits: Tensor, y: Tensor) -> Tensor:
         return at_label(logits, y) - ops.sum(logits, axis=-1)
+
+    def largest_pair(alpha: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
+        """The best pair where beta = -alpha, and the root of its saliency."""
+        values, pair = ops.top_k(ops.where(open_, alpha, -1e9), 2)
+        return pair, ops.maximum(ops.sum(values, axis=-1), 0.0)
 
     def best_pair(alpha: Tensor, beta: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
         """Indices (m, 2) of the best pair, and its saliency (m,), 0 where there is none."""
@@ -80,10 +85,13 @@ def jsma(
         y, x_adv, open_, over = state
         view = model.part(rows)
         _, logits, slope = view.value_and_gradient(away if output == "logits" else log_odds, x_adv, y, asked=~over)
-        alpha = flat(slope)
-        beta = flat(view.gradient(others, x_adv, y, asked=~over)) if output == "logits" else -alpha
-        values = flat(x_adv)
-        found = [best_pair(sign * alpha, sign * beta, ops.logical_and(open_, values < 1 if sign > 0 else values > 0)) for sign in signs]
+        alpha, values = flat(slope), flat(x_adv)
+        movable = [ops.logical_and(open_, values < 1 if sign > 0 else values > 0) for sign in signs]
+        if output == "logits":
+            beta = flat(view.gradient(others, x_adv, y, asked=~over))
+            found = [best_pair(sign * alpha, sign * beta, free) for sign, free in zip(signs, movable, strict=True)]
+        else:
+            found = [largest_pair(sign * alpha, free) for sign, free in zip(signs, movable, strict=True)]
         pair, saliency, sign = found[0][0], found[0][1], ops.full_like(found[0][1], signs[0])
         for (other, larger), other_sign in zip(found[1:], signs[1:], strict=True):
             better = larger > saliency

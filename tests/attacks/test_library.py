@@ -678,7 +678,7 @@ def test_a_walk_starts_where_the_system_sees_the_class(network, images, targeted
 def test_a_class_without_an_image_to_start_from_is_named(network, images, caplog):
     y = np.zeros(len(images), np.int32)
     attacks.boundary(network, images, y, target=3, queries=5)
-    assert "there is no image of class 3 to start from" in caplog.text
+    assert "no image to start from shows class 3:" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["boundary", "hopskipjump", "geoda", "sign_opt"])
