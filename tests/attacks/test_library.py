@@ -832,6 +832,12 @@ def test_decisions_alone_move_a_decision_based_attack(network, images):
     np.testing.assert_array_equal(*(attacks.hopskipjump(model, images, y, queries=200) for model in (clear, clouded)))
 
 
+def test_one_pixel_breeds_ten_generations_of_few_queries(network, images):
+    y = network.predict(images).argmax(-1)
+    large, small = (attacks.one_pixel(network, images, y, queries=120, population=population) for population in (400, 12))
+    np.testing.assert_array_equal(large, small)
+
+
 @pytest.mark.parametrize(("shape", "n"), [((5, 9, 3), 3), ((7, 5, 1), 1)])
 @pytest.mark.parametrize(("base", "generations"), [("random", 10), ("best", 3)])
 def test_one_pixel_is_differential_evolution(shape, n, base, generations):
