@@ -8,9 +8,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["attacks"],
     submod_attrs={
-        "classifier": ["Classifier"],
+        "system": ["Classifier"],
         "config": ["load"],
         "geometry": ["L0", "L1", "L2", "Linf"],
-        "runner": ["run"],
+        "runs.runner": ["run"],
     },
 )

@@ -79,8 +79,8 @@ class PublicAttack:
                 f"{self.name} takes no {name}=; the fourth argument is the ball or norm: {' or '.join(self._examples) or 'none'}"
             )
         from advrun.attack import Attack
+        from advrun.config.entries import settings_of
         from advrun.craft import craft
-        from advrun.entries import settings_of
 
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:
@@ -117,7 +117,7 @@ class PublicAttack:
 
 def as_classifier(model: Any) -> Any:
     """A Classifier from a Classifier, a Keras model, or the path of a model file."""
-    from advrun.classifier import Classifier
+    from advrun.system import Classifier
 
     if isinstance(model, Classifier):
         return model

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
+from advrun.config.entries import AttackEntry, InnerAttack, settings_of
 from advrun.engine import Rng, ops
-from advrun.entries import settings_of
-from advrun.geometry import Ball
+from advrun.geometry import GEOMETRIES, Ball
 from advrun.registry import Plugin
 from advrun.types import Cascade
 
@@ -83,3 +83,12 @@ class Attack:
         """The settings that say how hard the attack tried, in a few words: `5 search steps x 100 steps`."""
         counts = self.plugin.efforts(self.settings)
         return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value > 1 or name == "queries")
+
+
+def bind(choice: AttackEntry | InnerAttack, eps: float | None = None) -> Attack:
+    """The attack of a YAML entry, with its geometry; `eps` picks one of a sweep."""
+    plugin = registry.get("attacks", choice.name)
+    eps = choice.eps if eps is None and isinstance(choice.eps, float) else eps
+    ball = GEOMETRIES[choice.norm] if choice.norm else None
+    geometry = None if ball is None else ball() if eps is None else ball(eps)
+    return Attack(plugin, geometry, dict(choice.settings))

@@ -73,16 +73,17 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
     def command(
         config: Path, overrides: tuple[str, ...], dry_run: bool, wait: bool, fail_fast: bool, quiet: bool, verbose: bool, as_json: bool
     ) -> None:
-        from advrun import runner
         from advrun.config import load
         from advrun.console import Console
+        from advrun.runs import runner
+        from advrun.runs.signals import interrupted_soon
 
         experiment = load(config, overrides)
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:
             show_plan(runner.status(experiment, upto), as_json)
         else:
-            with runner.interrupted_soon(experiment):
+            with interrupted_soon(runner.folder(experiment)):
                 runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast)
 
 
@@ -100,7 +101,10 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
             click.echo(json.dumps({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done}))
         return
     for each in cells:
-        click.echo(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
+        if each.cell.kind != "metric":
+            click.echo(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
+    metrics = [each.done for each in cells if each.cell.kind == "metric"]
+    click.echo(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
     click.echo(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
 
 
@@ -126,7 +130,7 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def list_plugins(kind: str, as_json: bool) -> None:
     """List what a configuration can name."""
-    from advrun import describe
+    from advrun.config import describe
 
     rows = describe.table(kind)
     click.echo(json.dumps(rows, indent=2) if as_json else describe.aligned(rows))
@@ -136,7 +140,7 @@ def list_plugins(kind: str, as_json: bool) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Explain one attack, defence, model, data set or metric: source, settings, defaults, presets."""
-    from advrun import describe
+    from advrun.config import describe
 
     click.echo("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))
 
@@ -168,9 +172,9 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Show counts and classes of a configuration's data set, and draw a contact sheet."""
-    from advrun import runner
     from advrun.config import load
     from advrun.datasets import _sheet
+    from advrun.runs import runner
 
     experiment = load(config, overrides)
     dataset = runner.load_data(experiment)

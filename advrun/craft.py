@@ -16,11 +16,12 @@ import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.classifier import Classifier, check_images, check_labels, pad
 from advrun.console import Bar
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.system import Classifier
+from advrun.system.classifier import check_images, check_labels, pad
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
@@ -60,6 +61,7 @@ def craft(
     train: tuple[np.ndarray, np.ndarray] | None = None,
     checkpoints: Any = None,
     bar: Bar | None = None,
+    logits: np.ndarray | None = None,
 ) -> Crafted:
     """Adversarial images for x.
 
@@ -76,18 +78,19 @@ def craft(
         train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
         checkpoints: a `store.Checkpoints` that finished batches are kept in, and taken from.
         bar: advanced by one for each image.
+        logits: (n, classes) of the clean images where they are known.
 
     Raises:
         DataError, ConfigError: for images, labels or targets that do not fit the classifier.
         BudgetError: when the attack leaves its ball, the box, or returns NaN.
     """
     _check_options(seed, batch_size, target, only_correct)
-    x = unit(check_images(x, classifier.image_shape))
+    x = engine.to_unit(check_images(x, classifier.image_shape))
     y = check_labels(y, len(x), classifier.classes)
     pool = (x, y) if train is None else _pool(classifier, *train)
     if train is None and attack.plugin.fit:
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
-    logits = classifier.predict(x, batch_size)
+    logits = classifier.predict(x, batch_size) if logits is None else logits
     right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
     work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
     if target == "all":
@@ -202,7 +205,7 @@ class _Work:
         done, seconds = 0, 0.0
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
-            from_images = None if starts is None else unit(self.pool[0][starts[:, done : done + len(batch)]])
+            from_images = None if starts is None else engine.to_unit(self.pool[0][starts[:, done : done + len(batch)]])
             finished = runner(x[batch], labels[batch], from_images, done)
             if finished is None:  # did not fit: the same images again, at half the batch size
                 continue
@@ -263,7 +266,7 @@ class _Batches:
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
-        fitted = self.attack.fit(self.view, unit(images), labels, self.work.seed, self.targets)
+        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets)
         asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
         if checkpoints and fitted is not None:
@@ -346,8 +349,3 @@ def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: i
     if choice == "second":
         return np.nanargmax(others, axis=-1).astype(np.int32)
     raise ConfigError(f"target {choice!r}: expected {TARGETS}")
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """uint8 grey levels to float32 in [0, 1], as the compiled code does it; float images as they are."""
-    return x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x

@@ -26,7 +26,7 @@ from advrun import registry
 from advrun.datasets._sniff import describe
 from advrun.datasets._unzip import unzip
 from advrun.errors import DownloadError, did_you_mean
-from advrun.store import write_text
+from advrun.files import write_text
 
 log = logging.getLogger("advrun")
 

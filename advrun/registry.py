@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
-from advrun.store import digest
-from advrun.types import AttackChoice, Cascade, Content, Cost, Targets
+from advrun.files import digest
+from advrun.types import AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
 KINDS = ("attacks", "defenses", "models", "datasets", "metrics")
 PACKAGE = Path(__file__).parent
@@ -56,6 +56,11 @@ class Setting:
     def is_attack(self) -> bool:
         """True when the value is itself an attack, as in adversarial training."""
         return AttackChoice in _members(self.annotation)
+
+    @property
+    def names_attack(self) -> bool:
+        """True when the value is the name of an attack, which runs with its default settings."""
+        return CrafterName in _members(self.annotation)
 
     @property
     def is_file(self) -> bool:

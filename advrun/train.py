@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from advrun import engine
-from advrun.classifier import batches
+from advrun.checkpoints import Checkpoints
 from advrun.console import Console
 from advrun.data import Dataset
 from advrun.engine import Rng, TrainStep, ops
 from advrun.errors import ConfigError, ModelError
 from advrun.losses import cross_entropy
-from advrun.store import Checkpoints
+from advrun.system.classifier import batches
 from advrun.types import Tensor
 
 History = dict[str, list[float]]

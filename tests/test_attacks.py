@@ -9,9 +9,9 @@ import pytest
 
 from advrun import Classifier, attacks, engine, registry
 from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.craft import craft
 from advrun.engine import Rng
-from advrun.entries import settings_of
 from advrun.errors import ConfigError, DataError
 from advrun.geometry import GEOMETRIES
 
@@ -75,7 +75,7 @@ class View:
         self.classifier, self.allowed, self.images = classifier, allowed, images
 
     def __getattr__(self, name: str) -> Any:
-        assert name in self.allowed, f"`model` is annotated with less than `{name}`: see advrun/classifier.py"
+        assert name in self.allowed, f"`model` is annotated with less than `{name}`: see advrun/system/classifier.py"
         value = getattr(self.classifier, name)
         if name not in ("logits", "labels", "succeeds", "value_and_gradient", "gradient", "jacobian"):
             return value

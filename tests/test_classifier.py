@@ -8,8 +8,8 @@ import pytest
 from advrun import Classifier
 from advrun.engine import keras, tf
 from advrun.errors import DataError, ModelError
-from advrun.kerasmodel import fresh_copy, full_precision, save_model
 from advrun.losses import cross_entropy, margin
+from advrun.system.kerasmodel import fresh_copy, full_precision, save_model
 
 from .conftest import CLASSES, IMAGE_SHAPE
 

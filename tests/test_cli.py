@@ -98,7 +98,7 @@ def test_data_info_draws_a_contact_sheet(tmp_path):
 NEW_ATTACK = '''
 """A new attack (A. Nobody, 2026, arXiv:0000.00000)."""
 
-from advrun.classifier import Gradients
+from advrun.system import Gradients
 from advrun.geometry import Linf
 from advrun.losses import margin
 from advrun.types import Cost, Labels, Positive, Tensor

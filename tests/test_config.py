@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from advrun import registry
 from advrun.config import Experiment, load, loads, schema
-from advrun.entries import InnerAttack, settings_of
+from advrun.config.entries import InnerAttack, settings_of
 from advrun.errors import ConfigError
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure

@@ -9,13 +9,13 @@ import pytest
 
 from advrun import Classifier, Linf, attacks, engine, registry
 from advrun.attack import Attack
+from advrun.checkpoints import Checkpoints
+from advrun.config.entries import settings_of
 from advrun.console import Console
 from advrun.defenses._attacked import attacked
 from advrun.engine import Rng, keras
-from advrun.entries import settings_of
-from advrun.executor import bind
 from advrun.models.cnn import cnn
-from advrun.store import Checkpoints
+from advrun.runs.work import bind
 from advrun.train import Fit, classification
 
 EPS = 24 / 255

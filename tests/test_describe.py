@@ -9,11 +9,11 @@ import types
 
 import pytest
 
-from advrun import describe, registry
+from advrun import registry
 from advrun.api import public_attacks
 from advrun.attack import Attack
-from advrun.config import loads
-from advrun.entries import settings_of
+from advrun.config import describe, loads
+from advrun.config.entries import settings_of
 from advrun.errors import ConfigError, PluginError
 from advrun.registry import KINDS
 

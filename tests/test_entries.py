@@ -9,9 +9,9 @@ import pytest
 from annotated_types import Interval
 
 from advrun import registry
-from advrun.entries import ATTACK, DATA, DEFENSE, INNER_ATTACK, MODEL, ModelForm, form_of
+from advrun.config.entries import ATTACK, DATA, DEFENSE, INNER_ATTACK, MODEL, ModelForm, form_of
+from advrun.config.forms import words
 from advrun.errors import PluginError
-from advrun.forms import words
 from advrun.registry import Plugin, Setting
 from advrun.types import AttackChoice, Count, FilePath, Fraction, NonNegative, Positive
 

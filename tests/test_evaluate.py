@@ -10,13 +10,14 @@ import pytest
 from advrun import L2, Classifier, Linf, evaluate, registry
 from advrun import craft as crafting
 from advrun.attack import Attack
+from advrun.checkpoints import Checkpoints
+from advrun.config.entries import settings_of
 from advrun.craft import choose_targets, craft
 from advrun.engine import keras, ops
-from advrun.entries import settings_of
 from advrun.errors import BudgetError, ConfigError, ModelError
-from advrun.evaluate import Outcome, check_against_keras, zero_gradients
+from advrun.metrics import Outcome
 from advrun.registry import Plugin
-from advrun.store import Checkpoints
+from advrun.system.check import check_against_keras, zero_gradients
 
 from .conftest import IMAGE_SHAPE
 
@@ -76,7 +77,7 @@ def pgd(**settings) -> Attack:
 
 
 def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("advrun.store.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
     y = network.predict(images).argmax(-1)
     whole = craft(network, pgd(), images, y, batch_size=3)
     real, calls = crafting._Batches._attack, []
@@ -178,7 +179,8 @@ def test_metrics(network, images):
     outcome = Outcome(network, images, crafted.x_adv, y, network.predict(images), network.predict(crafted.x_adv))
     row = {"model": "m", "defense": "none", "attack": "pgd", "threat": "adaptive", "seed": 0}
     result = evaluate.measure(outcome, row, {})
-    metrics = result.row.metrics
+    columns = [registry.get("metrics", name).function(outcome) for name in registry.names("metrics")]
+    metrics = {name: value for each in columns for name, value in each.items()}
     assert result.row.accuracy == pytest.approx(1 - metrics["success"])
     assert 0 < metrics["linf"] <= 0.05 + 1e-6
     assert metrics["linf"] < metrics["l2"] < 0.05 * np.sqrt(108) + 1e-6

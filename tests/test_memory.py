@@ -10,8 +10,8 @@ import pytest
 
 from advrun import Linf, registry
 from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.entries import settings_of
 
 
 def resident_bytes() -> int:

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from advrun import engine, executor, registry
+from advrun import engine, registry
 from advrun.cli import main
 from advrun.config import loads
-from advrun.plan import Cell
 from advrun.results import Result
+from advrun.runs import columns, schedule
+from advrun.runs.plan import Cell
 
 CONFIG = """
 name: toy
@@ -62,7 +63,7 @@ def advrun(*arguments: str):
 
 def started(folder: Path) -> list[str]:
     events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if line.endswith("}")]
-    return [event["cell"] for event in events if event["event"] == "start"]
+    return [event["cell"] for event in events if event["event"] == "start" and event["kind"] != "metric"]
 
 
 @pytest.fixture(scope="module")
@@ -219,14 +220,14 @@ def test_a_failing_plugin_is_named_with_its_line():
     with pytest.raises(TypeError) as error:
         engine.compiled(names["branching"])(engine.tf.constant(1.0))
     place = "advrun/attacks/branching.py:2: "
-    assert executor.place(error.value) == place
-    assert executor.place(ValueError()) == ""
+    assert schedule.place(error.value) == place
+    assert schedule.place(ValueError()) == ""
     assert re.fullmatch(r"\w+: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: .* by repeat", engine.reason(error.value))
     exec(compile("def fit(train):\n    train()", registry.PACKAGE / "defenses/fitting.py", "exec"), names)
     exec(compile("def train():\n    raise OSError('no space left')", registry.PACKAGE / "train.py", "exec"), names)
     with pytest.raises(OSError, match="no space") as error:
         names["fit"](names["train"])
-    assert executor.place(error.value) == ""
+    assert schedule.place(error.value) == ""
 
 
 def test_kill_at_random_moments_changes_nothing(finished, workplace):
@@ -301,4 +302,4 @@ def test_a_budget_towards_all_classes_in_turn_is_that_of_each():
     attacks = loads(SQUARES).attacks
     cells = [Cell("measure", "attack", "", "", (), SimpleNamespace(label="m"), None, 0, each, 8 / 255) for each in attacks]
     cost = dict.fromkeys(("zero_gradients", "gradients", "queries", "seconds"), 0.0)
-    assert [executor.row(cell, cost)["budget"] for cell in cells] == ["20 queries", "20 queries for each class"]
+    assert [columns.row(cell, cost)["budget"] for cell in cells] == ["20 queries", "20 queries for each class"]

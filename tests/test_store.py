@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from advrun.errors import AdvrunError, LockError
-from advrun.store import Store, atomic, content_key, write_text
+from advrun.files import atomic, content_key, write_text
+from advrun.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def test_the_log_survives_a_torn_line(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from advrun.store import Store
+from advrun.runs.store import Store
 with Store(Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(60)
@@ -147,7 +148,7 @@ def test_the_lock_names_its_owner_and_dies_with_it(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from advrun.store import write_text
+from advrun.files import write_text
 for i in range(100000):
     write_text(Path(sys.argv[1]), str(i % 10) * 5000)
 """

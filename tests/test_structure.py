@@ -15,12 +15,11 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["yamlfile"],
-    ["forms", "overrides"],
-    ["registry", "engine", "store"],
-    ["entries", "config", "describe", "geometry"],
-    ["losses", "data", "kerasmodel"],
-    ["classifier", "results"],
+    ["files"],
+    ["checkpoints", "registry", "engine"],
+    ["config", "geometry"],
+    ["losses", "data"],
+    ["system", "results"],
     ["metrics", "datasets", "download", "console"],
     ["train", "attack"],
     ["craft"],
@@ -28,12 +27,25 @@ RANKS = [
     ["api"],
     ["models", "attacks", "defenses"],
     ["report"],
-    ["plan"],
-    ["executor"],
-    ["runner", "doctor"],
+    ["runs", "doctor"],
     ["cli"],
     ["__main__"],
 ]
+INNER = {
+    "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
+    "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "runs": [
+        ["__init__"],
+        ["keys"],
+        ["plan"],
+        ["columns", "examples", "store"],
+        ["gallery"],
+        ["work"],
+        ["schedule", "signals"],
+        ["runner"],
+    ],
+}
+"""The order within the rooms."""
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
 
@@ -68,12 +80,36 @@ def test_imports_go_down(file):
             assert RANK[parts[1]] <= RANK[module(file)], f"{file.name} imports {name}"
 
 
+@pytest.mark.parametrize("room", INNER)
+def test_imports_go_down_within_a_room(room):
+    rank = {name: number for number, names in enumerate(INNER[room]) for name in names}
+    for file in (PACKAGE / room).rglob("*.py"):
+        own = file.relative_to(PACKAGE / room).parts[0].removesuffix(".py")
+        for name in imports(file, top_level_only=True):
+            parts = name.split(".")
+            if parts[:2] == ["advrun", room] and len(parts) > 2 and parts[2] in rank:
+                assert rank[parts[2]] <= rank[own], f"{file.name} imports {name}"
+        assert own in rank
+
+
 def test_every_module_has_a_rank():
     assert {module(file) for file in FILES} <= set(RANK)
 
 
+def test_no_two_things_of_one_name():
+    """A class name means one thing in the whole package; the private workings of attacks aside."""
+    places: dict[str, list[str]] = {}
+    for file in FILES:
+        if module(file) == "attacks":
+            continue
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
 @pytest.mark.parametrize(
-    "code", ["import advrun.cli", "from advrun import attacks, Linf, Classifier", "import advrun.config, advrun.describe"]
+    "code", ["import advrun.cli", "from advrun import attacks, Linf, Classifier", "import advrun.config, advrun.config.describe"]
 )
 def test_importing_loads_no_tensorflow(code):
     check = f"{code}; import sys; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib', 'scipy')))"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from advrun import engine
+from advrun.checkpoints import Checkpoints
 from advrun.console import Console
 from advrun.engine import keras
 from advrun.errors import ConfigError, ModelError
 from advrun.models.cnn import cnn
-from advrun.store import Checkpoints
 from advrun.train import Fit, classification
 
 
@@ -75,7 +75,7 @@ class Fatal(Console):
 
 @pytest.mark.parametrize("messages", [2, 5, 10])
 def test_resumed_training_ends_with_the_same_bits(toy_data, tmp_path, monkeypatch, messages):
-    monkeypatch.setattr("advrun.store.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
     whole, fit = small(), make_fit(toy_data, tmp_path / "whole")
     fit(whole, classification(whole))
     cut, first = small(), make_fit(toy_data, tmp_path / "cut")

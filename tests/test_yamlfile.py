@@ -10,9 +10,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from advrun import yamlfile
+from advrun.config import yamlfile
+from advrun.config.yamlfile import Place, dump, inline, number, parse, read, show
 from advrun.errors import ConfigError
-from advrun.yamlfile import Place, dump, inline, number, parse, read, show
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 

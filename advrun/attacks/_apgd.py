@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from advrun.attacks._best import Best, unfinished
 from advrun.attacks._rivals import rivals
-from advrun.classifier import Gradients, Loss
 from advrun.engine import Rng, ops, repeat, repeat_undecided
 from advrun.losses import cross_entropy, dlr, dlr_of_target, log_odds, targeted_dlr
+from advrun.system import Gradients
+from advrun.system.classifier import Loss
 from advrun.types import Cost, Tensor
 
 LossName = Literal["ce", "dlr", "targeted_dlr"]

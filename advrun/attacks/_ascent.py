@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 
 from advrun.attacks._best import Best, unfinished
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided
 from advrun.geometry import Ball
 from advrun.losses import log_odds
+from advrun.system import Gradients
 from advrun.types import Tensor
 
 Direction = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

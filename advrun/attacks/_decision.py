@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from advrun.attacks._best import Best
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, select
 from advrun.geometry import Ball, Linf, per_image
+from advrun.system import Decisions
 from advrun.types import Tensor
 
 TRIES = 26

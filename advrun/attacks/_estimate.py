@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from advrun.classifier import Loss, Scores
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import per_image
+from advrun.system import Scores
+from advrun.system.classifier import Loss
 from advrun.types import Tensor
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from advrun.classifier import Gradients, Loss
 from advrun.engine import ops, repeat
 from advrun.geometry import Ball, Linf, axes
 from advrun.losses import log_odds
+from advrun.system import Gradients
+from advrun.system.classifier import Loss
 from advrun.types import Tensor
 
 Slope = Callable[[Tensor, Tensor, Tensor, Any], tuple[Tensor, Any]]

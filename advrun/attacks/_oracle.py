@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from advrun import engine
-from advrun.classifier import Decisions, batches
+from advrun.system import Decisions
+from advrun.system.classifier import batches
 
 BATCH = 256
 

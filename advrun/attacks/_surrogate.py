@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from advrun import engine
-from advrun.classifier import Classifier
 from advrun.engine import Rng, keras
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
+from advrun.system import Classifier
 from advrun.train import classification
 from advrun.types import Tensor
 
@@ -21,10 +21,10 @@ BATCH = 64
 @cache
 def network(owner: str, image_shape: tuple[int, ...], classes: int) -> Classifier:
     """The one surrogate of an attack for images and classes of this kind: compiled code refers to its variables. `train` fills them."""
-    from advrun import registry
+    from advrun.models.cnn import cnn
 
     blocks = max(min(3, int(np.log2(min(image_shape[:2])))), 1)
-    return Classifier(registry.load("models", "cnn")(image_shape, classes, width=16, blocks=blocks, dropout=0.0), name=owner)
+    return Classifier(cnn(image_shape, classes, width=16, blocks=blocks, dropout=0.0), name=owner)
 
 
 def from_files(paths: tuple[str, ...], image_shape: tuple[int, ...], classes: int) -> Classifier:
@@ -82,7 +82,7 @@ def craft_on(surrogate: Classifier, name: str, *, targeted: bool, x: Tensor, y: 
     """Adversarial images of the attack `name`, at its default settings, against the surrogate."""
     from advrun import registry
     from advrun.attack import Attack
-    from advrun.entries import settings_of
+    from advrun.config.entries import settings_of
 
     plugin = registry.crafter(name)
     return Attack(plugin, ball, settings_of(plugin, {}))(surrogate.toward() if targeted else surrogate, x, y, rng)

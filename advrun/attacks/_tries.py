@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from advrun.classifier import Scores
 from advrun.engine import ops, repeat_undecided, select
+from advrun.system import Scores
 from advrun.types import Tensor
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
 from advrun.attacks._best import Best, unfinished
-from advrun.classifier import Gradients
 from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L2, Linf, per_image
+from advrun.system import Gradients
 from advrun.types import Count, Labels, Targets, Tensor
 
 MOMENTUM = 0.75  # alpha

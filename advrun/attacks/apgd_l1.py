@@ -8,9 +8,9 @@ import numpy as np
 
 from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
 from advrun.attacks._best import Best, unfinished
-from advrun.classifier import Gradients
 from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L0, L1, largest, per_image
+from advrun.system import Gradients
 from advrun.types import Count, Labels, Targets, Tensor
 
 PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))

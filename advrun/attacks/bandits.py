@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.attacks._estimate import Ask, State, climb
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf, l2_norm, per_image
 from advrun.losses import cross_entropy
+from advrun.system import Scores
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"tile": 50, "prior_rate": 100.0, "exploration": 1.0}}  # on ImageNet in Linf; 0.01 a step at eps 0.05

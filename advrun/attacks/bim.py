@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
-from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from advrun.attacks._decision import Ask, Walk, begin, bits, closest, to_boundary
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
+from advrun.system import Decisions
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 CHECK = 10

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from advrun.attacks._best import Best
 from advrun.attacks._decision import TRIES, Ask, begin, bits, to_boundary
 from advrun.attacks._hyperplane import ENDLESS, inner, to_hyperplane
-from advrun.classifier import Gradients
 from advrun.engine import Rng, fused, ops, repeat, select
 from advrun.geometry import L0, L1, L2, Ball, Linf, axes, l2_norm, per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 200}, "paper": {"steps": 1000}}  # the authors' own code

@@ -10,8 +10,8 @@ from annotated_types import Interval
 from advrun.attacks._blur import gaussian_blur
 from advrun.attacks._jpeg import jpeg as as_jpeg
 from advrun.attacks._warp import positions, warp
-from advrun.classifier import Blind
 from advrun.engine import Rng, ops
+from advrun.system import Blind
 from advrun.types import Cost, Labels, Tensor
 
 FOG = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))  # strength, decay per octave

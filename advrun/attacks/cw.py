@@ -7,10 +7,10 @@ from typing import NamedTuple
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._search import Progress, Search, search_c
-from advrun.classifier import Gradients
 from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks.cw import to_tanh
-from advrun.classifier import Gradients
 from advrun.engine import flat, ops, repeat_undecided, select, shaped
 from advrun.geometry import L0, per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 100_000, "patience": 1000, "step_size": 0.01, "initial_c": 1e-3, "largest_c": 2e6}}

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import Linf, per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 1000}, "paper": {"steps": 60_000, "patience": 1000, "initial_c": 1e-5}}

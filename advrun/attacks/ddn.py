@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from advrun.attacks._best import Best
 from advrun.attacks._schedule import cosine
-from advrun.classifier import Gradients
 from advrun.engine import fused, ops, repeat
 from advrun.geometry import L2, l2_norm, per_image
 from advrun.losses import log_odds
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 100}, "paper": {"steps": 1000}}

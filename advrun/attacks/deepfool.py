@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 from advrun.attacks._rivals import rivals
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L2, Ball, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Tensor
 
 BEYOND = {"L2": 1e-4, "Linf": 1e-6}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from advrun.attacks._blur import gaussian_blur
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L0, L2, per_image
+from advrun.system import Decisions
 from advrun.types import Cost, Count, Labels, Targets, Tensor
 
 

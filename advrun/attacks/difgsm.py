@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from advrun.attacks._momentum import climb
 from advrun.attacks._warp import stretch
-from advrun.classifier import Gradients
 from advrun.engine import Rng, ops, select
 from advrun.geometry import L2, Linf
 from advrun.losses import log_odds
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 

@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 from advrun.attacks._best import Best
 from advrun.attacks._search import Progress, Search, search_c
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat
 from advrun.geometry import L1, l2_norm, per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"search_steps": 9, "steps": 100}, "paper": {"search_steps": 9, "steps": 1000}}

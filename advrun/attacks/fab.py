@@ -7,10 +7,11 @@ from collections.abc import Callable
 from advrun.attacks._best import Best
 from advrun.attacks._hyperplane import dual_norm, inner, to_hyperplane
 from advrun.attacks._rivals import rivals
-from advrun.classifier import Gradients, hair
 from advrun.engine import Rng, fused, ops, repeat, select, shaped
 from advrun.geometry import L1, L2, Ball, Linf, per_image
 from advrun.losses import at_label, margin
+from advrun.system import Gradients
+from advrun.system.classifier import hair
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 Boundary = Callable[[Tensor], tuple[Tensor, Tensor]]

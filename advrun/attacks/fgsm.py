@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
 from advrun.losses import log_odds
+from advrun.system import Gradients
 from advrun.types import Cost, Labels, Targets, Tensor
 
 

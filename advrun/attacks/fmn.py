@@ -8,10 +8,10 @@ from typing import NamedTuple
 from advrun.attacks._best import Best
 from advrun.attacks._hyperplane import dual_norm
 from advrun.attacks._schedule import cosine
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat, select
 from advrun.geometry import L0, L1, L2, Ball, Linf
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRESETS = {"fast": {"steps": 100}, "paper": {"steps": 1000}}

@@ -6,9 +6,9 @@ import numpy as np
 
 from advrun.attacks._decision import Ask, Walk, begin, bits, closest, normal_direction, to_boundary
 from advrun.attacks.simba import cosines
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, Linf, per_image
+from advrun.system import Decisions
 from advrun.types import Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"frequencies": 75 / 224, "sigma": 0.0002}}  # the authors' own code

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from advrun.attacks._decision import Ask, Walk, begin, bits, closest, normal_direction, to_boundary
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, Linf, l2_norm, per_image
+from advrun.system import Decisions
 from advrun.types import Count, Labels, Targets, Tensor
 
 PRESETS = {"paper": {"queries": 25_000}}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from advrun.classifier import Gradients
 from advrun.engine import flat, ops, repeat_undecided, select, shaped
 from advrun.geometry import L0
 from advrun.losses import at_label, log_odds
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"output": "logits", "direction": "increase", "theta": 1.0, "gamma": 0.145}}

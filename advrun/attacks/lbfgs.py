@@ -12,9 +12,9 @@ import numpy as np
 from advrun import engine
 from advrun.attacks._rivals import rivals
 from advrun.attacks._search import Search
-from advrun.classifier import Gradients
 from advrun.geometry import L2
 from advrun.losses import cross_entropy
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 IN_PYTHON = True

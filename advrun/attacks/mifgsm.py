@@ -5,8 +5,8 @@ from __future__ import annotations
 from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
 from advrun.attacks._momentum import accumulate
-from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 

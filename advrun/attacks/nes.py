@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.losses import cross_entropy
+from advrun.system import Scores
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
 from advrun.losses import log_odds
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Tensor
 
 

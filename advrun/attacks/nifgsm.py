@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from advrun.attacks._momentum import ahead, climb, slope_of
-from advrun.classifier import Gradients
 from advrun.geometry import L2, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from advrun.attacks._tries import most_adversarial
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
+from advrun.system import Scores
 from advrun.types import Count, Labels, Targets, Tensor
 
 

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.losses import cross_entropy
+from advrun.system import Scores
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 GENERATIONS = 10

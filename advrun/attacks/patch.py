@@ -9,9 +9,9 @@ import numpy as np
 from advrun import engine
 from advrun.attacks._adam import Adam
 from advrun.attacks._warp import positions, warp
-from advrun.classifier import Blind, Gradients
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
+from advrun.system import Blind, Gradients
 from advrun.types import Count, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 BATCH = 64

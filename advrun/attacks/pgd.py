@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from advrun.attacks._ascent import ascent
 from advrun.attacks._best import Best
-from advrun.classifier import Gradients
 from advrun.engine import Rng, repeat
 from advrun.geometry import L2, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"steps": 40, "step_size": 1 / 30}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from advrun.attacks._decision import Ask, begin, bisect, bits
-from advrun.classifier import Decisions
 from advrun.engine import Rng, ops, repeat, repeat_undecided, select
 from advrun.geometry import L2, l2_norm, per_image
+from advrun.system import Decisions
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"samples": 200}}  # the authors' own code

@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops, repeat_undecided, select
 from advrun.geometry import L2, per_image
 from advrun.losses import cross_entropy
+from advrun.system import Scores
 from advrun.types import Count, Fraction, Labels, Positive, Targets, Tensor
 
 

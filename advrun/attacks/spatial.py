@@ -8,8 +8,8 @@ import numpy as np
 
 from advrun.attacks._tries import most_adversarial
 from advrun.attacks._warp import positions, warp
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops
+from advrun.system import Scores
 from advrun.types import Cost, Count, Fraction, Labels, Natural, NonNegative, Targets, Tensor
 
 PRESETS = {"paper": {}, "worst_of_10": {"samples": 10}}

@@ -6,10 +6,10 @@ from typing import Any
 
 from advrun.attacks._adam import Adam
 from advrun.attacks._estimate import Ask, State, climb, pairs_within, slope
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.losses import margin
+from advrun.system import Scores
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 

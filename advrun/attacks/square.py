@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.classifier import Scores
 from advrun.engine import Rng, fused, ops, repeat_undecided, select, shaped
 from advrun.geometry import L1, L2, Ball, Linf
 from advrun.losses import cross_entropy, margin
+from advrun.system import Scores
 from advrun.types import Count, Fraction, Labels, Targets, Tensor
 
 PRESETS = {"paper": {"queries": 10_000, "initial_share": 0.05}, "autoattack": {"rescale": False}}  # in L2 the paper takes 0.1

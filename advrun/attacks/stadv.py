@@ -8,10 +8,10 @@ from typing import NamedTuple
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._warp import positions, warp
-from advrun.classifier import Gradients
 from advrun.engine import ops, repeat, value_and_gradient
 from advrun.geometry import per_image
 from advrun.losses import margin
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 PATIENCE = 20

@@ -7,9 +7,10 @@ import numpy as np
 from advrun import engine
 from advrun.attacks._oracle import oracle
 from advrun.attacks._surrogate import Student, craft_on, network
-from advrun.classifier import Blind, Classifier, Decisions, batches
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
+from advrun.system import Blind, Classifier, Decisions
+from advrun.system.classifier import batches
 from advrun.types import Count, CrafterName, Labels, Natural, Positive, Targets, Tensor
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from advrun.attacks._momentum import climb, slope_of
-from advrun.classifier import Gradients
 from advrun.engine import ops
 from advrun.geometry import L2, Linf
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 

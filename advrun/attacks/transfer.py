@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from advrun.attacks._surrogate import Student, craft_on, from_files, network
-from advrun.classifier import Blind, Classifier
 from advrun.engine import Rng
 from advrun.geometry import L2, Linf
+from advrun.system import Blind, Classifier
 from advrun.types import Count, CrafterName, FilePath, Labels, Natural, Targets, Tensor
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from advrun import engine
 from advrun.attacks._oracle import oracle
 from advrun.attacks.deepfool import deepfool
-from advrun.classifier import Blind, Gradients
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Ball, Linf, l2_norm
+from advrun.system import Blind, Gradients
 from advrun.types import Count, Fraction, Labels, NonNegative, Tensor
 
 

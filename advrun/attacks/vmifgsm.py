@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from advrun.attacks._momentum import climb, mean_of, slope_of
-from advrun.classifier import Gradients
 from advrun.engine import Rng, ops
 from advrun.geometry import L2, Linf
 from advrun.losses import cross_entropy
+from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, NonNegative, Positive, Targets, Tensor
 
 

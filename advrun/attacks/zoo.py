@@ -8,9 +8,9 @@ from typing import NamedTuple
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._search import Search, search_c
-from advrun.classifier import Scores
 from advrun.engine import Rng, ops, repeat, select, shaped
 from advrun.geometry import L2
+from advrun.system import Scores
 from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"queries": 9 * (1000 * 257 + 1), "search_steps": 9, "initial_c": 0.01}}

@@ -21,7 +21,7 @@ import numpy as np
 
 from advrun.datasets import _hdf5
 from advrun.errors import AdvrunError, DataError
-from advrun.store import atomic, content_key
+from advrun.files import atomic, content_key
 
 if TYPE_CHECKING:
     import h5py

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advrun.data import Dataset
-from advrun.store import atomic
+from advrun.files import atomic
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

@@ -21,7 +21,7 @@ from advrun.datasets._prepared import CACHE_PREFIX, Split, Splits, cached, prepa
 from advrun.datasets._udacity import udacity
 from advrun.download import Archive
 from advrun.errors import DataError
-from advrun.store import content_key
+from advrun.files import content_key
 from advrun.types import Count
 
 log = logging.getLogger("advrun")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
 from advrun.engine import Rng, ops
 from advrun.errors import ConfigError
+from advrun.system import Classifier
 from advrun.types import Tensor
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
 from advrun.defenses._attacked import attacked
 from advrun.engine import Rng
-from advrun.kerasmodel import fresh_copy
 from advrun.losses import cross_entropy
+from advrun.system import Classifier
+from advrun.system.kerasmodel import fresh_copy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Fraction, Tensor
 

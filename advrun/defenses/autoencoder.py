@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
 from advrun.defenses._purifier import denoiser, in_front_of
 from advrun.engine import Rng, ops
+from advrun.system import Classifier
 from advrun.train import Fit
 from advrun.types import AttackChoice, Count, NonNegative, Tensor
 

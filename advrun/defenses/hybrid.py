@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.classifier import Classifier
 from advrun.defenses._attacked import attacked
 from advrun.defenses._purifier import denoiser, in_front_of
 from advrun.engine import Rng, ops
-from advrun.kerasmodel import fresh_copy
 from advrun.losses import cross_entropy
+from advrun.system import Classifier
+from advrun.system.kerasmodel import fresh_copy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Count, Fraction, NonNegative, Tensor
 

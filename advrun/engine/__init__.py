@@ -8,8 +8,9 @@ from advrun.engine.backend import devices, has_gpu, is_out_of_memory, keras, ops
 from advrun.engine.counter import Counter
 from advrun.engine.graphs import compiled, flat, fused, in_python, jacobian, select, shaped, total, toward, traces, value_and_gradient
 from advrun.engine.loops import repeat, repeat_undecided
+from advrun.engine.pixels import to_unit
 from advrun.engine.rng import Rng
-from advrun.engine.training import TrainStep, adam, to_unit
+from advrun.engine.training import TrainStep, adam
 
 __all__ = [
     "Counter",

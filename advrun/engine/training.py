@@ -9,6 +9,7 @@ import numpy as np
 
 from advrun.engine.backend import is_half, keras, tf
 from advrun.engine.graphs import compiled
+from advrun.engine.pixels import to_unit
 from advrun.engine.rng import Rng
 from advrun.types import Tensor
 
@@ -57,9 +58,3 @@ class TrainStep:
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables]
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 grey levels to float32 in [0, 1]; float images as they are."""
-    images = tf.convert_to_tensor(images)
-    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images

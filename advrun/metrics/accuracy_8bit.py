@@ -9,7 +9,7 @@ from advrun.metrics import Outcome
 
 def accuracy_8bit(outcome: Outcome) -> dict[str, float | None]:
     """Accuracy after the adversarial images were rounded to 256 grey levels, as a PNG file would."""
-    if outcome.x_adv is outcome.x:
+    if outcome.attacked is None:
         return {"accuracy_8bit": float((outcome.after.argmax(-1) == outcome.y).mean())}
-    rounded = np.rint(outcome.x_adv * 255).astype(np.uint8)
+    rounded = np.rint(outcome.attacked * 255).astype(np.uint8)
     return {"accuracy_8bit": outcome.classifier.accuracy(rounded, outcome.y)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from advrun.metrics import Outcome
+from advrun.metrics import Outcome, softmax
 
 
 def confidence(outcome: Outcome) -> dict[str, float | None]:
@@ -17,5 +17,4 @@ def confidence(outcome: Outcome) -> dict[str, float | None]:
 
 def true_class_probability(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
     """softmax(logits)[y], (n,)."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted[np.arange(len(y)), y] / shifted.sum(-1)
+    return softmax(logits)[np.arange(len(y)), y]

@@ -7,8 +7,8 @@ from advrun.metrics import Outcome
 
 def success(outcome: Outcome) -> dict[str, float | None]:
     """Share of the images that were right before: now wrong, or, targeted, now of the target class. None if none was right."""
-    right = outcome.before.argmax(-1) == outcome.y
-    if not right.any() or outcome.x_adv is outcome.x:
+    right = outcome.right
+    if not right.any() or outcome.attacked is None:
         return {"success": None}
     if outcome.target is None:
         return {"success": float(outcome.fooled[right].mean())}

@@ -8,7 +8,7 @@ from advrun.engine import keras
 from advrun.types import Count, Fraction
 
 
-def cnn(image_shape: tuple[int, int, int], classes: int, *, width: Count = 32, blocks: Count = 3, dropout: Fraction = 0.3) -> Any:
+def cnn(image_shape: tuple[int, ...], classes: int, *, width: Count = 32, blocks: Count = 3, dropout: Fraction = 0.3) -> Any:
     """VGG-style network (Simonyan and Zisserman, 2015, arXiv:1409.1556) with batch normalisation (Ioffe and Szegedy, 2015).
 
     Args:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from advrun.files import write_bytes
 from advrun.report.findings import Findings, Gallery
 from advrun.report.summary import summarise
-from advrun.store import write_bytes
 
 __all__ = ["Findings", "Gallery", "write"]
 

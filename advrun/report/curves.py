@@ -11,7 +11,7 @@ import numpy as np
 
 from advrun.report.layout import attack_label, eps_label, norm_label
 from advrun.report.style import COLUMN, INK, PALETTE, look
-from advrun.report.summary import Cell, Panel, Summary, System
+from advrun.report.summary import Panel, Score, Summary, System
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure
 
 
 def _line(axes: Axes, summary: Summary, panel: Panel, system: System, threat: str, style: Mapping[str, Any]) -> None:
-    points: list[tuple[float, Cell | None]] = [(0.0, summary.clean(system))]
+    points: list[tuple[float, Score | None]] = [(0.0, summary.clean(system))]
     points += [(eps or 0.0, summary.cell(system, panel.attack, eps, threat)) for eps in panel.radii]
     known = [(eps, cell) for eps, cell in points if cell]
     if not any(eps for eps, _ in known):

@@ -18,7 +18,7 @@ from advrun.report.summary import Summary, attack_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Plan = tuple[str, str, Callable[[], tuple["Figure", str]]]
+Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 """Kind, file name, and the function that draws."""
 
 
@@ -29,7 +29,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     return [picture(draw, file_name(name, taken), kind) for kind, name, draw in plans]
 
 
-def _robustness(summary: Summary) -> Iterator[Plan]:
+def _robustness(summary: Summary) -> Iterator[Drawing]:
     """Per model and attack that was run at some eps."""
     for model in summary.models:
         for panel in summary.panels:
@@ -38,7 +38,7 @@ def _robustness(summary: Summary) -> Iterator[Plan]:
                 yield "robustness", name, partial(robustness, summary, panel, model)
 
 
-def _galleries(findings: Findings, summary: Summary) -> Iterator[Plan]:
+def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per model, defence and attack: the largest eps, adaptive rather than replayed, the first seed."""
     chosen: dict[tuple[str, ...], Gallery] = {}
     for gallery in sorted(filter(_has_images, findings.galleries), key=_eagerness):
@@ -50,7 +50,7 @@ def _galleries(findings: Findings, summary: Summary) -> Iterator[Plan]:
         yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, chosen[key], findings.class_names)
 
 
-def _confusions(findings: Findings, summary: Summary) -> Iterator[Plan]:
+def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per system: under the adaptive attack that leaves least."""
     for system in summary.systems:
         results = [
@@ -65,7 +65,7 @@ def _confusions(findings: Findings, summary: Summary) -> Iterator[Plan]:
             yield "confusion", name, partial(confusion, strongest(results), findings.class_names)
 
 
-def _training(findings: Findings) -> Iterator[Plan]:
+def _training(findings: Findings) -> Iterator[Drawing]:
     for label, history in findings.histories.items():
         if any(name.endswith(QUANTITIES) for name in history):
             yield "training", f"training-{label}", partial(training, label, history)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from advrun.geometry import format_eps
-from advrun.report.summary import Attack, Cell, Panel, Summary, System
+from advrun.report.summary import AttackId, Panel, Score, Summary, System
 
 MISSING = "—"
 SAME = "="
@@ -131,12 +131,12 @@ def norm_label(norm: str) -> str:
     return norm.capitalize().replace("inf", "∞")
 
 
-def attack_label(attack: Attack) -> str:
+def attack_label(attack: AttackId) -> str:
     """The attack's name, and what it aims at."""
     return f"{attack.name} (target {attack.target})" if attack.target else attack.name
 
 
-def attack_and_norm(attack: Attack) -> str:
+def attack_and_norm(attack: AttackId) -> str:
     """'pgd, L∞'; 'spatial' for an attack without a norm."""
     return f"{attack_label(attack)}, {norm_label(attack.norm)}" if attack.norm else attack_label(attack)
 
@@ -171,7 +171,7 @@ def _merged(entries: list[Entry], system: System) -> list[Entry]:
     return [entry for entry in entries if entry.threat != "static"]
 
 
-def _accuracy(threat: str, cell: Cell | None, signs: dict[str, str]) -> Entry:
+def _accuracy(threat: str, cell: Score | None, signs: dict[str, str]) -> Entry:
     if cell is None:
         return Entry(threat)
     reach = "95 % interval" if cell.seeds == 1 else f"mean of {cell.seeds} seeds, one standard deviation"
@@ -191,7 +191,7 @@ def _distances(summary: Summary, panel: Panel, system: System) -> list[Entry]:
     return _merged(entries, system)
 
 
-def _distance(threat: str, cell: Cell | None) -> Entry:
+def _distance(threat: str, cell: Score | None) -> Entry:
     if cell is None:
         return Entry(threat)
     if cell.distance is None:

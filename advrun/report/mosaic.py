@@ -13,7 +13,7 @@ import numpy as np
 from advrun.report.findings import Gallery
 from advrun.report.layout import attack_label, eps_label, norm_label
 from advrun.report.style import INK, RIGHT, WRONG
-from advrun.report.summary import Attack
+from advrun.report.summary import AttackId
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def _texts(axes: Axes, texts: Sequence[tuple[list[str], str]], y: float, anchor:
 def _caption(gallery: Gallery, factor: int) -> str:
     reach = f"{norm_label(gallery.norm)} {eps_label(gallery.norm, gallery.eps)}" if gallery.eps else norm_label(gallery.norm)
     seen = " Defended: what the purifier hands to the classifier." if gallery.defended is not None else ""
-    attack = attack_label(Attack(gallery.attack, gallery.norm, gallery.target))
+    attack = attack_label(AttackId(gallery.attack, gallery.norm, gallery.target))
     return (
         f"{gallery.model} / {gallery.defense} under {attack} ({reach}, {gallery.threat}, seed {gallery.seed}). True class "
         f"above; below, the answer with its confidence. Perturbation × {factor}, grey is no change.{seen}"

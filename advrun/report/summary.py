@@ -34,7 +34,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Attack:
+class AttackId:
     """One attack, or the worst case over attacks (without eps: the closest example), in one norm; target as in `results.Row`."""
 
     name: str
@@ -47,7 +47,7 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Score:
     """Accuracy of one system under one attack, eps and threat.
 
     accuracy: mean over seeds, 0 to 1. n: images per seed. seeds: how many.
@@ -72,7 +72,7 @@ class Cell:
 class Panel:
     """One attack with the eps and the threats for which there is at least one number."""
 
-    attack: Attack
+    attack: AttackId
     radii: tuple[float | None, ...]
     threats: tuple[str, ...]
 
@@ -90,7 +90,7 @@ class Summary:
     """
 
     results: list[Result]
-    attacks: list[Attack]
+    attacks: list[AttackId]
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -122,22 +122,22 @@ class Summary:
                 cells += [self.cell(system, panel.attack, eps, threat) for eps in panel.radii for threat in panel.threats]
         return _unique(flag for source in (*cells, *self.rows) if source for flag in source.flags)
 
-    def clean(self, system: System) -> Cell | None:
+    def clean(self, system: System) -> Score | None:
         """Accuracy on clean images."""
-        return self._cells.get((system, Attack(CLEAN, ""), None, "none"))
+        return self._cells.get((system, AttackId(CLEAN, ""), None, "none"))
 
-    def cell(self, system: System, attack: Attack, eps: float | None, threat: str) -> Cell | None:
+    def cell(self, system: System, attack: AttackId, eps: float | None, threat: str) -> Score | None:
         """Accuracy under attack, or None where nothing was measured."""
         return self._cells.get((system, attack, eps, threat))
 
     @cached_property
-    def _cells(self) -> Mapping[tuple[System, Attack, float | None, str], Cell]:
+    def _cells(self) -> Mapping[tuple[System, AttackId, float | None, str], Score]:
         groups = defaultdict(list)
         for row in self.rows:
             groups[_system(row), attack_of(row), row.eps, row.threat].append(row)
         return {key: _cell(rows, len(self.seeds)) for key, rows in groups.items()}
 
-    def _panel(self, attack: Attack) -> Panel:
+    def _panel(self, attack: AttackId) -> Panel:
         rows = [row for row in self.rows if attack_of(row) == attack]
         radii = sorted({row.eps for row in rows}, key=_radius)
         threats = {row.threat for row in rows}
@@ -173,7 +173,7 @@ def _flag_partial(worst: list[Result]) -> list[Result]:
     return [replace(result, row=flagged(result.row)) for result in worst]
 
 
-def _cell(rows: list[Row], seeds: int) -> Cell:
+def _cell(rows: list[Row], seeds: int) -> Score:
     values = [row.accuracy for row in rows]
     accuracy = fmean(values)
     margin: float | None = None
@@ -189,16 +189,16 @@ def _cell(rows: list[Row], seeds: int) -> Cell:
         low, high = max(0.0, accuracy - margin), min(1.0, accuracy + margin)
     distances = [value for row in rows if (value := row.metrics.get(row.norm or "l2")) is not None]
     distance = fmean(distances) if distances else None
-    return Cell(accuracy, margin, low, high, min(row.n for row in rows), len(rows), distance, tuple(flags))
+    return Score(accuracy, margin, low, high, min(row.n for row in rows), len(rows), distance, tuple(flags))
 
 
 def _system(row: Row) -> System:
     return System(row.model, row.defense)
 
 
-def attack_of(row: Row) -> Attack:
+def attack_of(row: Row) -> AttackId:
     """Which attack a row is about."""
-    return Attack(row.attack, row.norm, row.target)
+    return AttackId(row.attack, row.norm, row.target)
 
 
 def _unique(values: Iterable[T]) -> list[T]:

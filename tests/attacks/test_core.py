@@ -8,8 +8,8 @@ import pytest
 from advrun import L2, Classifier, Linf, attacks, registry
 from advrun.attacks._best import Best
 from advrun.attacks._search import NO_UPPER, Search
+from advrun.config.entries import settings_of
 from advrun.engine import Rng, keras, ops
-from advrun.entries import settings_of
 from advrun.losses import cross_entropy, margin
 
 from ..conftest import CLASSES, IMAGE_SHAPE

@@ -16,9 +16,9 @@ from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.attack import Attack
 from advrun.attacks import _apgd, _decision, _hyperplane, _momentum, _search
 from advrun.attacks._best import Best
+from advrun.config.entries import settings_of
 from advrun.craft import _Work, craft
 from advrun.engine import Rng, ops
-from advrun.entries import settings_of
 from advrun.losses import cross_entropy, dlr, targeted_dlr
 
 from ..conftest import IMAGE_SHAPE, boundary_distances, linear_classifier

@@ -7,8 +7,8 @@ import pytest
 
 from advrun import L0, L1, L2, Classifier, Linf, attacks, engine, registry
 from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.entries import settings_of
 
 ROADS = [
     (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),

@@ -10,12 +10,12 @@ import pytest
 from advrun import Linf, attacks
 from advrun.attack import Attack
 from advrun.attacks import _surrogate
+from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.entries import settings_of
 from advrun.errors import ConfigError, ModelError
-from advrun.kerasmodel import fresh_copy, save_model
-from advrun.plan import described
 from advrun.registry import get
+from advrun.runs.plan import described
+from advrun.system.kerasmodel import fresh_copy, save_model
 
 EPS = Linf(0.2)
 

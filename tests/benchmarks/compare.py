@@ -23,8 +23,8 @@ import numpy as np
 
 from advrun import engine, registry
 from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.entries import settings_of
 from advrun.geometry import L2
 from advrun.losses import cross_entropy
 

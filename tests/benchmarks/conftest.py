@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from advrun import Classifier, engine
+from advrun.checkpoints import Checkpoints
 from advrun.console import Console
 from advrun.datasets.signs import signs
 from advrun.models.lnet import lnet
-from advrun.store import Checkpoints
 from advrun.train import Fit, classification
 
 

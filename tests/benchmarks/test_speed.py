@@ -10,8 +10,8 @@ import pytest
 
 from advrun import L2, Linf, engine, registry
 from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.engine import Rng
-from advrun.entries import settings_of
 from advrun.losses import cross_entropy
 
 pytestmark = pytest.mark.bench

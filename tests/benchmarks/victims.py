@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from advrun import Classifier, config, runner
+from advrun import Classifier, config
 from advrun.craft import unit
 from advrun.engine import keras, tf
-from advrun.plan import make_plan
-from advrun.store import Store
+from advrun.runs import runner
+from advrun.runs.plan import make_plan
+from advrun.runs.store import Store
 
 IMAGES = 256
 

@@ -11,15 +11,13 @@ from annotated_types import Interval, MinLen, doc
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from advrun import yamlfile
-from advrun.entries import ATTACK, DATA, DEFENSE, MODEL, Attack, Data, Defense, Model, Name, Training
+from advrun.config import yamlfile
+from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, AttackEntry, DataEntry, DefenseEntry, ModelEntry, Name, Training
+from advrun.config.forms import UNKNOWN, Form, problem, refuse
+from advrun.config.overrides import override
+from advrun.config.yamlfile import Document, KeyPath, show
 from advrun.errors import ConfigError
-from advrun.forms import UNKNOWN, Form, problem, refuse
-from advrun.overrides import override
 from advrun.types import Count
-from advrun.yamlfile import Document, KeyPath, show
-
-__all__ = ["Attack", "Compute", "Data", "Defense", "Experiment", "Model", "Training", "load", "loads", "schema"]
 
 RESERVED = {"attacks": "clean", "defenses": "none"}
 """Labels that the tables use themselves."""
@@ -43,13 +41,13 @@ class Experiment(Form):
     noun = "the experiment"
     name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
     description: str = Field(default="", description="A sentence or two for the report.")
-    data: Annotated[Data, DATA] = Field(default=_DATA, description="The data set, with its settings.")
-    models: Annotated[tuple[Annotated[Model, MODEL], ...], MinLen(1)] = Field(
+    data: Annotated[DataEntry, DATA] = Field(default=_DATA, description="The data set, with its settings.")
+    models: Annotated[tuple[Annotated[ModelEntry, MODEL], ...], MinLen(1)] = Field(
         default=_MODELS, description="The classifiers, each with its settings."
     )
     train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
-    attacks: tuple[Annotated[Attack, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
-    defenses: tuple[Annotated[Defense, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
+    attacks: tuple[Annotated[AttackEntry, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
+    defenses: tuple[Annotated[DefenseEntry, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
@@ -75,7 +73,7 @@ class Experiment(Form):
 
     @field_validator("defenses")
     @classmethod
-    def _training_is_complete(cls, defenses: tuple[Defense, ...], info: ValidationInfo) -> tuple[Defense, ...]:
+    def _training_is_complete(cls, defenses: tuple[DefenseEntry, ...], info: ValidationInfo) -> tuple[DefenseEntry, ...]:
         """What a defence does not say about its training, the experiment says."""
         if "train" not in info.data:
             return defenses

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from advrun.config.yamlfile import Document, KeyPath, Place, parse, show
 from advrun.errors import ConfigError, did_you_mean
-from advrun.yamlfile import Document, KeyPath, Place, parse, show
 
 
 def override(document: Document, assignment: str) -> Document:

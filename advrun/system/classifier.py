@@ -22,8 +22,8 @@ import numpy as np
 from advrun import engine
 from advrun.engine import ops
 from advrun.errors import DataError
-from advrun.kerasmodel import load_model, logits_model
 from advrun.losses import at_label, margin
+from advrun.system.kerasmodel import load_model, logits_model
 from advrun.types import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]

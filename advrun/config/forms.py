@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from advrun.config.yamlfile import number, scalar, show
 from advrun.errors import did_you_mean
-from advrun.yamlfile import number, scalar, show
 
 UNKNOWN = "unknown"
 """Error type of a key that does not exist: its place is that of the key, not of the value."""

@@ -6,47 +6,43 @@ edited setting, another data set or a corrected attack therefore gives another c
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from advrun import registry
+from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError
-from advrun.geometry import GEOMETRIES, format_eps
+from advrun.files import content_key
+from advrun.geometry import format_eps
 from advrun.results import CLEAN
-from advrun.store import content_key
+from advrun.runs.keys import described, source_key, stages, work_key
 
 STAGES = ("train", "attack", "defend")
 """The commands that compute, in order; each does what is missing of the ones before it."""
 
-CORE = {
-    "train": ("engine", "train", "losses", "data", "classifier"),
-    "attack": ("engine", "attack", "craft", "executor", "losses", "geometry", "classifier", "data"),
-    "measure": ("engine", "geometry", "craft", "evaluate", "executor", "results", "classifier", "data"),
-}
-"""Modules and packages whose source belongs to the key of a cell, beside the plugin's own file and the helpers of its folder."""
-
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One unit of work. kind: train (a model, defended or not), attack (adversarial images), measure (a row)."""
+    """One unit of work.
+
+    kind: train (a model, defended or not), attack (adversarial images), measure (a row), metric (further columns of a row).
+    """
 
     kind: str
     stage: str
     label: str
     key: str
     needs: tuple[Cell, ...]
-    model: Any
-    defense: Any
+    model: ModelEntry
+    defense: DefenseEntry | None
     seed: int
-    attack: Any = None
+    attack: AttackEntry | None = None
     eps: float | None = None
     threat: str = "none"
+    metric: str = ""
 
     @property
     def stem(self) -> str:
@@ -56,11 +52,21 @@ class Cell:
     @property
     def system(self) -> Cell:
         """The trained system that this cell attacks or measures; itself when it is one."""
-        return self if self.kind == "train" else self.needs[0]
+        return self if self.kind == "train" else self.needs[0].system
+
+    @property
+    def images(self) -> Cell | None:
+        """The cell that crafted the images of a row; None for clean ones."""
+        return next((cell for cell in self.needs if cell.kind == "attack"), None)
 
     @property
     def attack_label(self) -> str:
         return CLEAN if self.attack is None else self.attack.label
+
+    @property
+    def norm(self) -> str:
+        """The norm of its attack, "" without."""
+        return "" if self.attack is None else self.attack.norm
 
     @property
     def defense_label(self) -> str:
@@ -71,7 +77,7 @@ class Cell:
 class Plan:
     """All cells of an experiment, each after the ones it needs, those of one system together."""
 
-    experiment: Any
+    experiment: Experiment
     data: Dataset
     cells: tuple[Cell, ...] = field(default=())
 
@@ -81,10 +87,10 @@ class Plan:
         return tuple(cell for cell in self.cells if cell.stage in wanted)
 
 
-def make_plan(experiment: Any, data: Dataset) -> Plan:
+def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
     images are missing that something learns from."""
-    learners = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
+    learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks:
@@ -94,41 +100,42 @@ def make_plan(experiment: Any, data: Dataset) -> Plan:
 
 
 class _Planner:
-    def __init__(self, experiment: Any, data: Dataset) -> None:
+    def __init__(self, experiment: Experiment, data: Dataset) -> None:
         self.experiment, self.data = experiment, data
+        self._measuring = work_key("measure")
 
     def cells(self) -> Iterator[Cell]:
         for seed in self.experiment.seeds:
             for model in self.experiment.models:
                 yield from self._one_model(model, seed)
 
-    def _one_model(self, model: Any, seed: int) -> Iterator[Cell]:
+    def _one_model(self, model: ModelEntry, seed: int) -> Iterator[Cell]:
         undefended = self._train(model, None, seed, needs=())
         yield undefended
-        yield self._measure(undefended, None, "none", stage="train")
+        yield from self._measured(undefended, None, "none", stage="train")
         crafted = []
         for attack, eps in self._attacks():
             images = self._attack(undefended, attack, eps, stage="attack")
             crafted.append(images)
             yield images
-            yield self._measure(undefended, images, "adaptive", stage="attack")
+            yield from self._measured(undefended, images, "adaptive", stage="attack")
         for defense in self.experiment.defenses:
             system = self._train(model, defense, seed, needs=(undefended,))
             yield system
-            yield self._measure(system, None, "none", stage="defend")
+            yield from self._measured(system, None, "none", stage="defend")
             for images in crafted:
-                yield self._measure(system, images, "static", stage="defend")
+                yield from self._measured(system, images, "static", stage="defend")
             for attack, eps in self._attacks():
                 images = self._attack(system, attack, eps, stage="defend")
                 yield images
-                yield self._measure(system, images, "adaptive", stage="defend")
+                yield from self._measured(system, images, "adaptive", stage="defend")
 
-    def _attacks(self) -> Iterator[tuple[Any, float | None]]:
+    def _attacks(self) -> Iterator[tuple[AttackEntry, float | None]]:
         for attack in self.experiment.attacks:
             for eps in attack.eps or (None,):
                 yield attack, eps
 
-    def _train(self, model: Any, defense: Any, seed: int, needs: tuple[Cell, ...]) -> Cell:
+    def _train(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, needs: tuple[Cell, ...]) -> Cell:
         plugin = defense or model
         kind = "defenses" if defense else "models"
         training = defense.train if defense else self.experiment.train
@@ -148,7 +155,7 @@ class _Planner:
         stage = "defend" if defense else "train"
         return self._cell("train", stage, label, content, needs, model=model, defense=defense, seed=seed)
 
-    def _attack(self, system: Cell, attack: Any, eps: float | None, stage: str) -> Cell:
+    def _attack(self, system: Cell, attack: AttackEntry, eps: float | None, stage: str) -> Cell:
         content = {
             "plugin": ["attacks", attack.name, described("attacks", attack.name, attack.settings)],
             "norm": attack.norm,
@@ -158,17 +165,24 @@ class _Planner:
             "batch_size": self.experiment.compute.batch_size,
             "seed": system.seed,
             "data": self.data.fingerprint,
-            "source": [source_key("attacks", name, "attack") for name in (attack.name, *stages(attack))],
+            "source": [source_key("attacks", attack.name, "attack"), *(source_key("attacks", name) for name in stages(attack))],
         }
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
         label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
 
+    def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Iterator[Cell]:
+        """A row, and a cell for each metric of it: another metric makes no row anew."""
+        measured = self._measure(system, images, threat, stage)
+        yield measured
+        for name in registry.names("metrics"):
+            content = {"source": source_key("metrics", name, "metric")}
+            yield self._cell("metric", stage, f"{measured.label} {name}", content, (measured,), like=measured, metric=name)
+
     def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Cell:
-        metrics = {name: source_key("metrics", name, "measure") for name in registry.names("metrics")}
         content = {
             "threat": threat,
-            "metrics": metrics,
+            "source": self._measuring,
             "data": self.data.fingerprint,
             "labels": [system.model.label, system.defense_label, images.attack_label if images else CLEAN],
         }
@@ -181,54 +195,11 @@ class _Planner:
     @staticmethod
     def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
-            rest = {"model": like.model, "defense": like.defense, "seed": like.seed, **rest}
+            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
 
 
-def stages(attack: Any) -> list[str]:
-    """Names of the attacks that a cascade is made of."""
-    plugin = registry.get("attacks", attack.name)
-    if not plugin.is_cascade:
-        return []
-    return sorted({stage.attack for stage in plugin.function(GEOMETRIES[attack.norm](), **attack.settings)})
-
-
-def is_trained(model: Any) -> bool:
+def is_trained(model: ModelEntry) -> bool:
     """True for architectures, which advrun trains; False for a model that comes with its weights."""
     return bool(registry.get("models", model.name).arguments)
-
-
-def described(kind: str, name: str, settings: Any) -> dict[str, Any]:
-    """The settings as plain data; a file is described by its bytes instead of its path. Raises ModelError where one is missing."""
-    plugin = registry.get(kind, name)
-    plain = plugin.identity(settings)
-    for key, value in settings.items():
-        if plugin.settings[key].is_attack:
-            inner = described("attacks", value.name, value.settings)
-            plain[key] = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name, "attack")]
-    return plain
-
-
-@cache
-def source_key(kind: str, name: str, work: str) -> str:
-    """Hash of the code that a cell runs, comments and docstrings aside."""
-    return content_key([_code(file) for file in sources(kind, name, work)])
-
-
-def sources(kind: str, name: str, work: str) -> list[Path]:
-    """The files of the code that a cell runs: the plugin's own, the helpers of its folder, and the core's."""
-    folder = registry.PACKAGE / kind
-    files = [folder / f"{name}.py", *sorted(folder.glob("_*.py"))]
-    for module in CORE[work]:
-        files += sorted((registry.PACKAGE / module).glob("*.py")) or [registry.PACKAGE / f"{module}.py"]
-    return files
-
-
-@cache
-def _code(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)

@@ -30,11 +30,11 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from advrun import registry
+from advrun.config.forms import Form, problem, refuse, words
+from advrun.config.yamlfile import show
 from advrun.errors import ConfigError, PluginError
-from advrun.forms import Form, problem, refuse, words
 from advrun.registry import Plugin, Setting
 from advrun.types import AttackChoice, Count, CrafterName, Natural, Positive
-from advrun.yamlfile import show
 
 Name = Annotated[
     str,
@@ -88,7 +88,7 @@ Target = Literal["random", "least_likely", "second", "all"] | Natural | None
 
 
 @dataclass(frozen=True)
-class Data:
+class DataEntry:
     """The data set. validation: share of the training tracks held out. Limits: at most that many images, None for all."""
 
     name: str
@@ -99,7 +99,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelEntry:
     """A classifier."""
 
     name: str
@@ -118,7 +118,7 @@ class InnerAttack:
 
 
 @dataclass(frozen=True)
-class Attack:
+class AttackEntry:
     """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all."""
 
     name: str
@@ -131,7 +131,7 @@ class Attack:
 
 
 @dataclass(frozen=True)
-class Defense:
+class DefenseEntry:
     """A defence. train: how its networks are trained."""
 
     name: str
@@ -229,7 +229,7 @@ class AttackForm(InnerAttackForm, LabelledForm):
 
 
 @dataclass(frozen=True)
-class Entry:
+class PluginField:
     """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema."""
 
     kind: str
@@ -277,11 +277,11 @@ def settings_of(plugin: Plugin, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("\n".join(lines)) from None
 
 
-DATA = Entry("datasets", DataForm, "a data set, such as {name: signs}")
-MODEL = Entry("models", ModelForm, "a model, such as {name: lnet}")
-ATTACK = Entry("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
-DEFENSE = Entry("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
-INNER_ATTACK = Entry("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
+DATA = PluginField("datasets", DataForm, "a data set, such as {name: signs}")
+MODEL = PluginField("models", ModelForm, "a model, such as {name: lnet}")
+ATTACK = PluginField("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
+DEFENSE = PluginField("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
+INNER_ATTACK = PluginField("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 
 
 @cache

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from advrun import registry
-from advrun.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
+from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
+from advrun.config.forms import Form, annotated_type, words
+from advrun.config.yamlfile import inline
 from advrun.errors import ConfigError, did_you_mean
-from advrun.forms import Form, annotated_type, words
 from advrun.registry import KINDS, Plugin
-from advrun.yamlfile import inline
 
 WIDTH = 100
 SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE}

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from advrun import registry
+from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import GOES_ON, CellError
-from advrun.plan import STAGES, Cell, Plan, make_plan
+from advrun.errors import CellError
+from advrun.files import content_key, digest, write_text
 from advrun.results import GLOSSARY, Result, flagged
-from advrun.store import Store, content_key, digest, write_text
+from advrun.runs.plan import STAGES, Cell, Plan, make_plan
+from advrun.runs.signals import terminated_as_interrupt
+from advrun.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Status:
     done: bool
 
 
-def load_data(experiment: Any) -> Dataset:
+def load_data(experiment: Experiment) -> Dataset:
     """The experiment's data set. Raises DataError."""
     settings = experiment.data
     data: Dataset = registry.get("datasets", settings.name).function(**settings.settings)
@@ -39,19 +36,19 @@ def load_data(experiment: Any) -> Dataset:
     return data
 
 
-def status(experiment: Any, upto: str = STAGES[-1]) -> list[Status]:
+def status(experiment: Experiment, upto: str = STAGES[-1]) -> list[Status]:
     """Every cell of the experiment with what the results folder says of it; computes nothing."""
     plan, store = make_plan(experiment, load_data(experiment)), folder(experiment)
     return [Status(cell, store.manifest(cell) is not None) for cell in plan.upto(upto)]
 
 
-def folder(experiment: Any) -> Store:
+def folder(experiment: Experiment) -> Store:
     """The experiment's results folder."""
     return Store(Path(experiment.results) / experiment.name)
 
 
 def run(
-    experiment: Any,
+    experiment: Experiment,
     *,
     upto: str = STAGES[-1],
     compute: bool = True,
@@ -74,7 +71,7 @@ def run(
     """
     console = console or Console(quiet=True)
     store = folder(experiment)
-    with store.locked(wait), _terminated_as_interrupt():
+    with store.locked(wait), terminated_as_interrupt():
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         write_text(store.root / "config.yaml", experiment.to_yaml())
@@ -85,7 +82,7 @@ def run(
         store.event("run", upto=upto, cells=len(cells))
         try:
             if compute and any(store.manifest(cell) is None for cell in cells):
-                from advrun.executor import execute
+                from advrun.runs.schedule import execute
 
                 outcomes = execute(plan, cells, store, console, fail_fast=fail_fast)
                 failures, blocked = outcomes.failed, len(outcomes.blocked)
@@ -118,6 +115,8 @@ def findings(plan: Plan, store: Store) -> Any:
         if cell.kind == "measure":
             results.append(Result.read(files[".json"]))
             galleries += [Gallery.read(files[".npz"])] if ".npz" in files else []
+        elif cell.kind == "metric":  # of the last row: a cell comes after the one that it needs
+            results[-1].row.metrics.update(json.loads(files[".json"].read_text(encoding="utf-8")))
         elif cell.kind == "train":
             environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
             label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
@@ -142,7 +141,10 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
 
-    sources = [*Path(package.__file__).parent.glob("*.*"), *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "runner"))]
+    sources = [
+        *Path(package.__file__).parent.glob("*.*"),
+        *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "runs/runner")),
+    ]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources) if source.is_file()]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, code])
@@ -173,56 +175,3 @@ def _present(found: Any, paths: list[Path], console: Console) -> None:
         console.event("report", files=[str(path) for path in paths])
         for result in found.results:
             console.event("row", **result.row.flat())
-
-
-@contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: the log says so, and nothing is lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-GRACE = 5.0
-"""Seconds after a signal in which a run may end by itself."""
-
-
-@contextmanager
-def interrupted_soon(experiment: Any) -> Iterator[None]:
-    """For programs that do nothing else: Ctrl-C and SIGTERM end the process within `GRACE` seconds, also in the middle of a batch.
-
-    Python hears of a signal after the call that it is in, and one call attacks a whole batch. So the signal wakes a thread too,
-    which ends the process if the run has not ended by then. The batch is lost, and no more: files are whole or absent at any moment.
-    """
-    over, (wakened, wake) = threading.Event(), os.pipe()
-
-    def watch() -> None:
-        signals = iter(lambda: os.read(wakened, 1)[0], 0)
-        if any(number in (signal.SIGINT, signal.SIGTERM) for number in signals) and not over.wait(GRACE):
-            folder(experiment).event("interrupted")
-            show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
-            os.write(2, f"{show_cursor}advrun: interrupted within a batch; {GOES_ON}\n".encode())
-            os._exit(130)
-
-    os.set_blocking(wake, False)
-    before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        signal.set_wakeup_fd(before)
-        os.write(wake, b"\0")
-        thread.join()
-        os.close(wake)
-        os.close(wakened)

@@ -16,63 +16,18 @@ moment leaves either the finished cell or the last checkpoint of it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
 import os
 import socket
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
+from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
-
-CHECKPOINT_SECONDS = 1.0
-"""Checkpoints closer together than this are put off: a kill loses at most one batch, or this much work."""
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all: yields a temporary path in the same folder, then fsync and rename."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AdvrunError(f"{path}: cannot be written ({error.strerror or error}); what was there before is unharmed") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def digest(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def content_key(content: Any) -> str:
-    """Hash of plain data (mappings, sequences, numbers, strings)."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+from advrun.files import atomic, content_key, digest, write_text
 
 
 @dataclass(frozen=True)
@@ -206,48 +161,6 @@ class Store:
         finally:
             owner.unlink(missing_ok=True)
             lock.release()
-
-
-class Checkpoints:
-    """Numbered checkpoints of one unfinished cell: mappings of arrays, each in a file of its own.
-
-    `put` keeps what comes in quick succession in memory, and writes it once `CHECKPOINT_SECONDS` have passed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._pending: dict[str, Mapping[str, np.ndarray]] = {}
-        self._last_write = time.monotonic()
-
-    def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays put under `name`, or None. A file that cannot be read counts as not there."""
-        path = self.folder / f"{name}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-            return None
-
-    def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        self._pending[name] = arrays
-        if time.monotonic() - self._last_write >= CHECKPOINT_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        for name, arrays in self._pending.items():
-            buffer = io.BytesIO()
-            np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub: allow_pickle
-            write_bytes(self.folder / f"{name}.npz", buffer.getvalue())
-        self._pending.clear()
-        self._last_write = time.monotonic()
-
-    def clear(self) -> None:
-        """The cell is finished: forget its checkpoints."""
-        self._pending.clear()
-        if self.folder.is_dir():
-            for file in self.folder.iterdir():
-                file.unlink()
-            self.folder.rmdir()
 
 
 def _last_byte(file: BinaryIO) -> bytes:

@@ -1,0 +1,1 @@
+"""From an experiment to its results on disk: plan, keys, schedule, work, store."""

@@ -1,0 +1,37 @@
+"""The columns of a row that are known before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from advrun.attack import bind
+from advrun.results import ZERO_GRADIENTS
+from advrun.runs.plan import Cell
+
+
+def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a cell's row that are known before it is measured. `cost`: what crafting its images took."""
+    columns: dict[str, Any] = {
+        "model": cell.model.label,
+        "defense": cell.defense_label,
+        "attack": cell.attack_label,
+        "threat": cell.threat,
+        "seed": cell.seed,
+    }
+    if cell.attack is None:
+        return columns
+    return columns | {
+        "eps": cell.eps,
+        "norm": cell.norm,
+        "target": aim(cell),
+        "settings": dict(cell.attack.settings),
+        "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
+        "flags": (ZERO_GRADIENTS,) if cost["zero_gradients"] > 0 else (),
+        **{name: cost[name] for name in ("gradients", "queries", "seconds")},
+    }
+
+
+def aim(cell: Cell) -> str:
+    """What a targeted attack aims at, as in the YAML file."""
+    return "" if cell.attack is None or cell.attack.target is None else str(cell.attack.target)

@@ -1,0 +1,120 @@
+"""What a cell's result depends on, as hashes: settings, files, and the source code that it runs.
+
+The source of a cell is the import closure of its plugin's file and of the file in `runs/work/` that does its kind of work,
+comments and docstrings aside. A corrected helper therefore makes those cells anew that use it, and no others.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from advrun import registry
+from advrun.config.entries import AttackEntry
+from advrun.files import content_key
+from advrun.geometry import GEOMETRIES
+from advrun.registry import PACKAGE
+
+CARRIERS = ("api", "checkpoints", "config", "console", "errors", "files", "registry", "runs.plan", "runs.store")
+"""Modules that hand values over and make none: what they say is in the key as values. Imports of them are not followed."""
+
+
+def described(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as plain data; a file is described by its bytes instead of its path. Raises ModelError where one is missing."""
+    plugin = registry.get(kind, name)
+    plain = plugin.identity(settings)
+    for key, value in settings.items():
+        if plugin.settings[key].is_attack:
+            inner = described("attacks", value.name, value.settings)
+            plain[key] = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name)]
+        elif plugin.settings[key].names_attack:
+            plain[key] = [value, source_key("attacks", value)]
+    return plain
+
+
+def stages(attack: AttackEntry) -> list[str]:
+    """Names of the attacks that a cascade is made of."""
+    plugin = registry.get("attacks", attack.name)
+    if not plugin.is_cascade:
+        return []
+    return sorted({stage.attack for stage in plugin.function(GEOMETRIES[attack.norm](), **attack.settings)})
+
+
+@cache
+def source_key(kind: str, name: str, work: str | None = None) -> str:
+    """Hash of the code of a plugin, and of that which does the kind of work."""
+    return content_key([code(file) for file in sources(kind, name, work)])
+
+
+@cache
+def work_key(work: str) -> str:
+    """Hash of the code that does a kind of work, whatever the plugin."""
+    return content_key([code(file) for file in closure([_work(work)])])
+
+
+def sources(kind: str, name: str, work: str | None = None) -> list[Path]:
+    """The files whose code a cell runs, sorted: the import closure of the plugin's file and of `runs/work/WORK.py`."""
+    roots = [registry.get(kind, name).path, *([_work(work)] if work else [])]
+    return closure(roots)
+
+
+def _work(work: str) -> Path:
+    return PACKAGE / "runs" / "work" / f"{work}.py"
+
+
+def closure(roots: Iterable[Path]) -> list[Path]:
+    """The files, and what they import of this package, directly or not, at any depth of their code."""
+    found: set[Path] = set()
+    waiting = list(roots)
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += imported(file)
+    return sorted(found)
+
+
+@cache
+def imported(file: Path) -> tuple[Path, ...]:
+    """The files that this one imports: of this package, and beside it where it is a plugin of somebody's own."""
+    return tuple(dict.fromkeys(path for name in _imported_names(file) if (path := _file_of(name)) is not None))
+
+
+def _imported_names(file: Path) -> Iterator[str]:
+    """Dotted names of modules, such as advrun.attacks._best."""
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if _file_of(submodule) else node.module
+
+
+def _file_of(name: str) -> Path | None:
+    parts = name.split(".")
+    if parts[0] != PACKAGE.name or len(parts) < 2 or any(".".join(parts[1:end]) in CARRIERS for end in (2, 3)):
+        return None
+    for root in (PACKAGE,):
+        place = root.joinpath(*parts[1:])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+@cache
+def code(file: Path) -> str:
+    """The file's syntax tree as text, docstrings left out."""
+    tree = _tree(file)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))

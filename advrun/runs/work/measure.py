@@ -1,0 +1,44 @@
+"""A row of the table: what a system makes of clean or adversarial images, and the few of them that figures show."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from advrun import evaluate
+from advrun.metrics import Outcome
+from advrun.runs.columns import row
+from advrun.runs.examples import read_examples
+from advrun.runs.gallery import gallery
+from advrun.runs.plan import Cell
+from advrun.runs.work.worker import Done, Worker
+
+
+def measure(worker: Worker, cell: Cell) -> Done:
+    """Accuracy with its interval, and the outcome of every image."""
+    images = cell.images
+    outcome = outcome_of(worker, cell)
+    cost = worker.store.finished(images).info if images else {}
+    known = {name: cost.get(name) for name in ("attacked", "zero_gradients")}
+    result = evaluate.measure(outcome, row(cell, cost), known)
+    files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
+    if outcome.attacked is not None:
+        files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
+    return files, {"accuracy": result.row.accuracy}
+
+
+def outcome_of(worker: Worker, cell: Cell) -> Outcome:
+    """The images of a row, and the system's logits of them; those of the last row are kept."""
+    return worker.last(cell.key, lambda: _outcome(worker, cell))
+
+
+def _outcome(worker: Worker, cell: Cell) -> Outcome:
+    system, images = worker.system(cell.system), cell.images
+    arrays = read_examples(worker.store.file(images, ".h5")) if images else {}
+    rows = arrays.get("row", worker.order)  # a prefix of the evaluation order
+    x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean(len(rows))
+    if not images:
+        return Outcome(system.classifier, x, None, y, before, before)
+    after = system.classifier.predict(arrays["x_adv"], worker.batch_size)
+    return Outcome(system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"))

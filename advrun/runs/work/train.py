@@ -1,0 +1,58 @@
+"""A trained system, defended or not: its Keras file, and its curves."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from advrun import registry
+from advrun.attack import bind
+from advrun.config import DefenseEntry
+from advrun.runs.plan import Cell, is_trained
+from advrun.runs.work.worker import Done, Files, Worker
+from advrun.system import Classifier
+from advrun.system.check import check_against_keras
+from advrun.system.kerasmodel import full_precision, load_model, logits_model, save_model
+from advrun.train import Fit, classification, merged_history
+
+
+def train(worker: Worker, cell: Cell) -> Done:
+    """Build, train, or read the system of a cell."""
+    fit = Fit(
+        data=worker.data,
+        settings=worker.experiment.train if cell.defense is None else cell.defense.train,
+        validation=worker.experiment.data.validation,
+        seed=cell.seed,
+        checkpoints=worker.store.checkpoints(cell),
+        console=worker.console,
+        label=f"train {cell.label}",
+    )
+    original = undefended(worker, cell, fit) if cell.defense is None else defended(worker, cell, cell.defense, fit)
+    model = full_precision(logits_model(original))
+    worker.check_fits(model)
+    check_against_keras(Classifier(model), original, worker.checked)
+    history = json.dumps(merged_history(fit.histories), indent=1)
+    files: Files = {
+        f"models/{cell.stem}.keras": partial(save_model, model),
+        f"models/{cell.stem}.json": partial(Path.write_text, data=history),
+    }
+    return files, {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
+
+
+def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
+    """The classifier as it is, trained on clean images unless it comes trained."""
+    build = registry.get("models", cell.model.name).function
+    if not is_trained(cell.model):
+        return build(**cell.model.settings)
+    model = build(worker.data.image_shape, worker.data.classes, **cell.model.settings)
+    return fit(model, classification(model), monitor="accuracy")
+
+
+def defended(worker: Worker, cell: Cell, entry: DefenseEntry, fit: Fit) -> Any:
+    """What a defence makes of the trained classifier."""
+    model = load_model(worker.store.file(cell.needs[0], ".keras"))
+    plugin = registry.get("defenses", entry.name)
+    settings = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in entry.settings.items()}
+    return plugin.function(model, fit, **settings)
