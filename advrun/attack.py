@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,13 +71,13 @@ class Attack:
     def _stage(self, plugin: Plugin, settings: Mapping[str, Any]) -> Attack:
         ball = self.geometry
         if ball is not None and not plugin.needs_eps:
-            ball = type(ball)()
+            ball = ball.resized(math.inf)
         return Attack(plugin, ball, settings_of(plugin, settings))
 
     def _geometry(self, eps: Any) -> dict[str, Any]:
         if self.geometry is None:
             return {}
-        ball = self.geometry if eps is None else type(self.geometry)(eps)
+        ball = self.geometry if eps is None else self.geometry.resized(eps)
         return {"ball": ball} if self.plugin.needs_eps else {"norm": self.geometry}
 
     def budget(self) -> str:

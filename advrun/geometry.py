@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from advrun.engine import Rng, flat, fused, ops, repeat, shaped, total, toward
 from advrun.errors import ConfigError
@@ -66,6 +66,38 @@ class Ball(ABC):
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         """The norm of x_adv - x, (n,)."""
 
+    @staticmethod
+    @abstractmethod
+    def dual(w: Tensor) -> Tensor:
+        """The largest <w, d> over changes d of length 1: what turns a gap into a distance to a hyperplane. (..., h, w, c) -> (...).
+
+        In L0, where a single value may change by up to 1, it is that of L1.
+        """
+
+    def resized(self, eps: Any) -> Self:
+        """The same ball with another radius: a number, or a tensor, scalar or (n,)."""
+        return type(self)(eps)
+
+    def unit(self, gradient: Tensor) -> Tensor:
+        """`steepest` of the ball with radius 1: the direction of a gradient, of length 1 in this norm."""
+        return self.resized(1.0).steepest(gradient)
+
+    def line(self, x: Tensor, x_adv: Tensor, share: Tensor) -> Tensor:
+        """The image at `share` (n,) of the distance from x to x_adv, on the straight line between them."""
+        return x + per_image(share, x) * (x_adv - x)
+
+    def larger(self, eps: Tensor, share: Tensor) -> Tensor:
+        """A radius that is larger by a share, where it can be no other number by the next that can."""
+        return eps * (1 + share)
+
+    def smaller(self, eps: Tensor, share: Tensor) -> Tensor:
+        """A radius that is smaller by a share, where it can be no other number by the next that can."""
+        return eps * (1 - share)
+
+    def possible(self, eps: Tensor, like: Tensor) -> Tensor:
+        """The smallest radius from eps on that a change of images `like` can have."""
+        return eps
+
     @property
     def reach(self) -> float:
         """eps, and by how much float32 rounding may leave the ball."""
@@ -105,9 +137,29 @@ class Linf(Ball):
         eps = self.radius(x)
         return ops.clip(x_adv, ops.maximum(x - eps, 0.0), ops.minimum(x + eps, 1.0))
 
+    def line(self, x: Tensor, x_adv: Tensor, share: Tensor) -> Tensor:
+        """Of the images at that distance from x, the nearest to x_adv."""
+        return self.resized(share * self.distance(x_adv, x)).project(x_adv, x)
+
+    def within(self, change: Tensor) -> Tensor:
+        """The nearest change of length eps at most; the box is left aside."""
+        return ops.clip(change, -self.eps, self.eps)
+
+    def noise(self, x: Tensor, rng: Rng) -> Tensor:
+        """What a random search tries: uniform in the ball."""
+        return self.sample(x, rng)
+
+    def stride(self, gradient: Tensor) -> Tensor:
+        """A step along a gradient whose values are of size 1 on average: each moves by eps times its value."""
+        return self.radius(gradient) * gradient
+
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         return ops.max(ops.abs(x_adv - x), axis=axes(x))
+
+    @staticmethod
+    def dual(w: Tensor) -> Tensor:
+        return ops.sum(ops.abs(w), axis=PIXELS)
 
 
 @dataclass(frozen=True)
@@ -134,9 +186,25 @@ class L2(Ball):
         shrink = ops.minimum(1.0, self.radius(x) / per_image(_positive(l2_norm(change)), x))
         return ops.clip(x + shrink * change, 0.0, 1.0)
 
+    def within(self, change: Tensor) -> Tensor:
+        """The nearest change of length eps at most; the box is left aside."""
+        return change * ops.minimum(1.0, self.eps / ops.maximum(l2_norm(change), 1e-12))
+
+    def noise(self, x: Tensor, rng: Rng) -> Tensor:
+        """What a random search tries: Gaussian, of length eps."""
+        return self.project(x + self.steepest(rng.normal(ops.shape(x))), x)
+
+    def stride(self, gradient: Tensor) -> Tensor:
+        """A step along a gradient whose values are of size 1 on average: of length eps."""
+        return self.steepest(gradient)
+
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         return l2_norm(x_adv - x)
+
+    @staticmethod
+    def dual(w: Tensor) -> Tensor:
+        return ops.sqrt(ops.sum(ops.square(w), axis=PIXELS))
 
 
 @dataclass(frozen=True)
@@ -179,6 +247,10 @@ class L1(Ball):
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         return total(ops.abs(x_adv - x))
 
+    @staticmethod
+    def dual(w: Tensor) -> Tensor:
+        return ops.max(ops.abs(w), axis=PIXELS)
+
 
 @dataclass(frozen=True)
 class L0(Ball):
@@ -205,6 +277,19 @@ class L0(Ball):
         change = ops.clip(x_adv, 0.0, 1.0) - x
         return ops.where(largest(change, self.eps) > 0, ops.clip(x_adv, 0.0, 1.0), x)
 
+    def larger(self, eps: Tensor, share: Tensor) -> Tensor:
+        return ops.maximum(super().larger(eps, share), ops.floor(eps) + 1)
+
+    def smaller(self, eps: Tensor, share: Tensor) -> Tensor:
+        return ops.maximum(ops.minimum(super().smaller(eps, share), ops.floor(eps) - 1), 1.0)
+
+    def possible(self, eps: Tensor, like: Tensor) -> Tensor:
+        return ops.ceil(ops.minimum(eps, 1.0 * math.prod(like.shape[1:])))
+
+    @staticmethod
+    def dual(w: Tensor) -> Tensor:
+        return L1.dual(w)
+
     @staticmethod
     def distance(x_adv: Tensor, x: Tensor) -> Tensor:
         return ops.cast(ops.sum(ops.cast(ops.not_equal(x_adv, x), "int32"), axis=axes(x)), "float32")
@@ -212,6 +297,8 @@ class L0(Ball):
 
 BISECTIONS = 32
 """Values closer together than 2^-32 of the largest count as equal."""
+PIXELS = (-3, -2, -1)
+"""The axes of images, whatever stands before them."""
 GEOMETRIES: dict[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
 
 

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+
 from advrun.engine import ops
 from advrun.types import Tensor
+
+ROUNDING = 1e-5
+"""By how much, as a share of the larger of its two logits, a margin must be above 0 to count: elsewhere the same image's logits are rounded
+in another way (other graphs merge other layers), and images that lie on the boundary would be right again there."""
+
+
+@dataclass
+class Decisive:
+    """A loss (logits, y) -> (n,) whose sign decides: above 0 the attack has succeeded, but for its `slack`."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        update_wrapper(self, self.function)
+
+    def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
+        return self.function(logits, y)
+
+    __hash__ = object.__hash__
+
+    @staticmethod
+    def slack(gap: Tensor, own: Tensor) -> Tensor:
+        """What rounding may take from the gap between two logits, one of which is `own`; see `ROUNDING`."""
+        return ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + gap)))
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -23,6 +51,7 @@ def log_odds(logits: Tensor, y: Tensor) -> Tensor:
     return ops.logsumexp(others(logits, y), axis=-1) - at_label(logits, y)
 
 
+@Decisive
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """max over j != y of logits[j], minus logits[y]: above 0 exactly when another class wins.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from advrun import Linf, registry
 from advrun.attack import Attack
 from advrun.config.entries import settings_of
 from advrun.craft import craft
+from advrun.system.classifier import KEPT_GRAPHS
 
 
 def resident_bytes() -> int:
@@ -30,3 +33,16 @@ def test_a_thousand_batches_grow_the_process_by_less_than_50_mb(name, network, i
     before = resident_bytes()
     craft(network, attack, x, y, batch_size=4)
     assert resident_bytes() - before < 50e6
+
+
+def test_graphs_of_settings_that_are_no_longer_used_are_let_go(network, images):
+    """A sweep over a setting makes a graph for each of its values; the last few are kept."""
+    plugin = registry.get("attacks", "pgd")
+    y = network.predict(images).argmax(-1)
+    first = None
+    for steps in range(1, KEPT_GRAPHS + 3):
+        craft(network, Attack(plugin, Linf(0.05), settings_of(plugin, {"steps": steps})), images, y)
+        first = first or weakref.ref(next(reversed(network._runs.values())))
+    gc.collect()
+    assert first() is None
+    assert len(network._runs) == KEPT_GRAPHS

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from advrun.attacks._best import Best
 from advrun.engine import Rng, ops, repeat, select
-from advrun.geometry import Ball, Linf, per_image
+from advrun.geometry import Ball, per_image
 from advrun.system import Decisions
 from advrun.types import Tensor
 
@@ -71,13 +71,6 @@ def closest(norm: Ball, walk: Walk) -> Tensor:
     return walk.best.closer(walk.x_adv, walk.found, norm.distance(walk.x_adv, walk.x)).x
 
 
-def towards(norm: Ball, x: Tensor, x_adv: Tensor, share: Tensor) -> Tensor:
-    """The image at `share` (m,) of the distance from x to x_adv: on the straight line, in Linf the nearest such image to x_adv."""
-    if isinstance(norm, Linf):
-        return Linf(share * norm.distance(x_adv, x)).project(x_adv, x)
-    return x + per_image(share, x) * (x_adv - x)
-
-
 def bisect(ask: Ask, image: Callable[[Tensor], Tensor], high: Tensor, which: Tensor, left: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The smallest position (m,) whose `image` succeeds, between 0 and `high`, which does; and the queries left."""
 
@@ -94,8 +87,8 @@ def bisect(ask: Ask, image: Callable[[Tensor], Tensor], high: Tensor, which: Ten
 def to_boundary(ask: Ask, norm: Ball, walk: Walk, which: Tensor, steps: int) -> Walk:
     """Bisection from x to x_adv, a query a step, for the images of the mask `which`; x_adv stays adversarial."""
     start = ops.ones_like(walk.y, dtype="float32")
-    share, left = bisect(ask, lambda share: towards(norm, walk.x, walk.x_adv, share), start, which, walk.left, steps)
-    moved = select(share < 1, towards(norm, walk.x, walk.x_adv, share), walk.x_adv)
+    share, left = bisect(ask, lambda share: norm.line(walk.x, walk.x_adv, share), start, which, walk.left, steps)
+    moved = select(share < 1, norm.line(walk.x, walk.x_adv, share), walk.x_adv)
     best = walk.best.closer(moved, walk.found, norm.distance(moved, walk.x))
     return walk._replace(x_adv=moved, left=left, best=best)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from advrun.engine import flat, ops, repeat, select, shaped, total
-from advrun.geometry import L0, L1, L2, Ball, between
+from advrun.geometry import Ball, between
 from advrun.types import Tensor
 
 ENDLESS = 1e30
@@ -26,16 +28,14 @@ def to_hyperplane(norm: Ball, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
     a, gap = a / largest[:, None], ops.abs(gap) / largest
     x = flat(x)
     room = select(uphill > 0, 1 - x, x)
-    size = (_greedy if isinstance(norm, (L1, L0)) else _water_level)(norm, a, room, gap)
-    return shaped(ops.sign(uphill) * size, w)
+    return shaped(ops.sign(uphill) * CHANGES[norm.name](a, room, gap), w)
 
 
-def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """Changes min(level * pace, room), where pace is |w| (L2) or 1 (Linf): the level at which they add up to the gap.
+def _water_level(pace: Tensor, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """Changes min(level * pace, room): the level at which they add up to the gap.
 
     Their sum grows with the level along a concave, piecewise linear curve, so Newton's method comes from below and ends on the root.
     """
-    pace = a if isinstance(norm, L2) else ops.sign(a)
     gain, speed = a * room, a * pace
 
     def newton(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -50,10 +50,8 @@ def _water_level(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     return ops.minimum(level[:, None] * pace, room)
 
 
-def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
-    """The whole room of the best values, and a part of the next: of those with the largest |w| for L1, the largest |w| * room for L0."""
-    if isinstance(norm, L0):
-        return room * _greedy(L1(), a * room, ops.ones_like(room), gap)
+def _greedy(a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """The whole room of the values with the largest |w|, and a part of the next."""
     gain, gap = a * room, gap[:, None]
     low, high = between(lambda level: total(ops.where(a > level, gain, 0.0))[:, None] >= gap, a)
     above, equal = ops.cast(a > high, "float32"), ops.cast(ops.logical_and(a > low, a <= high), "float32")
@@ -62,17 +60,13 @@ def _greedy(norm: Ball, a: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     return room * (above + equal * share)
 
 
-def dual_norm(norm: Ball, w: Tensor) -> Tensor:
-    """The largest <w, d> over changes d of length 1: the norm of w (..., h, w, c) that turns a gap into a distance.
-
-    Of L0, where a single value may change by up to 1, that of L1.
-    """
-    pixels = (-3, -2, -1)
-    if isinstance(norm, (L1, L0)):
-        return ops.max(ops.abs(w), axis=pixels)
-    if isinstance(norm, L2):
-        return ops.sqrt(ops.sum(ops.square(w), axis=pixels))
-    return ops.sum(ops.abs(w), axis=pixels)
+CHANGES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "Linf": lambda a, room, gap: _water_level(ops.sign(a), a, room, gap),
+    "L2": lambda a, room, gap: _water_level(a, a, room, gap),
+    "L1": _greedy,
+    "L0": lambda a, room, gap: room * _greedy(a * room, ops.ones_like(room), gap),
+}
+"""How far each value moves, (|w|, room, gap) -> (n, d): in L0 a value counts by how much it gains over its whole room."""
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:

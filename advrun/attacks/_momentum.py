@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from advrun.engine import ops, repeat
-from advrun.geometry import Ball, Linf, axes
+from advrun.geometry import L2, Ball, Linf, axes
 from advrun.losses import log_odds
 from advrun.system import Gradients
 from advrun.system.classifier import Loss
@@ -42,9 +42,9 @@ def slope_of(model: Gradients, y: Tensor, loss: Loss = log_odds) -> Callable[[Te
     return lambda x: model.gradient(loss, x, y)
 
 
-def ahead(x_adv: Tensor, g: Tensor, ball: Ball, step: float) -> Tensor:
+def ahead(x_adv: Tensor, g: Tensor, ball: Linf | L2, step: float) -> Tensor:
     """Where the momentum leads, x + alpha mu g (NI-FGSM); in L2, where g is sqrt(d) times as long as a step, that far along it."""
-    return x_adv + step * (ball.radius(g) * g if isinstance(ball, Linf) else ball.steepest(g))
+    return x_adv + step * ball.stride(g)
 
 
 def mean_of(draws: int, draw: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:

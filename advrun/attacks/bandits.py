@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from advrun.attacks._estimate import Ask, State, climb
@@ -12,6 +13,15 @@ from advrun.system import Scores
 from advrun.types import Count, Labels, Positive, Targets, Tensor
 
 PRESETS = {"paper": {"tile": 50, "prior_rate": 100.0, "exploration": 1.0}}  # on ImageNet in Linf; 0.01 a step at eps 0.05
+
+
+def _odds(v: Tensor, step: Tensor) -> Tensor:
+    """(1 + v) / 2 is a probability; its odds are multiplied by exp(2 step)."""
+    return ops.tanh(ops.arctanh(ops.clip(v, -0.999999, 0.999999)) + step)
+
+
+PRIOR_STEP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Linf": _odds, "L2": lambda v, step: v + step}
+"""How v follows the gradient in either norm."""
 
 
 def bandits(
@@ -60,11 +70,7 @@ def bandits(
         u = exploration * rng.fold(i).normal(ops.shape(v)) / dimension**0.5
         f = ask(ops.concatenate([now.x_adv + delta * towards(v + u), now.x_adv + delta * towards(v - u)]))
         derivative = per_image((f[:m] - f[m:]) / (delta * exploration), v) * u
-        if isinstance(ball, Linf):
-            # (1 + v) / 2 is a probability; its odds are multiplied by exp(2 eta derivative).
-            v = ops.tanh(ops.arctanh(ops.clip(v, -0.999999, 0.999999)) + prior_rate * derivative)
-        else:
-            v = v + prior_rate * derivative
+        v = PRIOR_STEP[ball.name](v, prior_rate * derivative)
         return ball.project(now.x_adv + step_size * ball.steepest(upsampled(v)), now.x), v
 
     prior = ops.zeros((n, rows, columns, channels))

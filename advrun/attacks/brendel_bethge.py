@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -136,26 +137,40 @@ def within(norm: Ball, u: Tensor, b: Tensor, c: Tensor, r: Tensor, x: Tensor) ->
 
 
 def proximal(norm: Ball, v: Tensor, level: Tensor, largest: Tensor, x: Tensor) -> Tensor:
-    """What norm and box make of a change v: L2 shrinks it, Linf cuts it off, L1 and L0 threshold it softly and hardly; (n,) levels.
-
-    In L0 a value is changed where that, as far as the box lets it, brings it nearer to v by more than the threshold: v^2 - (v - z)^2.
-    """
-    threshold = per_image(level * largest, v)
-    if norm.order == 2:
-        v = v * per_image(1 - level, v)
-    elif norm.order == 1:
-        v = ops.sign(v) * ops.maximum(ops.abs(v) - threshold, 0.0)
-    elif norm.order > 2:
-        cut = per_image((1 - level) * largest, v)
-        v = ops.clip(v, -cut, cut)
-    z = ops.clip(v, -x, 1 - x)
-    return ops.where(z * (2 * v - z) > threshold**2, z, 0.0) if norm.order == 0 else z
+    """What norm and box make of a change v: L2 shrinks it, Linf cuts it off, L1 and L0 threshold it softly and hardly; (n,) levels."""
+    return PULLS[norm.name](v, per_image(level, v), per_image(largest, v), lambda v: ops.clip(v, -x, 1 - x))
 
 
 def moves(norm: Ball, z: Tensor, v: Tensor, level: Tensor, largest: Tensor) -> Tensor:
     """The derivative of z = `proximal` of v, value by value, within the box."""
-    if norm.order == 2:
-        return per_image(1 - level, v) * ops.ones_like(v)
-    if norm.order < 2:
-        return ops.cast(z != 0, "float32")
-    return ops.cast(ops.abs(v) < per_image((1 - level) * largest, v), "float32")
+    return DERIVATIVES[norm.name](z, v, per_image(level, v), per_image(largest, v))
+
+
+def _cut(v: Tensor, level: Tensor, largest: Tensor, boxed: Boxed) -> Tensor:
+    cut = (1 - level) * largest
+    return boxed(ops.clip(v, -cut, cut))
+
+
+def _thresholded(v: Tensor, level: Tensor, largest: Tensor, boxed: Boxed) -> Tensor:
+    return boxed(ops.sign(v) * ops.maximum(ops.abs(v) - level * largest, 0.0))
+
+
+def _chosen(v: Tensor, level: Tensor, largest: Tensor, boxed: Boxed) -> Tensor:
+    """A value is changed where that, as far as the box lets it, brings it nearer to v by more than the threshold: v^2 - (v - z)^2."""
+    z = boxed(v)
+    return ops.where(z * (2 * v - z) > (level * largest) ** 2, z, 0.0)
+
+
+Boxed = Callable[[Tensor], Tensor]
+PULLS: dict[str, Callable[[Tensor, Tensor, Tensor, Boxed], Tensor]] = {
+    "L2": lambda v, level, largest, boxed: boxed(v * (1 - level)),
+    "Linf": _cut,
+    "L1": _thresholded,
+    "L0": _chosen,
+}
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "L2": lambda z, v, level, largest: (1 - level) * ops.ones_like(v),
+    "Linf": lambda z, v, level, largest: ops.cast(ops.abs(v) < (1 - level) * largest, "float32"),
+    "L1": lambda z, v, level, largest: ops.cast(z != 0, "float32"),
+    "L0": lambda z, v, level, largest: ops.cast(z != 0, "float32"),
+}

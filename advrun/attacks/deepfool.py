@@ -67,7 +67,7 @@ def cost(steps: int, candidates: int) -> Cost:
 def nearest(norm: Ball, gaps: Tensor, slopes: Tensor) -> Tensor:
     """The step (n, ...) to the nearest of k hyperplanes: `gaps` (k, n) are f'_k, `slopes` (k, n, ...) are w'_k."""
     image, one_by_one = slopes.shape[2:], (gaps.shape[0], -1, math.prod(slopes.shape[2:]))
-    direction = ops.reshape(type(norm)(1.0).steepest(ops.reshape(slopes, (-1, *image))), one_by_one)
+    direction = ops.reshape(norm.unit(ops.reshape(slopes, (-1, *image))), one_by_one)
     slopes = ops.reshape(slopes, one_by_one)
     dual = ops.maximum(ops.sum(slopes * direction, axis=-1), 1e-12)
     distance = ops.abs(gaps) / dual + BEYOND[norm.name]

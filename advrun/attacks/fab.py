@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from advrun.attacks._best import Best
-from advrun.attacks._hyperplane import dual_norm, inner, to_hyperplane
+from advrun.attacks._hyperplane import inner, to_hyperplane
 from advrun.attacks._rivals import rivals
 from advrun.engine import Rng, fused, ops, repeat, select, shaped
 from advrun.geometry import L1, L2, Ball, Linf, per_image
 from advrun.losses import at_label, margin
 from advrun.system import Gradients
-from advrun.system.classifier import hair
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
 Boundary = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -74,7 +73,7 @@ def fab(
         goal = ops.take(goals, i // restarts, axis=0)
         boundary = towards(model, y, goal) if one_by_one or model.targeted else nearest(model, y, goals, norm)
         radius = ops.minimum(best.distance, UNKNOWN[norm.name]) / 2
-        start = ops.where(i % restarts > 0, type(norm)(radius).sample(x, rng.fold(i)), x)
+        start = ops.where(i % restarts > 0, norm.resized(radius).sample(x, rng.fold(i)), x)
         return repeat(lambda _, state: step(boundary, *state), steps, (start, best))[1]
 
     lead = model.lead(logits, y)
@@ -97,9 +96,9 @@ def nearest(model: Gradients, y: Tensor, others: Tensor, norm: Ball) -> Boundary
         logits, slopes = model.jacobian(x_adv, classes)
         f = ops.take_along_axis(ops.transpose(logits), others, axis=0) - at_label(logits, y)
         w = slopes[1:] - slopes[:1]
-        chosen = ops.argmin(ops.abs(f) / ops.maximum(dual_norm(norm, w), 1e-12), axis=0) * y.shape[0] + image
+        chosen = ops.argmin(ops.abs(f) / ops.maximum(norm.dual(w), 1e-12), axis=0) * y.shape[0] + image
         f = ops.take(ops.reshape(f, (-1,)), chosen)
-        return f - hair(f, at_label(logits, y)), ops.take(shaped(w, x_adv), chosen, axis=0)
+        return f - margin.slack(f, at_label(logits, y)), ops.take(shaped(w, x_adv), chosen, axis=0)
 
     return boundary
 
@@ -115,7 +114,7 @@ def towards(model: Gradients, y: Tensor, goal: Tensor) -> Boundary:
             f, _, w = model.value_and_gradient(margin, x_adv, y)
             return f, w
         f, logits, w = model.value_and_gradient(difference, x_adv, y)
-        return f - hair(f, at_label(logits, y)), w
+        return f - margin.slack(f, at_label(logits, y)), w
 
     return boundary
 

@@ -6,10 +6,9 @@ import math
 from typing import NamedTuple
 
 from advrun.attacks._best import Best
-from advrun.attacks._hyperplane import dual_norm
 from advrun.attacks._schedule import cosine
 from advrun.engine import ops, repeat, select
-from advrun.geometry import L0, L1, L2, Ball, Linf
+from advrun.geometry import L0, L1, L2, Linf
 from advrun.losses import margin
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
@@ -54,13 +53,11 @@ def fmn(
         success, length = lead > 0, norm.distance(state.x_adv, x)
         best = state.best.closer(state.x_adv, success, length)
         share = cosine(gamma, gamma / 50, k, steps)
-        linear = length + ops.abs(lead) / ops.maximum(dual_norm(norm, slope), 1e-12)
-        if norm.order == 0:
-            linear = ops.ceil(ops.minimum(linear, 1.0 * math.prod(x.shape[1:])))
-        grown = grow(norm, ops.where(best.distance < math.inf, state.eps, linear), share)
-        eps = select(success, ops.minimum(shrink(norm, state.eps, share), best.distance), grown)
+        linear = length + ops.abs(lead) / ops.maximum(norm.dual(slope), 1e-12)
+        grown = norm.larger(ops.where(best.distance < math.inf, state.eps, norm.possible(linear, x)), share)
+        eps = select(success, ops.minimum(norm.smaller(state.eps, share), best.distance), grown)
         moved = state.x_adv + L2(cosine(step_size, step_size / 100, k, steps)).steepest(slope)
-        return State(type(norm)(eps).project(moved, x), eps, best)
+        return State(norm.resized(eps).project(moved, x), eps, best)
 
     start = State(x, ops.full((x.shape[0],), math.inf, dtype="float32"), Best.nothing(x))
     end = repeat(step, steps, start)
@@ -70,13 +67,3 @@ def fmn(
 def cost(steps: int) -> Cost:
     """One gradient a step, and a last look."""
     return Cost(gradients=steps, queries=1)
-
-
-def grow(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
-    """eps (1 + share), in L0 by one value at least."""
-    return ops.maximum(eps * (1 + share), ops.floor(eps) + 1) if norm.order == 0 else eps * (1 + share)
-
-
-def shrink(norm: Ball, eps: Tensor, share: Tensor) -> Tensor:
-    """eps (1 - share), in L0 by one value at least, to no less than one."""
-    return ops.maximum(ops.minimum(eps * (1 - share), ops.floor(eps) - 1), 1.0) if norm.order == 0 else eps * (1 - share)

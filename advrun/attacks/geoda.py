@@ -61,7 +61,7 @@ def geoda(
         radius = ops.full_like(now.y, sigma, dtype="float32")
         found, left = normal_direction(ask, now, lambda b: direction(draw.fold(b), now.x), radius, ops.take(samples, i))
         normal = normal + found / ops.cast(ops.take(samples, i), "float32")
-        along, far = type(norm)(1.0).steepest(normal), norm.distance(now.x_adv, now.x)
+        along, far = norm.unit(normal), norm.distance(now.x_adv, now.x)
 
         def farther(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             length, reached, done, left = state

@@ -14,6 +14,8 @@ from advrun.types import Count, Labels, Targets, Tensor
 
 PRESETS = {"paper": {"queries": 25_000}}
 HALVINGS = 16
+PRECISION = {"L2": 1.5, "Linf": 2}
+"""theta, the precision of the bisection, is d to the power of minus this."""
 
 
 def hopskipjump(
@@ -41,7 +43,7 @@ def hopskipjump(
         max_samples: of any normal.
     """
     dimension = math.prod(x.shape[1:])
-    precision = bits(1 / dimension**1.5 if norm.order == 2 else 1 / dimension**2)
+    precision = bits(1 / dimension ** PRECISION[norm.name])
     precision = min(precision, 20)  # float32 resolves no more
 
     def step(i: Tensor, rows: Tensor, now: Walk) -> Walk:
@@ -56,7 +58,7 @@ def hopskipjump(
         samples = ops.cast(ops.minimum(initial_samples * ops.sqrt(t), max_samples), "int32")
         radius = ops.where(ops.equal(i, 0), 0.1, l2_norm(now.x_adv - now.x) / dimension)
         normal, left = normal_direction(ask, now, direction, radius, samples)
-        along = type(norm)(1.0).steepest(normal)
+        along = norm.unit(normal)
 
         def halve(_: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             length, reached, done, left = state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advrun.attacks._tries import most_adversarial
-from advrun.engine import Rng, ops
+from advrun.engine import Rng
 from advrun.geometry import L2, Linf
 from advrun.system import Scores
 from advrun.types import Count, Labels, Targets, Tensor
@@ -15,10 +15,4 @@ def noise(model: Scores, x: Tensor, y: Labels | Targets, ball: Linf | L2, rng: R
     Args:
         queries: how many draws for each image, at most.
     """
-
-    def noisy(x: Tensor, rng: Rng) -> Tensor:
-        if isinstance(ball, Linf):
-            return ball.sample(x, rng)
-        return ball.project(x + ball.steepest(rng.normal(ops.shape(x))), x)
-
-    return most_adversarial(model, x, y, lambda i, x: noisy(x, rng.fold(i)), queries)
+    return most_adversarial(model, x, y, lambda i, x: ball.noise(x, rng.fold(i)), queries)

@@ -58,7 +58,7 @@ def square(
     """
     objective = cross_entropy if model.targeted else margin
     shares = share_of_step(queries, initial_share, rescale)
-    start, propose = linf_search(ball, x, shares, rng) if isinstance(ball, Linf) else bump_search(ball, x, shares, rng)
+    start, propose = SEARCHES[ball.name](ball, x, shares, rng)
     logits = model.logits(start)
 
     def step(i: Tensor, rows: Tensor, state: State) -> State:
@@ -216,3 +216,6 @@ def padded(pattern: np.ndarray, side: int) -> np.ndarray:
     full = np.zeros((side, side), np.float32)
     full[: pattern.shape[0], : pattern.shape[1]] = pattern
     return full
+
+
+SEARCHES: dict[str, Callable[..., tuple[Tensor, Proposal]]] = {"Linf": linf_search, "L2": bump_search, "L1": bump_search}

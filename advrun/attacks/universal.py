@@ -8,7 +8,7 @@ from advrun import engine
 from advrun.attacks._oracle import oracle
 from advrun.attacks.deepfool import deepfool
 from advrun.engine import Rng, ops
-from advrun.geometry import L2, Ball, Linf, l2_norm
+from advrun.geometry import L2, Linf
 from advrun.system import Blind, Gradients
 from advrun.types import Count, Fraction, Labels, NonNegative, Tensor
 
@@ -45,7 +45,7 @@ def fit(
     model: Gradients,
     x: np.ndarray,
     y: np.ndarray,
-    ball: Ball,
+    ball: Linf | L2,
     rng: Rng,
     *,
     images: int,
@@ -60,7 +60,7 @@ def fit(
         there = ops.clip(image + v, 0.0, 1.0)
         fooled = model.succeeds(there, own)
         nearer = deepfool(model, there, own, L2(), steps=steps, overshoot=overshoot) - there
-        grown = inside(type(ball)(eps), v + nearer)
+        grown = ball.resized(eps).within(v + nearer)
         return ops.where(fooled, v, grown), fooled
 
     run, labels = engine.compiled(push), oracle(model)
@@ -74,10 +74,3 @@ def fit(
         if rate >= 1 - error:
             break
     return np.asarray(v)
-
-
-def inside(ball: Ball, v: Tensor) -> Tensor:
-    """v on the ball; the box is each image's own."""
-    if isinstance(ball, Linf):
-        return ops.clip(v, -ball.eps, ball.eps)
-    return v * ops.minimum(1.0, ball.eps / ops.maximum(l2_norm(v), 1e-12))

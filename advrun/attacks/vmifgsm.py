@@ -36,7 +36,7 @@ def vmifgsm(
         neighbourhood: beta, radius that they are drawn in, as a multiple of eps.
     """
     slope = slope_of(model, y, cross_entropy)
-    around = type(ball)(ops.convert_to_tensor(neighbourhood * ball.eps, "float32"))  # which may be more than 1
+    around = ball.resized(ops.convert_to_tensor(neighbourhood * ball.eps, "float32"))  # which may be more than 1
 
     def tuned(k: Tensor, x_adv: Tensor, g: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         here, draw = slope(x_adv), rng.fold(k)

@@ -7,11 +7,13 @@ An attack's `model` parameter is annotated with what it needs to see: `Gradients
 box). All of it is counted.
 Attacks climb: they make a loss of (logits, y) large. A targeted attack descends it towards the target class. That switch
 is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
-The margin alone is less a hair (`ROUNDING`), towards a class as away from it, so that a success is one wherever it is measured.
+A loss that decides, such as the margin, is less its slack (`losses.ROUNDING`), towards a class as away from it, so that a success is
+one wherever it is measured.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -22,16 +24,15 @@ import numpy as np
 from advrun import engine
 from advrun.engine import ops
 from advrun.errors import DataError
-from advrun.losses import at_label, margin
+from advrun.losses import Decisive, at_label, margin
 from advrun.system.kerasmodel import load_model, logits_model
 from advrun.types import Tensor
 
+KEPT_GRAPHS = 8
+"""Compiled functions that a classifier keeps: a sweep over settings makes one for each."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (n, classes), y (n,)) -> (n,); see `losses.py`."""
-
-ROUNDING = 1e-5
-"""By how much, as a share of the larger of its two logits, a margin must be above 0 to count: elsewhere the same image's logits are rounded
-in another way (other graphs merge other layers), and images that lie on the boundary would be right again there."""
 
 Through = Callable[[Tensor], Tensor]
 """Anything -> images (n, h, w, c), differentiable."""
@@ -74,7 +75,7 @@ class Scores(Decisions, Protocol):
         """(n, classes). One query."""
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
-        """The loss as the attacker sees it: to be made large. The margin is less what `ROUNDING` says."""
+        """The loss as the attacker sees it: to be made large. A loss that decides is less its slack."""
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         """How far the attack is ahead, (n,): above 0 when it has succeeded, by more than rounding may take back."""
@@ -125,7 +126,7 @@ class Classifier:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
-        self._runs: dict[Any, Any] = {}
+        self._runs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()  # compiled functions, the last used at the end
 
     @classmethod
     def from_file(cls, path: str | Path) -> Classifier:
@@ -173,7 +174,7 @@ class Classifier:
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
-        return self.sign * value - (hair(value, at_label(logits, y)) if loss is margin else 0.0)
+        return self.sign * value - (loss.slack(value, at_label(logits, y)) if isinstance(loss, Decisive) else 0.0)
 
     def lead(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.value(margin, logits, y)
@@ -221,16 +222,14 @@ class Classifier:
         return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
 
     def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
-        """The compiled form of `build()`, made once for each key; see `engine.compiled`."""
+        """The compiled form of `build()`, made once for each key and kept while it is among the last used; see `engine.compiled`."""
         key = (key, self.sign)
         if key not in self._runs:
             self._runs[key] = engine.compiled(build(), xla=xla)
+        self._runs.move_to_end(key)
+        while len(self._runs) > KEPT_GRAPHS:
+            self._runs.popitem(last=False)
         return self._runs[key]
-
-
-def hair(gap: Tensor, own: Tensor) -> Tensor:
-    """What rounding may take from the gap between two logits, one of which is `own`; see `ROUNDING`."""
-    return ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + gap)))
 
 
 def batches(x: np.ndarray, batch_size: int) -> Any:
