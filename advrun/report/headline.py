@@ -6,14 +6,19 @@ from advrun.flags import meaning
 from advrun.paired import Difference
 from advrun.report.layout import accuracy_label, ball_label, percent
 from advrun.report.ranking import Ranking, compare, doubts, ranking
-from advrun.report.summary import CLEAN_ATTACK, Panel, Score, Summary, System
+from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summary, System
 
 
 def headline(summary: Summary) -> list[str]:
-    """A paragraph per norm and model, of the largest eps: the best system, its interval, paired tests, the price, replayed examples."""
+    """A paragraph per norm and model, about the largest eps."""
+    return [" ".join(paragraph) for paragraph in sentences(summary)]
+
+
+def sentences(summary: Summary) -> list[list[str]]:
+    """The same by sentences: the best system, paired tests of it, what it costs, what replayed examples claim, what is doubtful."""
     worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
-    paragraphs = [_Paragraph(summary, panel, model).text for panel in worst for model in summary.models]
-    return [text for text in paragraphs if text] or [text for model in summary.models if (text := _clean_alone(summary, model))]
+    found = [_Paragraph(summary, panel, model).sentences for panel in worst for model in summary.models]
+    return [each for each in found if each] or [each for model in summary.models if (each := _clean_alone(summary, model))]
 
 
 class _Paragraph:
@@ -25,19 +30,14 @@ class _Paragraph:
         self.place = f"the worst case within {ball_label(panel.attack.norm, self.eps)}"
 
     @property
-    def text(self) -> str:
+    def sentences(self) -> list[str]:
         if not self.ranking.ranked:
-            return self._nobody() if self.ranking.doubtful else ""
+            return self._nobody() if self.ranking.doubtful else []
         best, *others = self.ranking.ranked
-        sentences = [self._best(best)]
-        rivals = [other for other in others if not (other.undefended and len(others) > 1)]
-        sentences += [self._verdict(best, rivals[0])] if rivals else []
-        sentences += [self._more_ties(rivals[1:])]
-        undefended = System(self.model, "none")
-        if undefended != best and undefended not in rivals[:1] and self._cell(undefended):
-            sentences.append(self._verdict(best, undefended))
-        sentences += [self._price(best, undefended), self._claim(best), self._doubtful()]
-        return " ".join(filter(None, sentences))
+        undefended = System(self.model, UNDEFENDED)
+        rivals = [*others[:1], *([undefended] if undefended not in (best, *others[:1]) and self._cell(undefended) else [])]
+        found = [self._best(best), *(self._verdict(best, rival) for rival in rivals), self._more_ties(others[1:])]
+        return list(filter(None, (*found, self._price(best, undefended), self._claim(best), self._doubtful())))
 
     def _cell(self, system: System, threat: str = "adaptive") -> Score | None:
         return self.summary.cell(system, self.panel.attack, self.eps, threat)
@@ -45,7 +45,10 @@ class _Paragraph:
     def _number(self, system: System) -> str:
         """`hybrid 45.4 %`, with the marks of its doubts."""
         cell = self._cell(system)
-        return f"{_name(system)} {accuracy_label(cell, doubts(self.summary, self.panel, self.eps, system))}" if cell else _name(system)
+        return f"{_name(system)} {accuracy_label(cell, self._doubts(system))}" if cell else _name(system)
+
+    def _doubts(self, system: System) -> tuple[str, ...]:
+        return doubts(self.summary, self.panel, self.eps, system)
 
     def _best(self, best: System) -> str:
         cell = self._cell(best)
@@ -84,25 +87,25 @@ class _Paragraph:
         return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
 
     def _doubtful(self) -> str:
-        numbers = [self._number(system) for system in self.ranking.doubtful]
+        numbers = [f"{self._number(system)} ({', '.join(self._doubts(system))})" for system in self.ranking.doubtful]
         return f"Not ranked, because doubtful: {_listed(numbers)}." if numbers else ""
 
-    def _nobody(self) -> str:
+    def _nobody(self) -> list[str]:
         systems = self.ranking.doubtful
-        flags = dict.fromkeys(flag for system in systems for flag in doubts(self.summary, self.panel, self.eps, system))
+        flags = dict.fromkeys(flag for system in systems for flag in self._doubts(system))
         remedies = dict.fromkeys(meaning(flag).remedy for flag in flags)
         every = "the only number is" if len(systems) == 1 else "every number is"
         numbers = _listed([self._number(system) for system in systems])
         todo = " ".join(filter(None, remedies))
         said = f"{self.model}: none can be called best in {self.place}, because {every} doubtful: {numbers}."
-        return f"{said} To do: {todo}" if todo else said
+        return [said, f"To do: {todo}"] if todo else [said]
 
 
-def _clean_alone(summary: Summary, model: str) -> str:
+def _clean_alone(summary: Summary, model: str) -> list[str]:
     """Where nothing was attacked within a ball."""
     known = [(system, cell) for system in summary.systems if system.model == model and (cell := summary.clean(system))]
     numbers = [f"{_name(system)} {accuracy_label(cell, cell.flags)} ({_spread(cell)})" for system, cell in known]
-    return f"{model} on clean images: {_listed(numbers)}. Nothing was attacked within a ball." if numbers else ""
+    return [f"{model} on clean images: {_listed(numbers)}.", "Nothing was attacked within a ball."] if numbers else []
 
 
 def _name(system: System) -> str:

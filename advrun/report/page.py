@@ -9,7 +9,7 @@ from typing import Any
 from advrun.flags import mark
 from advrun.report import accuracy
 from advrun.report.findings import Findings
-from advrun.report.headline import headline
+from advrun.report.headline import sentences
 from advrun.report.layout import tables
 from advrun.report.notes import anchor, notes
 from advrun.report.style import Picture
@@ -39,13 +39,16 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
 
     def linked(text: str) -> Markup:
         """Text with its footnote marks as links to their explanation."""
-        parts = (Markup('<a href="#{}">{}</a>').format(links[letter], letter) if letter in links else escape(letter) for letter in text)
+        parts = (
+            Markup('<a href="#{}">{}</a>').format(links[letter], letter) if letter in links else escape(letter)
+            for letter in text.replace(" %", "\u00a0%")
+        )
         return Markup("").join(parts)
 
     environment.filters["linked"] = linked
     return environment.get_template(TEMPLATE).render(
         findings=findings,
-        headline=headline(summary),
+        headline=sentences(summary),
         headlines=[table for table in shown if table.headline],
         others=[table for table in shown if not table.headline],
         notes=notes(summary),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advrun.report.findings import Findings
-from advrun.report.headline import headline
+from advrun.report.headline import sentences
 from advrun.report.layout import MISSING, SAME, Entry, Line, attack_label, attacked, ball_label, clean, distances, measured_in
 from advrun.report.notes import notes
 from advrun.report.summary import Panel, Summary, System
@@ -39,7 +39,7 @@ def table(findings: Findings, summary: Summary) -> RenderableType:
     explained = Table.grid(padding=(0, 2))
     for note in notes(summary):
         explained.add_row(Text(note.term, "bold"), Text(note.text, "dim"))
-    said = [part for sentence in headline(summary) for part in (Text(), Text(sentence))]
+    said = [part for paragraph in sentences(summary) for part in (Text(), *map(Text, paragraph))]
     return Group(Text(findings.title, "bold"), Text(), body, Text(), explained, *said)
 
 
@@ -47,7 +47,8 @@ def plain(findings: Findings, summary: Summary) -> str:
     """For logs and pipes: text without colour."""
     body = "\n".join("".join(text for text, _ in line).rstrip() for line in _Grid(summary).lines).rstrip()
     explained = "\n".join(_wrapped(f"{note.term}  {note.text}", "    ") for note in notes(summary) if note.term != "bold")
-    return "\n\n".join([_wrapped(findings.title), body, explained, *map(_wrapped, headline(summary))]) + "\n"
+    said = ["\n".join(_wrapped(sentence, "    ") for sentence in paragraph) for paragraph in sentences(summary)]
+    return "\n\n".join([_wrapped(findings.title), body, explained, *said]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -133,4 +134,5 @@ def _aligned(line: Sequence[_Place], widths: Sequence[int]) -> list[tuple[str, s
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    filled = textwrap.fill(text.replace(" %", "\u00a0%"), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    return filled.replace("\u00a0", " ")
