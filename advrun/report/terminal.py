@@ -76,7 +76,7 @@ class _Grid:
             yield [("-" * (sum(widths) + 2 * len(widths) - 2), "dim")]
         for system, section in self.sections:
             for part in textwrap.wrap(self._name(system), WIDTH, subsequent_indent="    "):
-                yield [(part, "bold" if rows else "")]
+                yield [(part, "underline" if rows else "")]
             yield from (_aligned(line, widths) for line in section)
             if rows:
                 yield []
