@@ -74,7 +74,7 @@ class _Paragraph:
             return ""
         name = "it" if best.undefended else best.defense
         if best.undefended or before is None:
-            return f"On clean images {name} is right on {accuracy_label(own, own.flags)}."
+            return f"On clean images {name} is right on {accuracy_label(own, own.flags)} ({_spread(own)})."
         found = compare(self.summary, CLEAN_ATTACK, None, best, undefended)
         change = f"{percent(abs(found.value))} {'lost' if found.value <= 0 else 'gained'}"
         chance = "" if found.apart else ", which can be chance"
