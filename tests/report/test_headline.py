@@ -151,7 +151,17 @@ def test_one_paragraph_per_norm_and_model_of_the_largest_eps():
 
 def test_without_an_attack_the_clean_numbers_are_the_headline():
     (found,) = headline(summarise([clean("none", "1" * 9 + "0")]))
-    assert found == "m on clean images: no defence 90.0 % (95 % interval 55.5 to 99.7; 10 images). Nothing was attacked within a ball."
+    assert found == "m on clean images: no defence 90.0 % (95 % interval 55.5 to 99.7; 10 images). Nothing was attacked."
+
+
+def test_where_no_attack_had_a_ball_the_headline_tells_distances():
+    moved = {"l2": 0.5, "l2_median": 0.25, "fooled": 8.0}
+    rows = [
+        clean("none", "1" * 9 + "0"),
+        result("cw", "1" + "0" * 9, defense="none", eps=None, norm="l2", metrics=moved, flags=("unbroken",)),
+    ]
+    (found,) = headline(summarise(rows))
+    assert found.endswith("Under cw, L2, half of the fooled images lie within 0.250 ◊ for no defence (8 images).")
 
 
 # Everywhere ---------------------------------------------------------------------------------------------------------
