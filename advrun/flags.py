@@ -55,7 +55,7 @@ MEANINGS = {
         "¶",
         "An attack with less than half as many gradients leaves clearly fewer images right at the same ε.",
         "This one did not converge, or the gradients mislead it.",
-        "Run it with smaller steps and more restarts, and square, which needs no gradient.",
+        "Run it with more steps, together longer than 2 ε, and more restarts; and square, which needs no gradient.",
     ),
     BLACK_BOX_WINS: Meaning(
         "‖",
