@@ -183,6 +183,9 @@ def test_metrics(network, images):
     metrics = {name: value for each in columns for name, value in each.items()}
     assert result.row.accuracy == pytest.approx(1 - metrics["success"])
     assert 0 < metrics["linf"] <= 0.05 + 1e-6
+    assert metrics["fooled"] == outcome.fooled.sum()
+    moved = np.linalg.norm((crafted.x_adv - images)[outcome.fooled].reshape(-1, 108), axis=1)
+    assert (metrics["l2"], metrics["l2_median"]) == pytest.approx((moved.mean(), np.median(moved)), rel=1e-4)
     assert metrics["linf"] < metrics["l2"] < 0.05 * np.sqrt(108) + 1e-6
     assert metrics["confidence_after"] < metrics["confidence_before"]
     rounded = np.rint(crafted.x_adv * 255) / 255

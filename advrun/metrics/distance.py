@@ -10,8 +10,12 @@ from advrun.metrics import Outcome
 
 
 def distance(outcome: Outcome) -> dict[str, float | None]:
-    """Mean distance in each norm over the images that were right before the attack and are wrong after it; None if none is."""
-    if outcome.attacked is None or not outcome.fooled.any():
-        return dict.fromkeys(GEOMETRIES)
+    """Mean and median distance in each norm over the `fooled` images: right before the attack, wrong after it; None if none is."""
+    columns: dict[str, float | None] = dict.fromkeys(("fooled", *GEOMETRIES, *(f"{name}_median" for name in GEOMETRIES)))
+    if outcome.attacked is None:
+        return columns
     x, x_adv = to_unit(outcome.images[outcome.fooled]), outcome.attacked[outcome.fooled]
-    return {name: float(np.mean(ball.distance(x_adv, x))) for name, ball in GEOMETRIES.items()}
+    for name, ball in GEOMETRIES.items() if len(x) else ():
+        moved = np.asarray(ball.distance(x_adv, x))
+        columns |= {name: float(moved.mean()), f"{name}_median": float(np.median(moved))}
+    return columns | {"fooled": float(len(x))}

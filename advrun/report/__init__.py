@@ -9,24 +9,25 @@ from pathlib import Path
 
 from advrun.files import write_bytes
 from advrun.report.findings import Findings, Gallery
-from advrun.report.summary import summarise
+from advrun.report.summary import Summary, summarise
 
-__all__ = ["Findings", "Gallery", "write"]
+__all__ = ["Findings", "Gallery", "Summary", "summarise", "write"]
 
 
-def write(findings: Findings, folder: Path) -> list[Path]:
+def write(findings: Findings, folder: Path, summary: Summary | None = None) -> list[Path]:
     """Write tables/, figures/ and report.html into `folder`, each file whole or not at all.
 
     Args:
         findings: the experiment.
         folder: the results folder; made where missing.
+        summary: of the findings' results, where it is known already.
 
     Returns:
         The paths written: the page first, then tables, then figures (each as PNG, and as PDF for LaTeX).
     """
     from advrun.report import figures, page, tables
 
-    summary = summarise(findings.results)
+    summary = summary or summarise(findings.results)
     drawn = figures.pictures(findings, summary)
     files = {"report.html": page.html(findings, summary, drawn).encode()}
     files |= {f"tables/{name}": text.encode() for name, text in tables.files(findings, summary).items()}

@@ -1,6 +1,7 @@
 """The full table: one line per row of the results, for other programs (JSON, CSV) and for looking things up.
 
-Times come last in JSON and CSV and nowhere else, so that all other files are the same after every repetition of a run.
+For programs, shares run from 0 to 1, `accuracy_percent` aside; for people, they are percent. Times come last in JSON and CSV
+and nowhere else, so that all other files are the same after every repetition of a run.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from advrun.report.layout import attack_label, eps_label, marks, norm_label, percent
+from advrun.flags import marks
+from advrun.geometry import GEOMETRIES
+from advrun.report.layout import attack_label, distance_label, eps_label, is_few, norm_label, percent
 from advrun.report.summary import Summary, attack_of
 from advrun.results import Row
 
-READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "n", "accuracy", "95 % interval", "flags")
+READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "images", "accuracy, %", "95 % interval, %", "flags")
+SHARES = ("attacked", "zero_gradients", "success")
+"""Metrics that are shares; others are where their name begins with accuracy or confidence, or ends in _share."""
 
 
 def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as flat dictionaries with the same keys in the same order, `seconds` last; what is undefined is None."""
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
-    return [_plain({**dict.fromkeys(metrics), **row.flat()}, [*_fields(row), *metrics, "seconds"]) for row in rows]
+    return [_plain({**dict.fromkeys(metrics), **_flat(row)}, [*_fields(row), *metrics, "seconds"]) for row in rows]
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -40,9 +45,9 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def readable(summary: Summary) -> list[list[str]]:
     """Header and lines as text for people: READABLE, metrics, costs per image, budget; accuracies in percent."""
-    metrics, signs = list(dict.fromkeys(name for row in summary.rows for name in row.metrics)), marks(summary)
-    header = [*READABLE, *(name.replace("_", " ") for name in metrics), "gradients", "queries", "budget"]
-    return [header, *(_readable_line(row, metrics, signs) for row in summary.rows)]
+    metrics = dict.fromkeys(name for row in summary.rows for name, value in row.metrics.items() if value is not None)
+    header = [*READABLE, *map(_head, metrics), "gradients per image", "queries per image", "budget"]
+    return [header, *(_readable_line(row, list(metrics)) for row in summary.rows)]
 
 
 def write_csv(lines: Sequence[Sequence[Any]]) -> str:
@@ -53,9 +58,13 @@ def write_csv(lines: Sequence[Sequence[Any]]) -> str:
 
 
 def _fields(row: Row) -> list[str]:
-    first = ["model", "defense", "attack", "eps", "norm", "threat", "seed", "n", "accuracy", "interval", "flags"]
+    first = ["model", "defense", "attack", "eps", "norm", "threat", "seed", "n", "accuracy", "interval", "accuracy_percent", "flags"]
     others = [name for name in row.flat() if name not in (*first, *row.metrics, "metrics", "seconds")]
     return [*first, *others]
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    return {**row.flat(), "accuracy_percent": round(100 * row.accuracy, 6)}
 
 
 def _plain(record: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -82,14 +91,37 @@ def _spread(record: dict[str, Any]) -> dict[str, Any]:
     return {**line, "flags": "; ".join(record["flags"]), "settings": settings}
 
 
-def _readable_line(row: Row, metrics: Sequence[str], signs: dict[str, str]) -> list[str]:
+def _head(metric: str) -> str:
+    """`success, %`, `mean L2`, `median L2`."""
+    norm, _, kind = metric.partition("_")
+    if norm in GEOMETRIES and kind in ("", "median"):
+        return f"{kind or 'mean'} {norm_label(norm)}"
+    if metric == "fooled":
+        return "images fooled"
+    return metric.replace("_", " ") + (", %" if _is_share(metric) else "")
+
+
+def _is_share(metric: str) -> bool:
+    return metric in SHARES or metric.startswith(("accuracy", "confidence")) or metric.endswith("_share")
+
+
+def _readable_line(row: Row, metrics: Sequence[str]) -> list[str]:
     low, high = row.interval
-    place = [row.model, row.defense, attack_label(attack_of(row)), norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
+    attack = attack_of(row)
+    place = [row.model, row.defense, attack_label(attack), norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
     measured = [row.threat, str(row.seed), str(row.n), percent(row.accuracy), f"{percent(low)} to {percent(high)}"]
-    further = [_number(row.metrics.get(name)) for name in metrics]
-    flags = " ".join(signs[flag] for flag in row.flags)
-    return [*place, *measured, flags, *further, f"{row.gradients:g}", f"{row.queries:g}", row.budget]
+    further = [_number(row, name) for name in metrics]
+    costs = ["", ""] if row.threat == "none" else [f"{row.gradients:.4g}", f"{row.queries:.4g}"]
+    return [*place, *measured, marks(row.flags), *further, *costs, row.budget]
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"
+def _number(row: Row, metric: str) -> str:
+    """Percent for shares; a distance over few images stands in parentheses."""
+    value = row.metrics.get(metric)
+    if value is None or not math.isfinite(value):
+        return ""
+    if _is_share(metric):
+        return percent(value)
+    if metric.removesuffix("_median") not in GEOMETRIES:
+        return f"{value:.4g}"
+    return f"({distance_label(value)})" if is_few(row.metrics.get("fooled")) else distance_label(value)

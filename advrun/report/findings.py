@@ -79,7 +79,6 @@ class Findings:
         and attacks are shown in the order in which they first appear here.
     histories: training curves by label ("lnet", "lnet / hybrid"): one value per epoch under names that end in "loss" or
         "accuracy", with "val_" in front for the validation images; "epoch" numbers the epochs, by default 1, 2, ...
-    glossary: what each flag of the rows means, by flag.
     """
 
     name: str
@@ -91,4 +90,3 @@ class Findings:
     results: list[Result]
     histories: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     galleries: list[Gallery] = field(default_factory=list)
-    glossary: Mapping[str, str] = field(default_factory=dict)

@@ -32,6 +32,12 @@ SYMBOLS = {
     "‡": r"$^{\ddagger}$",
     "§": r"$^{\S}$",
     "¶": r"$^{\P}$",
+    "‖": r"$^{\|}$",
+    "◊": r"$^{\diamond}$",
+    "★": r"$^{\star}$",
+    "♯": r"$^{\sharp}$",
+    "△": r"$^{\triangle}$",
+    "○": r"$^{\circ}$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL = re.compile("|".join(map(re.escape, SYMBOLS)))
 
@@ -41,15 +47,15 @@ def escape(text: str) -> str:
     return SPECIAL.sub(lambda match: SYMBOLS[match.group()], " ".join(text.split()))
 
 
-def summary(title: str, tables: Sequence[Table], notes: Sequence[Note]) -> str:
-    """A floating table: one block per table, notes below."""
+def summary(title: str, sentences: Sequence[str], tables: Sequence[Table], notes: Sequence[Note]) -> str:
+    """A floating table: what was found as its caption, one block per table, notes below."""
     several = len({line.system.model for table in tables for line in table.lines}) > 1
     explained = " ".join(rf"\textbf{{{escape(note.term)}}} {escape(note.text)}" for note in notes)
     lines = [
         r"% Needs \usepackage[T1]{fontenc} and \usepackage{booktabs}.",
         r"\begin{table}[tp]",
         r"\centering",
-        rf"\caption{{{escape(title)}: accuracy in percent.}}",
+        rf"\caption[{{{escape(title)}}}]{{{escape(' '.join([f'{title}.', *sentences]))}}}",
         r"\label{tab:summary}",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
@@ -69,7 +75,7 @@ def accuracy(title: str, lines: list[list[str]], columns: Sequence[str], notes: 
         r"% Needs \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{longtable}.",
         r"{\scriptsize\setlength{\tabcolsep}{2pt}",
         rf"\begin{{longtable}}{{@{{}}{'l' * len(chosen)}@{{}}}}",
-        rf"\caption{{{escape(title)}: all measurements.}}\label{{tab:accuracy}}\\",
+        rf"\caption[{{{escape(title)}}}]{{{escape(title)}: all measurements.}}\label{{tab:accuracy}}\\",
         r"\toprule",
         " & ".join(header) + r" \\",
         r"\midrule\endfirsthead",
@@ -87,7 +93,7 @@ def accuracy(title: str, lines: list[list[str]], columns: Sequence[str], notes: 
 def _block(table: Table, several: bool) -> list[str]:
     labels = 2 if several else 1
     spec = "l" * labels + "r" * len(table.heads)
-    title = rf"\multicolumn{{{labels}}}{{@{{}}l}}{{\textbf{{{escape(table.title)}}}}}"
+    title = rf"\multicolumn{{{labels}}}{{@{{}}l}}{{\textbf{{{escape(table.caption)}}}}}"
     heads = [*["model", "defence"][2 - labels :], *(escape(head) for group in table.groups for head in group.heads)]
     return [
         rf"\begin{{tabular*}}{{\linewidth}}{{@{{}}{spec[:labels]}@{{\extracolsep{{\fill}}}}{spec[labels:]}@{{}}}}",
@@ -124,5 +130,7 @@ def _line(line: Line, several: bool) -> str:
 
 def _entry(entry: Entry) -> str:
     margin = rf"{{\tiny$\,\pm${entry.margin}}}" if entry.margin else ""
-    text = f"{escape(entry.number)}{margin}{escape(entry.marks)}"
+    number = f"({escape(entry.number)})" if entry.few else escape(entry.number)
+    number = rf"\textbf{{{number}}}" if entry.best else number
+    text = f"{number}{margin}{escape(entry.marks)}"
     return rf"\multicolumn{{{entry.span}}}{{c}}{{{text}}}" if entry.span > 1 else text

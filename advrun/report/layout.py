@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import chain
 
+from advrun.flags import marks
 from advrun.geometry import format_eps
+from advrun.report.ranking import ranking
 from advrun.report.summary import AttackId, Panel, Score, Summary, System
 
 MISSING = "—"
 SAME = "="
+FEW = 10
+"""A mean over fewer images is no more than a hint: grey on the page, in parentheses elsewhere."""
+PERCENT = "accuracy, %"
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,8 @@ class Entry:
     """One place of a table.
 
     threat: what the column holds, "none" for clean images. number: the value as text. margin: what follows "±", or "".
-    flags: reasons for doubt, and marks: their footnote marks. span: columns covered. share: an accuracy, 0 to 1, or None.
+    flags: reasons for doubt. span: columns covered. share: an accuracy, 0 to 1, or None. best: True for the best number
+    without a flag, and those that cannot be told apart from it. few: True for a mean over fewer than FEW images.
     detail: the same in a few more words.
     """
 
@@ -25,15 +32,22 @@ class Entry:
     number: str = MISSING
     margin: str = ""
     flags: tuple[str, ...] = ()
-    marks: str = ""
     span: int = 1
     share: float | None = None
+    best: bool = False
+    few: bool = False
     detail: str = "not measured"
 
     @property
+    def marks(self) -> str:
+        """Footnote marks of the flags."""
+        return marks(self.flags)
+
+    @property
     def text(self) -> str:
-        """`45.2 ± 4.4 †`."""
-        return " ".join(filter(None, (self.number, self.margin and f"± {self.margin}", self.marks)))
+        """`45.2 ± 4.4 †`, `(0.31)`."""
+        number = f"({self.number})" if self.few else self.number
+        return " ".join(filter(None, (number, self.margin and f"± {self.margin}", self.marks)))
 
 
 @dataclass(frozen=True)
@@ -52,19 +66,30 @@ class Line:
     entries: tuple[Entry, ...]
 
     @property
+    def places(self) -> list[Entry]:
+        """One entry per column, for tables without merged places: SAME stands for what the next place holds."""
+        return [place for entry in self.entries for place in [Entry(entry.threat, SAME)] * (entry.span - 1) + [entry]]
+
+    @property
     def texts(self) -> list[str]:
-        """One text per column, for tables without merged places: SAME stands for what the next place holds."""
-        return [text for entry in self.entries for text in [SAME] * (entry.span - 1) + [entry.text]]
+        """The same as text."""
+        return [place.text for place in self.places]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Systems by columns. headline: True for worst cases."""
+    """Systems by columns. headline: True for worst cases. unit: of all columns, "" where their heads have units of their own."""
 
     title: str
+    unit: str
     headline: bool
     groups: tuple[Group, ...]
     lines: tuple[Line, ...]
+
+    @property
+    def caption(self) -> str:
+        """`Worst case, L∞ (accuracy, %)`."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
     def heads(self) -> list[str]:
@@ -82,14 +107,14 @@ def tables(summary: Summary, widest: int | None = None) -> list[Table]:
     panels = [piece for panel in summary.panels for piece in _split(panel, widest or len(panel.radii))]
     if not panels:
         lines = tuple(Line(system, (clean(summary, system),)) for system in summary.systems)
-        return [Table("Clean images", False, (Group("", ("clean",)),), lines)]
+        return [Table("Clean images", PERCENT, False, (Group("", ("clean",)),), lines)]
     first, *others = panels
     return [_table(summary, first, with_clean=True), *(_table(summary, panel, with_clean=False) for panel in others)]
 
 
 def clean(summary: Summary, system: System) -> Entry:
     """The accuracy of one system on clean images."""
-    return _accuracy("none", summary.clean(system), marks(summary))
+    return _accuracy("none", summary.clean(system))
 
 
 def attacked(summary: Summary, panel: Panel, system: System, eps: float | None) -> list[Entry]:
@@ -97,20 +122,26 @@ def attacked(summary: Summary, panel: Panel, system: System, eps: float | None) 
 
     Without a defence, replaying an attack and adapting it are one thing: adaptive covers the static column too.
     """
-    signs = marks(summary)
-    entries = [_accuracy(threat, summary.cell(system, panel.attack, eps, threat), signs) for threat in panel.threats]
+    entries = [_accuracy(threat, summary.cell(system, panel.attack, eps, threat)) for threat in panel.threats]
+    if panel.attack.is_worst_case and not panel.minimal and system in ranking(summary, panel, eps, system.model).leaders:
+        entries = [replace(entry, best=entry.threat == "adaptive") for entry in entries]
     return _merged(entries, system)
 
 
-def marks(summary: Summary) -> dict[str, str]:
-    """A footnote mark for every flag: † ‡ § ¶ †† ..."""
-    symbols = (symbol * (1 + index // 4) for index, symbol in enumerate(cycle("†‡§¶")))
-    return dict(zip(summary.flags, symbols, strict=False))
+def distances(summary: Summary, panel: Panel, system: System) -> list[list[Entry]]:
+    """Mean distance, median distance, and the number of images that they are over, each under all threats of a panel without eps."""
+    columns = [_distance(threat, summary.cell(system, panel.attack, None, threat)) for threat in panel.threats]
+    return [_merged(list(column), system) for column in zip(*columns, strict=True)]
 
 
 def percent(share: float) -> str:
     """0.4517 -> '45.2'."""
-    return f"{100 * share:.1f}"
+    return f"{round(100 * share, 1) + 0.0:.1f}"  # + 0.0: no minus before a zero
+
+
+def accuracy_label(cell: Score, flags: Iterable[str] = ()) -> str:
+    """`45.2 % †`."""
+    return " ".join(filter(None, (f"{percent(cell.accuracy)} %", marks(flags))))
 
 
 def distance_label(distance: float) -> str:
@@ -126,9 +157,18 @@ def eps_label(norm: str, eps: float | None) -> str:
 
 
 def norm_label(norm: str) -> str:
-    """'linf' -> 'L∞', 'l2' -> 'L2'; attacks without a norm are measured in L2."""
-    norm = norm or "l2"
+    """'linf' -> 'L∞', 'l2' -> 'L2', '' -> ''."""
     return norm.capitalize().replace("inf", "∞")
+
+
+def measured_in(norm: str) -> str:
+    """The norm in which distances are told: attacks without a norm are measured in L2."""
+    return norm_label(norm or "l2")
+
+
+def ball_label(norm: str, eps: float | None) -> str:
+    """'L∞ 8/255'."""
+    return f"{norm_label(norm)} {eps_label(norm, eps)}"
 
 
 def attack_label(attack: AttackId) -> str:
@@ -147,20 +187,22 @@ def _split(panel: Panel, widest: int) -> list[Panel]:
 
 
 def _table(summary: Summary, panel: Panel, with_clean: bool) -> Table:
-    norm = norm_label(panel.attack.norm)
+    norm = measured_in(panel.attack.norm)
     titles = [f"ε = {eps_label(panel.attack.norm, eps)}" for eps in panel.radii]
-    groups = [Group(title, panel.threats) for title in (["accuracy", f"mean {norm} distance"] if panel.minimal else titles)]
+    minimal = [PERCENT, f"mean {norm}", f"median {norm}", "images fooled"]
+    groups = [Group(title, panel.threats) for title in (minimal if panel.minimal else titles)]
     if with_clean:
-        groups.insert(0, Group("", ("clean",)))
+        groups.insert(0, Group("", ("clean, %" if panel.minimal else "clean",)))
 
     def line(system: System) -> Line:
         entries = [clean(summary, system)] if with_clean else []
         entries += [entry for eps in panel.radii for entry in attacked(summary, panel, system, eps)]
-        return Line(system, (*entries, *(_distances(summary, panel, system) if panel.minimal else ())))
+        return Line(system, (*entries, *chain(*(distances(summary, panel, system) if panel.minimal else ()))))
 
     name = attack_and_norm(panel.attack)
     name = name[0].upper() + name[1:] if panel.attack.is_worst_case else name
-    return Table(name, panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
+    unit = "" if panel.minimal else PERCENT
+    return Table(name, unit, panel.attack.is_worst_case, tuple(groups), tuple(map(line, summary.systems)))
 
 
 def _merged(entries: list[Entry], system: System) -> list[Entry]:
@@ -171,7 +213,7 @@ def _merged(entries: list[Entry], system: System) -> list[Entry]:
     return [entry for entry in entries if entry.threat != "static"]
 
 
-def _accuracy(threat: str, cell: Score | None, signs: dict[str, str]) -> Entry:
+def _accuracy(threat: str, cell: Score | None) -> Entry:
     if cell is None:
         return Entry(threat)
     reach = "95 % interval" if cell.seeds == 1 else f"mean of {cell.seeds} seeds, one standard deviation"
@@ -180,20 +222,24 @@ def _accuracy(threat: str, cell: Score | None, signs: dict[str, str]) -> Entry:
         number=percent(cell.accuracy),
         margin="" if cell.margin is None else percent(cell.margin),
         flags=cell.flags,
-        marks="".join(signs[flag] for flag in cell.flags),
         share=cell.accuracy,
         detail=f"{reach}: {percent(cell.low)} to {percent(cell.high)}; n = {cell.n:,}",
     )
 
 
-def _distances(summary: Summary, panel: Panel, system: System) -> list[Entry]:
-    entries = [_distance(threat, summary.cell(system, panel.attack, None, threat)) for threat in panel.threats]
-    return _merged(entries, system)
-
-
-def _distance(threat: str, cell: Score | None) -> Entry:
+def _distance(threat: str, cell: Score | None) -> tuple[Entry, Entry, Entry]:
     if cell is None:
-        return Entry(threat)
+        return Entry(threat), Entry(threat), Entry(threat)
     if cell.distance is None:
-        return Entry(threat, number="none", detail="no image fooled the system")
-    return Entry(threat, number=distance_label(cell.distance), detail=f"{cell.distance:.4f}")
+        none = Entry(threat, number="none", detail="no image fooled the system")
+        return none, none, Entry(threat, number="0", detail=none.detail)
+    few = is_few(cell.fooled)
+    count = "an unknown number of" if cell.fooled is None else f"{cell.fooled:,}"
+    shown = [MISSING if value is None else distance_label(value) for value in (cell.distance, cell.median)]
+    mean, median = (Entry(threat, number=text, few=few and text != MISSING, detail=f"over {count} images") for text in shown)
+    return mean, median, Entry(threat, number=MISSING if cell.fooled is None else f"{cell.fooled:,}", detail="images fooled")
+
+
+def is_few(images: float | None) -> bool:
+    """Whether a mean over so many images is no more than a hint; not where their number is unknown."""
+    return images is not None and images < FEW

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from advrun.report.layout import MISSING, SAME, Table, attack_and_norm, eps_label, marks, norm_label, percent, tables
-from advrun.report.summary import UNDEFENDED, Panel, Summary, System
+from advrun.flags import explained, mark
+from advrun.report.layout import FEW, MISSING, SAME, Entry, attack_and_norm, eps_label, measured_in, percent, tables
+from advrun.report.summary import UNDEFENDED, Panel, Summary
 from advrun.results import CLEAN, CLOSEST, WORST_CASE, Row
 
 THREAT_NOTES = {
@@ -31,51 +33,26 @@ WORST_NOTES = {
 
 @dataclass(frozen=True)
 class Note:
-    """An explained term; `term` is a word of the tables or one of their marks."""
+    """An explained term; `term` is a word of the tables or one of their marks, `anchor` its place on the page, if it has one."""
 
     term: str
     text: str
+    anchor: str = ""
 
 
-def notes(summary: Summary, glossary: Mapping[str, str]) -> list[Note]:
-    """All notes to the summary, in the order of reading. glossary: what each flag means."""
-    return [*_measure(summary), *_words(summary), *_attacks(summary), *_marks(summary), *flag_notes(summary, glossary)]
+def notes(summary: Summary) -> list[Note]:
+    """All notes to the summary, in the order of reading."""
+    return [*_measure(summary), *_words(summary), *_attacks(summary), *_marks(summary), *flag_notes(summary)]
 
 
-def flag_notes(summary: Summary, glossary: Mapping[str, str]) -> list[Note]:
-    """One note per flag that occurs, under its mark."""
-    return [Note(mark, f"{flag}: {glossary[flag]}" if flag in glossary else f"{flag}.") for flag, mark in marks(summary).items()]
+def flag_notes(summary: Summary) -> list[Note]:
+    """One note per flag that occurs, under its mark: what was seen, why that makes a number doubtful, what to do."""
+    return [Note(mark(flag), explained(flag), anchor(flag)) for flag in summary.flags]
 
 
-def headline(summary: Summary) -> list[str]:
-    """In a sentence per norm and model: the best system at the largest eps, and what replayed examples would have said."""
-    worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
-    sentences = (_sentence(summary, panel, model) for panel in worst for model in summary.models)
-    return [sentence for sentence in sentences if sentence]
-
-
-def _sentence(summary: Summary, panel: Panel, model: str) -> str:
-    eps = panel.radii[-1]
-
-    def accuracy(defense: str, threat: str = "adaptive") -> float | None:
-        cell = summary.cell(System(model, defense), panel.attack, eps, threat)
-        return cell.accuracy if cell else None
-
-    scores = {system.defense: accuracy(system.defense) for system in summary.systems if system.model == model}
-    known = {defense: score for defense, score in scores.items() if score is not None}
-    if not known:
-        return ""
-    best = max(known, key=lambda defense: known[defense])
-    place = f"worst case within {norm_label(panel.attack.norm)} {eps_label(panel.attack.norm, eps)}"
-    if best == UNDEFENDED:
-        better = "; no measured defence does better" if len(known) > 1 else ""
-        return f"{model}: {percent(known[best])} % right in the {place} without a defence{better}."
-    parts = [f"{model} with {best}: {percent(known[best])} % right in the {place}"]
-    if UNDEFENDED in known:
-        parts.append(f"{percent(known[UNDEFENDED])} % without a defence")
-    static = accuracy(best, "static")
-    claim = f" Replayed examples alone would have claimed {percent(static)} %." if static is not None else ""
-    return ", against ".join(parts) + "." + claim
+def anchor(flag: str) -> str:
+    """Where the flag is explained on the page: `flag-static-wins`."""
+    return "flag-" + re.sub(r"\W+", "-", flag.partition(": ")[0], flags=re.ASCII).strip("-")
 
 
 def _measure(summary: Summary) -> list[Note]:
@@ -101,7 +78,7 @@ def _words(summary: Summary) -> list[Note]:
     if targets:
         own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""
         found.append(Note("target", f"wrong is every class but the true one, whether the target was reached or not{own}."))
-    return found + [Note(norm_label(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
+    return found + [Note(measured_in(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
 
 
 def _attacks(summary: Summary) -> list[Note]:
@@ -122,7 +99,7 @@ def _budget(summary: Summary, panel: Panel) -> str:
     parts = [f"{', '.join(dict.fromkeys(each))}: {budget}" if several else budget for budget, each in radii.items()]
     parts += [f"n = {_span(row.n for row in rows)}"]
     if panel.minimal:
-        parts.append("no ε; the mean distance is over the images that fooled the system")
+        parts.append("no ε; mean and median distance are over the images that fooled the system")
     reached = [share for row in rows if row.target and (share := row.metrics.get("success")) is not None]
     if reached:
         shares = " to ".join(dict.fromkeys((percent(min(reached)), percent(max(reached)))))
@@ -137,18 +114,23 @@ def _is_of(row: Row, panel: Panel) -> bool:
 
 
 def _marks(summary: Summary) -> list[Note]:
-    shown = tables(summary)
+    entries = [entry for table in tables(summary) for line in table.lines for entry in line.entries]
     found = []
-    if any(entry.span > 1 for table in shown for line in table.lines for entry in line.entries):
+    if any(entry.span > 1 for entry in entries):
         text = f"no defence, nothing to adapt to: static and adaptive are one number, across both columns or after {SAME!r}."
         found.append(Note(UNDEFENDED, text))
-    if any(_unmeasured(table) for table in shown):
+    if any(entry.best for entry in entries):
+        text = "the best number without a mark of doubt, and those that cannot be told apart from it on the same images (level 5 %)."
+        found.append(Note("bold", text))
+    if any(entry.few for entry in entries):
+        found.append(Note("( )", f"in parentheses, on the page in grey: a distance over fewer than {FEW} images, no more than a hint."))
+    if any(map(_unmeasured, entries)):
         found.append(Note(MISSING, "not measured: the cell failed or has not run; log.jsonl says which."))
     return found
 
 
-def _unmeasured(table: Table) -> bool:
-    return any(entry.number == MISSING for line in table.lines for entry in line.entries)
+def _unmeasured(entry: Entry) -> bool:
+    return entry.number == MISSING
 
 
 def _span(numbers: Iterable[int]) -> str:

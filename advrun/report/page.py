@@ -6,10 +6,12 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from advrun.flags import mark
 from advrun.report import accuracy
 from advrun.report.findings import Findings
+from advrun.report.headline import sentences
 from advrun.report.layout import tables
-from advrun.report.notes import headline, notes
+from advrun.report.notes import anchor, notes
 from advrun.report.style import Picture
 from advrun.report.summary import Summary
 
@@ -27,20 +29,33 @@ PIXELS = {"robustness": 97, "gallery": 112, "confusion": 97, "training": 97}
 def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
     """The page as text; every label is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     shown = tables(summary)
     header, *lines = accuracy.readable(summary)
+    links = {mark(flag): anchor(flag) for flag in reversed(summary.flags)}
+
+    def linked(text: str) -> Markup:
+        """Text with its footnote marks as links to their explanation."""
+        parts = (
+            Markup('<a href="#{}">{}</a>').format(links[letter], letter) if letter in links else escape(letter)
+            for letter in text.replace(" %", "\u00a0%")
+        )
+        return Markup("").join(parts)
+
+    environment.filters["linked"] = linked
     return environment.get_template(TEMPLATE).render(
         findings=findings,
-        headline=headline(summary),
+        headline=sentences(summary),
         headlines=[table for table in shown if table.headline],
         others=[table for table in shown if not table.headline],
-        notes=notes(summary, findings.glossary),
+        notes=notes(summary),
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,
+        flags=header.index("flags"),
         lines=lines,
     )
 

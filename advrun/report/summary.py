@@ -15,7 +15,9 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row, worst_cases
+from advrun.flags import ATTACKS_MISSING, SEEDS_MISSING, in_order
+from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
+from advrun.worst import worst_cases
 
 T = TypeVar("T")
 UNDEFENDED = "none"
@@ -46,6 +48,11 @@ class AttackId:
         return self.name in (WORST_CASE, CLOSEST)
 
 
+Place = tuple[System, AttackId, float | None, str]
+"""System, attack, eps and threat: where a number stands in the summary."""
+CLEAN_ATTACK = AttackId(CLEAN, "")
+
+
 @dataclass(frozen=True)
 class Score:
     """Accuracy of one system under one attack, eps and threat.
@@ -54,8 +61,8 @@ class Score:
     margin: one seed: distance to the farther end of the 95 % interval; several: standard deviation over them; None when
         only one of several seeds was measured.
     low, high: one seed: the 95 % interval; several: one standard deviation to either side, within 0 and 1.
-    distance: mean over seeds of the mean distance of the images that fooled the system, in the attack's norm (L2 for
-        attacks without one), or None.
+    distance, median: means over seeds of the mean and median distance of the images that fooled the system, in the attack's
+        norm (L2 for attacks without one), or None. fooled: how many images these are over, all seeds together, None if unknown.
     """
 
     accuracy: float
@@ -65,6 +72,8 @@ class Score:
     n: int
     seeds: int
     distance: float | None
+    median: float | None
+    fooled: int | None
     flags: tuple[str, ...]
 
 
@@ -115,27 +124,31 @@ class Summary:
 
     @cached_property
     def flags(self) -> list[str]:
-        """All flags that occur, in the order of reading."""
-        cells = [self.clean(system) for system in self.systems]
-        for panel in self.panels:
-            for system in self.systems:
-                cells += [self.cell(system, panel.attack, eps, threat) for eps in panel.radii for threat in panel.threats]
-        return _unique(flag for source in (*cells, *self.rows) if source for flag in source.flags)
+        """All flags that occur, in the order of `flags.MEANINGS`."""
+        return in_order(flag for cell in self._cells.values() for flag in cell.flags)
 
     def clean(self, system: System) -> Score | None:
         """Accuracy on clean images."""
-        return self._cells.get((system, AttackId(CLEAN, ""), None, "none"))
+        return self._cells.get((system, CLEAN_ATTACK, None, "none"))
 
     def cell(self, system: System, attack: AttackId, eps: float | None, threat: str) -> Score | None:
         """Accuracy under attack, or None where nothing was measured."""
         return self._cells.get((system, attack, eps, threat))
 
+    def outcomes(self, system: System, attack: AttackId, eps: float | None, threat: str) -> Mapping[int, Result]:
+        """What is behind a cell, by seed; empty where nothing was measured."""
+        return self._groups.get((system, attack, eps, threat), {})
+
     @cached_property
-    def _cells(self) -> Mapping[tuple[System, AttackId, float | None, str], Score]:
-        groups = defaultdict(list)
-        for row in self.rows:
-            groups[_system(row), attack_of(row), row.eps, row.threat].append(row)
-        return {key: _cell(rows, len(self.seeds)) for key, rows in groups.items()}
+    def _groups(self) -> Mapping[Place, dict[int, Result]]:
+        groups: dict[Place, dict[int, Result]] = defaultdict(dict)
+        for result in self.results:
+            groups[_system(result.row), attack_of(result.row), result.row.eps, result.row.threat][result.row.seed] = result
+        return groups
+
+    @cached_property
+    def _cells(self) -> Mapping[Place, Score]:
+        return {place: _cell([each.row for each in results.values()], len(self.seeds)) for place, results in self._groups.items()}
 
     def _panel(self, attack: AttackId) -> Panel:
         rows = [row for row in self.rows if attack_of(row) == attack]
@@ -168,7 +181,7 @@ def _flag_partial(worst: list[Result]) -> list[Result]:
 
     def flagged(row: Row) -> Row:
         lacking = sorted(over[row.norm, row.eps].difference(row.settings["over"]))
-        return replace(row, flags=(*row.flags, f"worst case without {', '.join(lacking)}")) if lacking else row
+        return replace(row, flags=(*row.flags, f"{ATTACKS_MISSING}: {', '.join(lacking)}")) if lacking else row
 
     return [replace(result, row=flagged(result.row)) for result in worst]
 
@@ -178,18 +191,37 @@ def _cell(rows: list[Row], seeds: int) -> Score:
     accuracy = fmean(values)
     margin: float | None = None
     low = high = accuracy
-    flags = _unique(flag for row in rows for flag in row.flags)
+    flags = [flag for row in rows for flag in row.flags]
     if len(rows) < seeds:
-        flags.append(f"only {len(rows)} of {seeds} seeds")
+        flags.append(f"{SEEDS_MISSING}: {len(rows)} of {seeds}")
     if seeds == 1:
         low, high = rows[0].interval
         margin = max(high - accuracy, accuracy - low)
     elif len(rows) > 1:
         margin = stdev(values)
         low, high = max(0.0, accuracy - margin), min(1.0, accuracy + margin)
-    distances = [value for row in rows if (value := row.metrics.get(row.norm or "l2")) is not None]
-    distance = fmean(distances) if distances else None
-    return Score(accuracy, margin, low, high, min(row.n for row in rows), len(rows), distance, tuple(flags))
+    norm = rows[0].norm or "l2"
+    fooled = _known(rows, "fooled")
+    return Score(
+        accuracy=accuracy,
+        margin=margin,
+        low=low,
+        high=high,
+        n=min(row.n for row in rows),
+        seeds=len(rows),
+        distance=_mean(_known(rows, norm)),
+        median=_mean(_known(rows, f"{norm}_median")),
+        fooled=round(sum(fooled)) if fooled else None,
+        flags=tuple(in_order(flags)),
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _known(rows: list[Row], metric: str) -> list[float]:
+    return [value for row in rows if (value := row.metrics.get(metric)) is not None]
 
 
 def _system(row: Row) -> System:

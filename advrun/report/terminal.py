@@ -1,96 +1,138 @@
-"""The summary in the terminal: a line per system, attack and eps, about 90 columns however many of them there are."""
+"""The summary in the terminal: a section per system, a line per attack and eps, within 80 columns however many of them there are."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from itertools import chain
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advrun.report.findings import Findings
-from advrun.report.layout import Line, attack_label, attacked, clean, distance_label, eps_label, norm_label
-from advrun.report.notes import headline, notes
-from advrun.report.summary import Panel, Summary, System, summarise
+from advrun.report.headline import sentences
+from advrun.report.layout import MISSING, SAME, Entry, Line, attack_label, attacked, ball_label, clean, distances, measured_in
+from advrun.report.notes import notes
+from advrun.report.summary import Panel, Summary, System
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LABELS = ("system", "clean", "attack", "ε")
+WIDTH = 96
+"""Columns of running text."""
+LABEL = 26
+"""Columns of an attack's name; longer ones are folded."""
 
 
-def render(findings: Findings) -> RenderableType:
-    """The summary for stdout: a rich table on a terminal, else aligned text, which no width folds."""
-    return table(findings) if sys.stdout.isatty() else plain(findings)
+def render(findings: Findings, summary: Summary) -> RenderableType:
+    """The summary for stdout: with bold type on a terminal, else as plain text."""
+    return table(findings, summary) if sys.stdout.isatty() else plain(findings, summary)
 
 
-def table(findings: Findings) -> RenderableType:
-    """For a rich console: a section per system, worst cases in bold, then the notes and the headline."""
-    from rich import box
+def table(findings: Findings, summary: Summary) -> RenderableType:
+    """For a rich console: the best numbers in bold, then the notes and, last, the headline."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    summary = summarise(findings.results)
-    threats, sections = _content(summary)
-    grid = Table(box=box.SIMPLE_HEAD, title=Text(findings.title), title_justify="left", title_style="bold")
-    for name in LABELS:
-        grid.add_column(name, overflow="fold")
-    for threat in threats:
-        grid.add_column(threat, justify="right", no_wrap=True)
-    for lines in sections:
-        for line in lines:
-            style = "bold" if line[2].startswith("worst case") else None
-            grid.add_row(*map(Text, line), style=style, end_section=line is lines[-1])
+    grid = _Grid(summary)
+    body = Text("\n").join(Text.assemble(*line) for line in grid.lines)
     explained = Table.grid(padding=(0, 2))
-    for note in notes(summary, findings.glossary):
+    for note in notes(summary):
         explained.add_row(Text(note.term, "bold"), Text(note.text, "dim"))
-    return Group(grid, explained, Text(), *map(Text, headline(summary)))
+    said = [part for paragraph in sentences(summary) for part in (Text(), *map(Text, paragraph))]
+    return Group(Text(findings.title, "bold"), Text(), body, Text(), explained, *said)
 
 
-def plain(findings: Findings) -> str:
-    """For logs and pipes: aligned text without colour."""
-    summary = summarise(findings.results)
-    threats, sections = _content(summary)
-    header = [*LABELS, *threats]
-    widths = [max(map(len, column)) for column in zip(header, *chain.from_iterable(sections), strict=True)]
-    sections = [[header, ["-" * width for width in widths]], *sections]
-    body = "\n\n".join("\n".join(_aligned(line, widths) for line in lines) for lines in sections)
-    explained = "\n".join(f"{note.term}  {note.text}" for note in notes(summary, findings.glossary))
-    return "\n\n".join([findings.title, body, explained, *headline(summary)]) + "\n"
+def plain(findings: Findings, summary: Summary) -> str:
+    """For logs and pipes: text without colour."""
+    body = "\n".join("".join(text for text, _ in line).rstrip() for line in _Grid(summary).lines).rstrip()
+    explained = "\n".join(_wrapped(f"{note.term}  {note.text}", "    ") for note in notes(summary) if note.term != "bold")
+    said = ["\n".join(_wrapped(sentence, "    ") for sentence in paragraph) for paragraph in sentences(summary)]
+    return "\n\n".join([_wrapped(findings.title), body, explained, *said]) + "\n"
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = list(zip(line, widths, strict=True))
-    left = [text.ljust(width) for text, width in pairs[: len(LABELS)]]
-    return "  ".join([*left, *(text.rjust(width) for text, width in pairs[len(LABELS) :])]).rstrip()
+@dataclass(frozen=True)
+class _Place:
+    text: str
+    best: bool = False
 
 
-def _content(summary: Summary) -> tuple[list[str], list[list[list[str]]]]:
-    """Threats, and for each system its lines: LABELS, then one accuracy per threat."""
-    threats = list(dict.fromkeys(threat for panel in summary.panels for threat in panel.threats))
-    panels = sorted(summary.panels, key=lambda panel: panel.attack.is_worst_case)
+class _Grid:
+    """Aligned lines of (text, style); the first names the columns."""
 
-    def line(system: System, panel: Panel, eps: float | None) -> list[str]:
-        texts = Line(system, tuple(attacked(summary, panel, system, eps))).texts
-        accuracies = dict(zip(panel.threats, texts, strict=True))
-        return [attack_label(panel.attack), _size(summary, system, panel, eps), *(accuracies.get(name, "") for name in threats)]
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        self.threats = list(dict.fromkeys(threat for panel in summary.panels for threat in panel.threats))
+        self.panels = sorted(summary.panels, key=lambda panel: panel.attack.is_worst_case)
+        self.sections = [(system, list(self._section(system))) for system in summary.systems]
 
-    def section(system: System) -> list[list[str]]:
-        lines = [line(system, panel, eps) for panel in panels for eps in panel.radii] or [["", ""]]
-        starts = [[_name(summary, system), clean(summary, system).text], *[["", ""]] * (len(lines) - 1)]
-        return [start + rest for start, rest in zip(starts, lines, strict=True)]
+    @property
+    def lines(self) -> Iterator[list[tuple[str, str]]]:
+        header = [_Place(name) for name in ("  attack", "within", *(f"{threat}, %" for threat in self.threats))]
+        rows = [line for _, section in self.sections for line in section]
+        widths = [max(len(place.text) for place in column) for column in zip(header, *rows, strict=True)]
+        if rows:
+            yield _aligned(header, widths)
+            yield [("-" * (sum(widths) + 2 * len(widths) - 2), "dim")]
+        for system, section in self.sections:
+            for part in textwrap.wrap(self._name(system), WIDTH, subsequent_indent="    "):
+                yield [(part, "underline" if rows else "")]
+            yield from (_aligned(line, widths) for line in section)
+            if rows:
+                yield []
 
-    return threats, [section(system) for system in summary.systems]
+    def _name(self, system: System) -> str:
+        """`hybrid: clean 94.7 ± 1.1 %`."""
+        name = f"{system.model} / {system.defense}" if len(self.summary.models) > 1 else system.defense
+        shown = clean(self.summary, system)
+        number = f"{shown.number} ± {shown.margin}" if shown.margin else shown.number
+        return " ".join(filter(None, (f"{name}: clean", number if shown.number == MISSING else f"{number} %", shown.marks)))
+
+    def _section(self, system: System) -> Iterator[list[_Place]]:
+        for panel in self.panels:
+            for eps in panel.radii:
+                size = measured_in(panel.attack.norm) if panel.minimal else ball_label(panel.attack.norm, eps)
+                first, *folded = textwrap.wrap(attack_label(panel.attack), LABEL) or [""]
+                yield [_Place(f"  {first}"), _Place(size), *self._row(system, panel, attacked(self.summary, panel, system, eps))]
+                yield from ([_Place(f"    {part}"), *[_Place("")] * (1 + len(self.threats))] for part in folded)
+            if panel.minimal:
+                yield from self._distances(system, panel)
+
+    def _distances(self, system: System, panel: Panel) -> Iterator[list[_Place]]:
+        mean, median, fooled = distances(self.summary, panel, system)
+        both = [_both(*pair) for pair in zip(_texts(system, mean), _texts(system, median), strict=True)]
+        for label, texts in (("mean, median distance", both), ("images fooled", _texts(system, fooled))):
+            known = dict(zip(panel.threats, texts, strict=True))
+            yield [_Place(f"    {label}"), _Place(""), *(_Place(known.get(threat, "")) for threat in self.threats)]
+
+    def _row(self, system: System, panel: Panel, entries: Sequence[Entry]) -> list[_Place]:
+        places = Line(system, tuple(entries)).places
+        known = {threat: _Place(place.text, place.best) for threat, place in zip(panel.threats, places, strict=True)}
+        return [known.get(threat, _Place("")) for threat in self.threats]
 
 
-def _name(summary: Summary, system: System) -> str:
-    return f"{system.model} / {system.defense}" if len(summary.models) > 1 else system.defense
+def _texts(system: System, entries: Sequence[Entry]) -> list[str]:
+    return Line(system, tuple(entries)).texts
 
 
-def _size(summary: Summary, system: System, panel: Panel, eps: float | None) -> str:
-    """`L∞ 8/255`, or `L2 mean 0.65` for an attack without eps."""
-    norm = norm_label(panel.attack.norm)
-    if not panel.minimal:
-        return f"{norm} {eps_label(panel.attack.norm, eps)}"
-    cell = summary.cell(system, panel.attack, None, panel.threats[-1])
-    return f"{norm} mean {distance_label(cell.distance)}" if cell and cell.distance is not None else norm
+def _both(mean: str, median: str) -> str:
+    """`0.97, 0.94`, `(0.08, 0.07)`, or one where they are the same sign."""
+    if mean == median and mean in (SAME, MISSING, "none"):
+        return mean
+    if mean.startswith("(") and median.startswith("("):
+        return f"({mean[1:-1]}, {median[1:-1]})"
+    return f"{mean}, {median}"
+
+
+def _aligned(line: Sequence[_Place], widths: Sequence[int]) -> list[tuple[str, str]]:
+    """The first two columns to the left, numbers to the right."""
+    parts: list[tuple[str, str]] = []
+    for index, (place, width) in enumerate(zip(line, widths, strict=True)):
+        text = place.text.ljust(width) if index < 2 else place.text.rjust(width)
+        parts += [("  " if index else "", ""), (text, "bold" if place.best else "")]
+    return parts
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    filled = textwrap.fill(text.replace(" %", "\u00a0%"), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    return filled.replace("\u00a0", " ")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from advrun.attack import bind
-from advrun.results import ZERO_GRADIENTS
 from advrun.runs.plan import Cell
 
 
@@ -27,7 +26,6 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         "target": aim(cell),
         "settings": dict(cell.attack.settings),
         "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
-        "flags": (ZERO_GRADIENTS,) if cost["zero_gradients"] > 0 else (),
         **{name: cost[name] for name in ("gradients", "queries", "seconds")},
     }
 

@@ -13,7 +13,8 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import CellError
 from advrun.files import content_key, digest, write_text
-from advrun.results import GLOSSARY, Result, flagged
+from advrun.flags import flagged
+from advrun.results import Result
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
@@ -69,6 +70,8 @@ def run(
     Raises:
         LockError: when another process writes the folder. CellError: when cells failed, after everything else is done.
     """
+    from advrun.report import summarise
+
     console = console or Console(quiet=True)
     store = folder(experiment)
     with store.locked(wait), terminated_as_interrupt():
@@ -89,12 +92,13 @@ def run(
             elif compute:
                 console.event("nothing", label="to do: every cell is finished", cells=len(cells))
             found = findings(plan, store)
-            paths = report(found, store, console)
+            summary = summarise(found.results)
+            paths = report(found, summary, store, console)
         except KeyboardInterrupt:
             store.event("interrupted")
             raise
         store.event("finished", failed=len(failures))
-    _present(found, paths, console)
+    _present(found, summary, paths, console)
     if failures:
         listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
         waiting = f", {blocked} more need them" if blocked else ""
@@ -133,17 +137,16 @@ def findings(plan: Plan, store: Store) -> Any:
         results=flagged(results),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
-        glossary=GLOSSARY,
     )
 
 
-def report(found: Any, store: Store, console: Console) -> list[Path]:
+def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
 
     sources = [
         *Path(package.__file__).parent.glob("*.*"),
-        *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "runs/runner")),
+        *(registry.PACKAGE / f"{name}.py" for name in ("results", "flags", "paired", "worst", "geometry", "runs/runner")),
     ]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources) if source.is_file()]
@@ -158,7 +161,7 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no report yet, or not a whole one: write it
     console.event("report", label=str(store.root))
-    paths: list[Path] = package.write(found, store.root)
+    paths: list[Path] = package.write(found, store.root, summary)
     files = {str(path.relative_to(store.root)): digest(path) for path in paths}
     write_text(record, json.dumps({"key": key, "files": files}, indent=1))
     for name in known.keys() - files.keys():  # figures of what is no longer in the configuration
@@ -166,10 +169,10 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
     return paths
 
 
-def _present(found: Any, paths: list[Path], console: Console) -> None:
+def _present(found: Any, summary: Any, paths: list[Path], console: Console) -> None:
     from advrun.report import terminal
 
-    console.result(terminal.render(found) if found.results else "nothing is measured yet: advrun run CONFIG")
+    console.result(terminal.render(found, summary) if found.results else "nothing is measured yet: advrun run CONFIG")
     console.result("\n".join(f"  {path}" for path in paths))
     if console.as_json:
         console.event("report", files=[str(path) for path in paths])

@@ -21,6 +21,7 @@ from advrun.errors import DataError
 from advrun.report import Gallery, figures, page, terminal, write
 from advrun.report.confusion import confusion, confusions, matrix, strongest
 from advrun.report.curves import robustness, training
+from advrun.report.headline import headline
 from advrun.report.mosaic import magnification, mosaic
 from advrun.report.style import look, picture
 from advrun.report.summary import summarise
@@ -144,7 +145,7 @@ def test_page_shows_every_accuracy_and_all_figures(written):
     images = [attributes for tag, attributes in elements.elements if tag == "img"]
     assert len(images) == len(list((written[0] / "figures").glob("*.png")))
     assert all(attributes["alt"] for attributes in images)
-    assert "more than 5 % of the images had a gradient of exactly zero" in elements.text
+    assert "A gradient attack is blind there" in elements.text
     assert findings().config_yaml in elements.text
 
 
@@ -338,23 +339,25 @@ def test_incomplete_galleries_are_refused(tmp_path):
 
 
 def test_plain_table_is_aligned_narrow_and_complete():
-    text = terminal.plain(findings())
+    text = terminal.plain(findings(), summarise(findings().results))
     for row in summarise(findings().results).rows:
         if row.eps is not None:
             assert f"{100 * row.accuracy:.1f} ± " in text
     lines = text.split("accuracy  percent")[0].splitlines()[1:]
     assert max(map(len, lines)) <= 100
-    assert len({line.index("±") for line in lines if "clean" not in line and line.startswith(("none", "hybrid"))}) == 1
+    assert len({line.rindex("±") for line in lines if "±" in line and "clean" not in line and not line.endswith("†")}) == 1
+    assert text.rstrip().endswith(headline(summarise(findings().results))[0].rsplit(". ", 1)[1])
 
 
 def test_rich_table_fits_a_hundred_columns_and_takes_labels_literally():
     found = replace(findings(galleries=False), title="[red]title")
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(terminal.table(found))
+    console.print(terminal.table(found, summarise(found.results)))
     text = console.export_text()
     assert all(part in text for part in ("[red]title", "adversarial_training", "84."))
     assert "…" not in text
 
 
 def test_render_is_plain_where_stdout_is_no_terminal(capsys):
-    assert terminal.render(findings(galleries=False)) == terminal.plain(findings(galleries=False))
+    summary = summarise(findings().results)
+    assert terminal.render(findings(), summary) == terminal.plain(findings(), summary)

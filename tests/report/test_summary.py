@@ -9,16 +9,18 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
+from advrun.flags import explained, mark
 from advrun.report import accuracy
-from advrun.report.layout import MISSING, SAME, distance_label, marks, tables
-from advrun.report.notes import headline, notes
-from advrun.report.summary import Attack, System, summarise
+from advrun.report.headline import headline
+from advrun.report.layout import MISSING, SAME, distance_label, tables
+from advrun.report.notes import notes
+from advrun.report.summary import AttackId, System, summarise
 from advrun.results import Result, Row
 from tests.report._sample import EPS, findings, result
 
-PGD = Attack("pgd", "linf")
-WORST = Attack("worst case", "linf")
-CLOSEST_L2 = Attack("closest example", "l2")
+PGD = AttackId("pgd", "linf")
+WORST = AttackId("worst case", "linf")
+CLOSEST_L2 = AttackId("closest example", "l2")
 
 
 def test_rows_come_in_the_documented_order():
@@ -77,7 +79,7 @@ def test_the_closest_example_leads_its_norm_and_makes_no_headline():
     summary = summarise([clean, *attacks, pgd])
     leading = [panel.attack for panel in summary.panels[:2]]
     assert sorted(leading, key=lambda attack: attack.norm) == [CLOSEST_L2, WORST]
-    assert "a bound, from above" in next(note.text for note in notes(summary, {}) if note.term == CLOSEST_L2.name)
+    assert "a bound, from above" in next(note.text for note in notes(summary) if note.term == CLOSEST_L2.name)
     (sentence,) = headline(summary)
     assert "worst case within L∞" in sentence
 
@@ -86,7 +88,7 @@ def test_a_worst_case_that_lacks_an_attack_says_so():
     measured = [r for r in findings().results if (r.row.defense, r.row.attack, r.row.threat) != ("hybrid", "pgd", "adaptive")]
     measured = [r for r in measured if (r.row.defense, r.row.attack) != ("hybrid", "pgd")]
     summary = summarise(measured)
-    assert summary.cell(System("lnet", "hybrid"), WORST, EPS[0], "adaptive").flags == ("worst case without pgd",)
+    assert summary.cell(System("lnet", "hybrid"), WORST, EPS[0], "adaptive").flags == ("attacks-missing: pgd",)
     assert summary.cell(System("lnet", "none"), WORST, EPS[0], "adaptive").flags == ()
 
 
@@ -99,14 +101,14 @@ def test_several_seeds_give_mean_and_standard_deviation():
     assert len(values) == 3
     assert cell.accuracy == pytest.approx(mean(values))
     assert cell.margin == pytest.approx(stdev(values))
-    assert any("standard deviation over 3 seeds" in note.text and "seeds 0, 1, 2" in note.text for note in notes(summarise(measured), {}))
+    assert any("standard deviation over 3 seeds" in note.text and "seeds 0, 1, 2" in note.text for note in notes(summarise(measured)))
 
 
 def test_one_of_several_seeds_has_no_margin_and_a_flag():
     measured = [r for r in findings(seeds=(0, 1)).results if (r.row.defense, r.row.attack, r.row.seed) != ("hybrid", "pgd", 1)]
     cell = summarise(measured).cell(System("lnet", "hybrid"), PGD, EPS[0], "adaptive")
     assert cell.margin is None
-    assert cell.flags == ("only 1 of 2 seeds",)
+    assert cell.flags == ("seeds-missing: 1 of 2",)
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.004, 0.5, 1.0])
@@ -134,19 +136,36 @@ def test_missing_cells_are_shown_and_explained():
     cw = tables(summary)[-1]
     assert cw.lines[-1].texts[1] == MISSING
     assert cw.lines[-1].texts[0] != MISSING
-    assert MISSING in [note.term for note in notes(summary, {})]
-    assert MISSING not in [note.term for note in notes(summarise(findings().results), {})]
+    assert MISSING in [note.term for note in notes(summary)]
+    assert MISSING not in [note.term for note in notes(summarise(findings().results))]
 
 
-def test_every_flag_has_a_mark_and_an_explanation():
-    flags = tuple(f"flag {i}" for i in range(6))
+def test_every_flag_that_occurs_is_explained_under_its_mark():
+    flags = ("zero-gradients", "unbroken", "attacks-missing: cw", "odd")
     summary = summarise([result("none", "pgd", "adaptive", accuracy=0.5, eps=0.1, norm="linf", flags=flags)])
-    signs = marks(summary)
-    assert len(set(signs.values())) == 6
-    texts = {note.term: note.text for note in notes(summary, {"flag 0": "it is odd."})}
-    assert texts[signs["flag 0"]] == "flag 0: it is odd."
-    assert all(flag in texts[signs[flag]] for flag in flags)
-    assert tables(summary)[0].lines[0].entries[-1].marks == "".join(signs[flag] for flag in flags)
+    texts = {note.term: note.text for note in notes(summary)}
+    assert all(texts[mark(flag)] == explained(flag) for flag in flags)
+    assert tables(summary)[0].lines[0].entries[-1].marks == "†◊△*"
+    assert not set("†◊△*") & {note.term for note in notes(summarise(findings().results[:3]))}
+
+
+@pytest.mark.parametrize(("fooled", "shown"), [(9.0, "(0.310)"), (10.0, "0.310"), (None, "0.310")])
+def test_a_mean_over_fewer_than_ten_images_is_in_parentheses(fooled, shown):
+    only = result("none", "cw", "adaptive", accuracy=0.1, norm="l2", metrics={"l2": 0.31, "l2_median": 0.2, "fooled": fooled})
+    summary = summarise([only])
+    (line,) = tables(summary)[-1].lines
+    assert line.texts[2] == shown
+    assert line.entries[2].few == (fooled == 9.0)
+    assert ("( )" in {note.term for note in notes(summary)}) == (fooled == 9.0)
+    header, readable = accuracy.readable(summary)
+    assert readable[header.index("mean L2")] == shown
+
+
+def test_distances_over_seeds_are_means_and_their_images_all_of_them():
+    metrics = [{"l2": 0.3, "l2_median": 0.2, "fooled": 4.0}, {"l2": 0.5, "l2_median": 0.3, "fooled": 7.0}]
+    rows = [result("none", "cw", "adaptive", accuracy=0.1, norm="l2", seed=seed, metrics=each) for seed, each in enumerate(metrics)]
+    cell = summarise(rows).cell(System("lnet", "none"), AttackId("cw", "l2"), None, "adaptive")
+    assert (cell.distance, cell.median, cell.fooled) == (pytest.approx(0.4), pytest.approx(0.25), 11)
 
 
 def test_distances_have_three_digits():
@@ -156,16 +175,16 @@ def test_distances_have_three_digits():
 
 def test_attacks_without_eps_show_their_distance():
     table = tables(summarise(findings().results))[-1]
-    assert [group.title for group in table.groups] == ["accuracy", "mean L2 distance"]
+    assert [group.title for group in table.groups] == ["accuracy, %", "mean L2", "median L2", "images fooled"]
     row = next(r.row for r in findings().results if (r.row.defense, r.row.attack, r.row.threat) == ("hybrid", "cw", "static"))
-    assert table.lines[-1].texts[2] == f"{row.metrics['l2']:#.3g}"
+    assert table.lines[-1].texts[2::2] == [f"{row.metrics['l2']:#.3g}", f"{row.metrics['l2_median']:#.3g}", "400"]
     safe = replace(row, accuracy=1.0, interval=(0.836, 1.0), metrics={"l2": None})
     only = Result(safe, *np.zeros((2, row.n), np.int32), np.zeros(row.n, np.float32))
-    assert tables(summarise([only]))[-1].lines[0].texts == [MISSING, "100.0 ± 16.4", "none"]
+    assert tables(summarise([only]))[-1].lines[0].texts == [MISSING, "100.0 ± 16.4", "none", "none", "0"]
 
 
 def test_budget_n_and_norm_are_in_the_notes():
-    texts = {note.term: note.text for note in notes(summarise(findings().results), {})}
+    texts = {note.term: note.text for note in notes(summarise(findings().results))}
     assert texts["pgd, L∞"] == "40 steps of 2/255; n = 500."
     assert "8/255 is eight grey levels" in texts["L∞"]
     assert "12,630" in texts["accuracy"]
@@ -176,19 +195,8 @@ def test_budgets_that_differ_name_their_eps():
         result("none", "pgd", "adaptive", accuracy=0.5, eps=eps, norm="linf", budget=budget)
         for eps, budget in ((2 / 255, "40 steps"), (4 / 255, "40 steps"), (8 / 255, "40 steps x 5 restarts"))
     ]
-    texts = {note.term: note.text for note in notes(summarise(rows), {})}
+    texts = {note.term: note.text for note in notes(summarise(rows))}
     assert texts["pgd, L∞"] == "2/255, 4/255: 40 steps; 8/255: 40 steps x 5 restarts; n = 500."
-
-
-def test_headline_names_the_best_system_and_the_claim_of_replayed_examples():
-    summary = summarise(findings().results)
-    scores = {system.defense: summary.cell(system, WORST, EPS[2], "adaptive").accuracy for system in summary.systems}
-    best = max(scores, key=scores.get)
-    (sentence,) = headline(summary)
-    static = summary.cell(System("lnet", best), WORST, EPS[2], "static").accuracy
-    assert f"with {best}: {100 * scores[best]:.1f} %" in sentence
-    assert f"claimed {100 * static:.1f} %" in sentence
-    assert f"{100 * scores['none']:.1f} % without a defence" in sentence
 
 
 def test_nothing_measured_is_an_empty_summary():
@@ -211,7 +219,7 @@ def test_targeted_attacks_are_not_mixed_with_untargeted_ones():
     summary = summarise(rows)
     shown = {table.title: table.lines[0].entries[-1].number for table in tables(summary)}
     assert shown == {"Worst case, L∞": "20.0", "pgd, L∞": "20.0", "pgd (target 2), L∞": "80.0", "pgd (target random), L∞": "60.0"}
-    said = {note.term: note.text for note in notes(summary, {})}
+    said = {note.term: note.text for note in notes(summary)}
     assert "reached by 12.5 % of the images" in said["pgd (target 2), L∞"]
     assert [line[2] for line in accuracy.readable(summary)[1:]] == ["pgd", "pgd (target 2)", "pgd (target random)", "worst case"]
     assert "reached" not in said["pgd, L∞"]

@@ -108,7 +108,7 @@ def test_markdown_summary_holds_the_accuracies_of_the_rows(found, files):
                     continue
                 eps, threat = (None, "none") if head == "clean" else (int(head.split()[2].split("/")[0]) / 255, head.split()[-1])
                 row = rows[line[1].replace("\\", ""), "clean" if head == "clean" else name, eps, threat]
-                number, margin = re.match(r"([\d.]+) ± ([\d.]+)", text).groups()
+                number, margin = re.match(r"\**([\d.]+) ± ([\d.]+)", text).groups()
                 assert number == f"{100 * row.accuracy:.1f}"
                 assert margin == f"{100 * max(row.interval[1] - row.accuracy, row.accuracy - row.interval[0]):.1f}"
                 checked += 1
@@ -118,7 +118,7 @@ def test_markdown_summary_holds_the_accuracies_of_the_rows(found, files):
 def test_markdown_full_table_has_a_line_per_row(found, files):
     (lines,) = pipe_tables(files["accuracy.md"])
     rows = summarise(found.results).rows
-    column = lines[0].index("accuracy")
+    column = lines[0].index("accuracy, %")
     assert [line[column] for line in lines[2:]] == [f"{100 * row.accuracy:.1f}" for row in rows]
     assert {len(line) for line in lines} == {len(lines[0])}
 
@@ -128,9 +128,9 @@ def test_summary_csv_has_a_line_per_system(found, files):
     assert [line["defense"] for line in lines] == ["none", "adversarial_training", "autoencoder", "hybrid"]
     pgd = {row.defense: row for row in summarise(found.results).rows if (row.attack, row.eps, row.threat) == ("pgd", 8 / 255, "adaptive")}
     for line in lines:
-        assert line["pgd Linf, eps = 8/255 adaptive"] == f"{100 * pgd[line['defense']].accuracy:.1f}"
-    assert lines[0]["pgd Linf, eps = 8/255 static"] == lines[0]["pgd Linf, eps = 8/255 adaptive"]
-    assert [line["flags"] for line in lines] == ["", "", "low_gradient", ""]
+        assert line["pgd Linf, eps = 8/255 adaptive, %"] == f"{100 * pgd[line['defense']].accuracy:.1f}"
+    assert lines[0]["pgd Linf, eps = 8/255 static, %"] == lines[0]["pgd Linf, eps = 8/255 adaptive, %"]
+    assert [line["flags"] for line in lines] == ["", "", "zero-gradients", ""]
     assert files["summary.csv"].isascii()
 
 

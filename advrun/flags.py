@@ -1,0 +1,230 @@
+"""Reasons to doubt an accuracy: which there are, what each means and what to do about it, and when one is raised.
+
+A flag is its name, and behind a colon what it is about: `static-wins`, `attacks-missing: pgd`. It is text in the rows of the report, and
+is raised when the report is made: rows are stored without. (Carlini et al., 2019, On Evaluating Adversarial Robustness, arXiv:1902.06705)
+
+That one attack is stronger than another where it must not be is found by an exact one-sided test on the images that both met, and counts
+where the difference is more than SLACK. All tests of one report together raise a false flag in at most LEVEL of the reports (Holm, 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from advrun.paired import at_least, one_sided
+from advrun.results import CLEAN, Result, Row
+
+ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
+BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
+ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a flag says: what was seen, why that makes the accuracy doubtful, what to do next. mark: its footnote mark everywhere."""
+
+    mark: str
+    seen: str
+    why: str
+    remedy: str
+
+
+MEANINGS = {
+    ZERO_GRADIENTS: Meaning(
+        "†",
+        "The loss gradient of some images is zero, or not a number.",
+        "A gradient attack is blind there, so that images stay right without being robust.",
+        "Run square, or give what blocks the gradient (a purifier that rounds, for example) a straight-through gradient.",
+    ),
+    STATIC_WINS: Meaning(
+        "‡",
+        "Replayed examples of the undefended model fool this system clearly more often than those that the same attack crafts for it.",
+        "An attack that knows the system should do no worse: its gradients mislead, and the accuracy is too high.",
+        "Run square, or give the purifier a straight-through gradient.",
+    ),
+    MORE_EPS_HELPS: Meaning(
+        "§",
+        "The same attack leaves clearly fewer images right at a smaller ε.",
+        "A ball holds all of the smaller ones, so the attack fails at this ε.",
+        "Run pgd or autoattack at this ε, with more steps and restarts.",
+    ),
+    FEWER_STEPS_WIN: Meaning(
+        "¶",
+        "An attack with less than half as many gradients leaves clearly fewer images right at the same ε.",
+        "This one did not converge, or the gradients mislead it.",
+        "Run it with more steps, together longer than 2 ε, and more restarts; and square, which needs no gradient.",
+    ),
+    BLACK_BOX_WINS: Meaning(
+        "‖",
+        "An attack that uses no gradient of the system leaves clearly fewer images right than this one, which follows its gradients.",
+        "The gradients mislead, and an attack with better ones may leave fewer still.",
+        "Give the purifier a straight-through gradient, and run square with more queries.",
+    ),
+    UNBROKEN: Meaning(
+        "◊",
+        "An attack that may go as far as it needs left clearly more than 2 % right.",
+        "Every image can be made wrong from far enough: the attack failed, or stopped too early.",
+        "Run it with more steps, and another attack of the same norm beside it.",
+    ),
+    UNMOVED: Meaning(
+        "★",
+        "An attack within a ball gave clearly more than 2 % of the images back as they were, still right.",
+        "It did nothing there, so that these images were not attacked.",
+        "Run square, or give the purifier a straight-through gradient.",
+    ),
+    GUESSES: Meaning(
+        "♯",
+        "Hardly more clean images are right than by naming the commonest class.",
+        "What is right by chance says nothing of robustness.",
+        "Run advrun check, which compares other ways to read the images.",
+    ),
+    ATTACKS_MISSING: Meaning(
+        "△",
+        "This worst case lacks {detail}, which other systems met.",
+        "With it, fewer images may be right.",
+        "Run the experiment again: what failed is tried again, what is done is kept.",
+    ),
+    SEEDS_MISSING: Meaning(
+        "○",
+        "Only {detail} seeds were measured.",
+        "The others may differ.",
+        "Run the experiment again: what failed is tried again, what is done is kept.",
+    ),
+}
+"""In the order in which they are told. A mark belongs to its flag: in every table, figure and report it is the same."""
+OTHER = Meaning("*", "Not a flag that this version knows.", "", "")
+
+LEVEL = 0.01
+SLACK = 0.005
+"""Differences of accuracy up to this are no reason for a flag, however sure."""
+SHARE = 0.02
+"""An attack may fail at this share of the images for reasons of its own."""
+SKILL = 0.1
+"""A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
+ITERATIVE = 10
+"""An attack of so many gradients should beat one without any; a single step need not."""
+
+
+def meaning(flag: str) -> Meaning:
+    """What the flag says, its detail filled in."""
+    name, _, detail = flag.partition(": ")
+    found = MEANINGS.get(name, OTHER)
+    return replace(found, seen=found.seen.replace("{detail}", detail)) if detail else found
+
+
+def mark(flag: str) -> str:
+    """The flag's footnote mark, the same everywhere: `†` for zero-gradients. "*" for flags that are not of this version."""
+    return meaning(flag).mark
+
+
+def marks(flags: Iterable[str]) -> str:
+    """The marks of several flags, each once: `†‡`."""
+    return "".join(dict.fromkeys(map(mark, in_order(flags))))
+
+
+def explained(flag: str) -> str:
+    """`static-wins: what was seen. Why. To do: what to run.`"""
+    found = meaning(flag)
+    return " ".join(filter(None, (f"{flag.partition(': ')[0]}:", found.seen, found.why, found.remedy and f"To do: {found.remedy}")))
+
+
+def in_order(flags: Iterable[str]) -> list[str]:
+    """Each flag once, in the order of MEANINGS, unknown ones last."""
+    places = {name: place for place, name in enumerate(MEANINGS)}
+    return sorted(set(flags), key=lambda flag: (places.get(flag.partition(": ")[0], len(places)), flag))
+
+
+def flagged(results: Iterable[Result]) -> list[Result]:
+    """The same results, with the flags that they raise by themselves and beside each other."""
+    results = list(results)
+    suspicions = [(place, *each) for place, result in enumerate(results) for each in _suspicions(result, results)]
+    raised = [{*result.row.flags, *_certain(result)} for result in results]
+    for place, flag, _ in _below(LEVEL, suspicions):
+        raised[place].add(flag)
+    return [replace(result, row=replace(result.row, flags=tuple(in_order(flags)))) for result, flags in zip(results, raised, strict=True)]
+
+
+def _below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
+    """Those that hold when all are tested together (Holm's step-down)."""
+    for rank, suspicion in enumerate(sorted(suspicions, key=lambda each: each[-1])):
+        if suspicion[-1] > level / (len(suspicions) - rank):
+            return
+        yield suspicion
+
+
+def _certain(result: Result) -> Iterator[str]:
+    row = result.row
+    if (row.metrics.get("zero_gradients") or 0.0) > SLACK:
+        yield ZERO_GRADIENTS
+    commonest = np.bincount(result.labels).max() / row.n
+    if row.attack == CLEAN and commonest < 1 and row.accuracy - commonest < SKILL * (1 - commonest):
+        yield GUESSES
+
+
+def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[tuple[str, float]]:
+    """What may be wrong with the result, and how likely it is to look so by chance."""
+    row = result.row
+    if row.threat != "adaptive" or row.target:
+        return
+    if row.norm and row.eps is None:
+        yield UNBROKEN, _more_than(SHARE, result.correct)
+    if row.eps is not None:
+        yield UNMOVED, _more_than(SHARE, result.correct & (result.distances == 0))
+    others = [other for other in results if other is not result and _comparable(other.row, row)]
+    for flag, other in _contradictions(row, others):
+        if not _settled(flag, other, result, others):
+            yield flag, _stronger(other, result)
+
+
+def _contradictions(row: Row, others: Sequence[Result]) -> Iterator[tuple[str, Result]]:
+    """The attacks that must not be stronger than that of the row."""
+    for result in others:
+        other = result.row
+        same = other.attack == row.attack
+        if other.threat == "static":
+            if same and (other.settings, other.eps) == (row.settings, row.eps):
+                yield STATIC_WINS, result
+        elif other.threat != "adaptive" or row.eps is None or other.eps is None:
+            continue
+        elif same and other.eps < row.eps:
+            yield MORE_EPS_HELPS, result
+        elif other.eps == row.eps and other.gradients == 0 and row.gradients >= ITERATIVE:
+            yield BLACK_BOX_WINS, result
+        elif other.eps == row.eps and 0 < other.gradients < row.gradients / 2:
+            yield FEWER_STEPS_WIN, result
+
+
+def _settled(flag: str, other: Result, result: Result, others: Sequence[Result]) -> bool:
+    """Whether a third attack, at this eps and with gradients enough, leaves no more than `other`: then this attack is weak, and no more."""
+    least = {MORE_EPS_HELPS: result.row.gradients, BLACK_BOX_WINS: ITERATIVE, FEWER_STEPS_WIN: 2 * other.row.gradients}.get(flag)
+    if least is None:
+        return False
+    thirds = [third for third in others if (third.row.threat, third.row.eps) == ("adaptive", result.row.eps)]
+    return any(third is not other and third.row.gradients >= max(least, 1) and not _leaves_more(third, other) for third in thirds)
+
+
+def _comparable(other: Row, row: Row) -> bool:
+    """Whether two attacks met the same system in the same norm."""
+    same = (other.model, other.defense, other.seed, other.norm) == (row.model, row.defense, row.seed, row.norm)
+    return same and not other.target
+
+
+def _leaves_more(one: Result, other: Result) -> bool:
+    n = min(one.row.n, other.row.n)
+    return bool(one.correct[:n].sum() > other.correct[:n].sum())
+
+
+def _stronger(other: Result, result: Result) -> float:
+    """p that `other` leaves fewer images right by chance, on those that both attacked; 1 where the difference is within SLACK."""
+    n = min(other.row.n, result.row.n)
+    one, another = result.correct[:n], other.correct[:n]
+    more, fewer = int((one & ~another).sum()), int((~one & another).sum())
+    return one_sided(more, fewer) if more - fewer > SLACK * n else 1.0
+
+
+def _more_than(share: float, found: np.ndarray) -> float:
+    """p that so many of the images are found by chance, where no more than `share` should be."""
+    return at_least(int(found.sum()), len(found), share)

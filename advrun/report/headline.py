@@ -1,0 +1,151 @@
+"""What was found, in sentences: which defence is best, by how much, at what price, and what was found doubtful."""
+
+from __future__ import annotations
+
+from advrun.flags import marks, meaning
+from advrun.paired import Difference
+from advrun.report.layout import accuracy_label, attack_and_norm, ball_label, distance_label, percent
+from advrun.report.ranking import Ranking, compare, doubts, ranking
+from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summary, System
+
+
+def headline(summary: Summary) -> list[str]:
+    """A paragraph per norm and model, about the largest eps."""
+    return [" ".join(paragraph) for paragraph in sentences(summary)]
+
+
+def sentences(summary: Summary) -> list[list[str]]:
+    """The same by sentences: the best system, paired tests of it, what it costs, what replayed examples claim, what is doubtful."""
+    worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
+    found = [_Paragraph(summary, panel, model).sentences for panel in worst for model in summary.models]
+    return [each for each in found if each] or [each for model in summary.models if (each := _clean_alone(summary, model))]
+
+
+class _Paragraph:
+    """About one model in one norm."""
+
+    def __init__(self, summary: Summary, panel: Panel, model: str) -> None:
+        self.summary, self.panel, self.model, self.eps = summary, panel, model, panel.radii[-1]
+        self.ranking: Ranking = ranking(summary, panel, self.eps, model)
+        self.place = f"the worst case within {ball_label(panel.attack.norm, self.eps)}"
+
+    @property
+    def sentences(self) -> list[str]:
+        if not self.ranking.ranked:
+            return self._nobody() if self.ranking.doubtful else []
+        best, *others = self.ranking.ranked
+        undefended = System(self.model, UNDEFENDED)
+        rivals = [*others[:1], *([undefended] if undefended not in (best, *others[:1]) and self._cell(undefended) else [])]
+        found = [self._best(best), *(self._verdict(best, rival) for rival in rivals), self._more_ties(others[1:])]
+        return list(filter(None, (*found, self._price(best, undefended), self._claim(best), self._doubtful())))
+
+    def _cell(self, system: System, threat: str = "adaptive") -> Score | None:
+        return self.summary.cell(system, self.panel.attack, self.eps, threat)
+
+    def _number(self, system: System) -> str:
+        """`hybrid 45.4 %`, with the marks of its doubts."""
+        cell = self._cell(system)
+        return f"{_name(system)} {accuracy_label(cell, self._doubts(system))}" if cell else _name(system)
+
+    def _doubts(self, system: System) -> tuple[str, ...]:
+        return doubts(self.summary, self.panel, self.eps, system)
+
+    def _best(self, best: System) -> str:
+        cell = self._cell(best)
+        with_what = "without a defence" if best.undefended else f"with {best.defense}"
+        return f"{self.model} {with_what}: {_right(cell)} in {self.place} ({_spread(cell)})." if cell else ""
+
+    def _verdict(self, first: System, second: System) -> str:
+        found = compare(self.summary, self.panel.attack, self.eps, first, second)
+        if found.apart:
+            by = f"by {percent(found.value)} ({_interval(found)})"
+            return f"{self._number(first)} is better than {self._number(second)} {by}."
+        by = f"difference {percent(found.value)}, {_interval(found)}"
+        return f"{self._number(first)} and {self._number(second)} cannot be told apart ({by})."
+
+    def _more_ties(self, rest: list[System]) -> str:
+        ties = [system for system in rest if system in self.ranking.ties and not system.undefended]
+        return f"Nor can {_listed([self._number(system) for system in ties])} be told apart from it." if ties else ""
+
+    def _price(self, best: System, undefended: System) -> str:
+        """What the clean accuracy cost."""
+        own, before = self.summary.clean(best), self.summary.clean(undefended)
+        if own is None:
+            return ""
+        name = "it" if best.undefended else best.defense
+        if best.undefended or before is None:
+            return f"On clean images {name} is right on {accuracy_label(own, own.flags)} ({_spread(own)})."
+        found = compare(self.summary, CLEAN_ATTACK, None, best, undefended)
+        change = f"{percent(abs(found.value))} {'lost' if found.value <= 0 else 'gained'}"
+        chance = "" if found.apart else ", which can be chance"
+        loss = f"{change}{chance}, {_interval(found, -1 if found.value <= 0 else 1)}"
+        compared = f"no defence {accuracy_label(before, before.flags)}: {loss}"
+        return f"On clean images {name} is right on {accuracy_label(own, own.flags)} ({compared})."
+
+    def _claim(self, best: System) -> str:
+        static = None if best.undefended else self._cell(best, "static")
+        return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
+
+    def _doubtful(self) -> str:
+        numbers = [f"{self._number(system)} ({', '.join(self._doubts(system))})" for system in self.ranking.doubtful]
+        return f"Not ranked, because doubtful: {_listed(numbers)}." if numbers else ""
+
+    def _nobody(self) -> list[str]:
+        systems = self.ranking.doubtful
+        flags = dict.fromkeys(flag for system in systems for flag in self._doubts(system))
+        remedies = dict.fromkeys(meaning(flag).remedy for flag in flags)
+        every = "the only number is" if len(systems) == 1 else "every number is"
+        numbers = _listed([self._number(system) for system in systems])
+        todo = " ".join(filter(None, remedies))
+        said = f"{self.model}: none can be called best in {self.place}, because {every} doubtful: {numbers}."
+        return [said, f"To do: {todo}"] if todo else [said]
+
+
+def _clean_alone(summary: Summary, model: str) -> list[str]:
+    """Where nothing was attacked within a ball."""
+    known = [(system, cell) for system in summary.systems if system.model == model and (cell := summary.clean(system))]
+    numbers = [f"{_name(system)} {accuracy_label(cell, cell.flags)} ({_spread(cell)})" for system, cell in known]
+    leading = {panel.attack.norm: panel for panel in reversed(summary.panels) if panel.minimal}  # the closest example, where there is one
+    nearest = [_nearest(summary, panel, model) for panel in leading.values()]
+    clean = [f"{model} on clean images: {_listed(numbers)}."] if numbers else []
+    return [*clean, *(filter(None, nearest) if leading else ["Nothing was attacked."])] if known else []
+
+
+def _nearest(summary: Summary, panel: Panel, model: str) -> str:
+    """`Under cw, L2, half of the fooled images lie within 0.47 for no defence (191 images).`"""
+    systems = [system for system in summary.systems if system.model == model]
+    cells = [(system, cell) for system in systems if (cell := summary.cell(system, panel.attack, None, "adaptive"))]
+    said = [f"{_median(cell)} for {_name(system)} ({cell.fooled or 0:,} images)" for system, cell in cells if cell.median is not None]
+    return f"Under {attack_and_norm(panel.attack)}, half of the fooled images lie within {_listed(said)}." if said else ""
+
+
+def _median(cell: Score) -> str:
+    return " ".join(filter(None, (distance_label(cell.median or 0.0), marks(cell.flags))))
+
+
+def _name(system: System) -> str:
+    return "no defence" if system.undefended else system.defense
+
+
+def _right(cell: Score) -> str:
+    return f"{percent(cell.accuracy)} % right"
+
+
+def _spread(cell: Score) -> str:
+    if cell.seeds == 1:
+        return f"95 % interval {percent(cell.low)} to {percent(cell.high)}; {cell.n:,} images"
+    return f"mean of {cell.seeds} seeds, standard deviation {percent(cell.margin or 0.0)}; {cell.n:,} images each"
+
+
+def _interval(found: Difference, sign: int = 1) -> str:
+    """`95 % interval -0.6 to 3.0; 1,000 images`; `sign` -1 tells it of the loss instead of the gain."""
+    low, high = sorted((sign * found.low, sign * found.high))
+    seeds = "" if found.seeds == 1 else f" and {found.seeds} seeds"
+    uncertain = not found.apart and found.p is not None and not found.low <= 0 <= found.high
+    test = f", but p = {found.p:.2f} in McNemar's exact test" if uncertain else ""
+    return f"95 % interval {percent(low)} to {percent(high)}{test}; {found.n:,} images{seeds}"
+
+
+def _listed(names: list[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,0 +1,79 @@
+"""The worst case over attacks, image by image: the number of the headline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from advrun.flags import in_order
+from advrun.geometry import GEOMETRIES
+from advrun.results import CLOSEST, WORST_CASE, Result, Row, binomial_interval
+
+
+def worst_cases(results: Iterable[Result]) -> list[Result]:
+    """The headline: an image counts as right only if it survives every attack within the same budget (norm, and up to eps).
+
+    Static: over the replayed attacks. Adaptive: over the adaptive attacks and the replayed ones too, since whoever can
+    do the first can do the second; so the adaptive worst case is never above the static one. Where attacks ran on
+    different numbers of images, the common ones count: evaluation subsets are nested prefixes of one order; attacks at
+    a smaller eps, and those without eps that came near enough, count for the images that they have. Targeted attacks take
+    part: an image that they move to any other class has not survived. Attacks without a norm share no budget, and do not.
+    Where there are attacks without eps beside others of the norm, their worst case is the closest example of each image.
+    """
+    results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
+    budgets = dict.fromkeys((_system(result.row), result.row.eps, result.row.threat) for result in results)
+    worst = (_worst([result for result in results if _system(result.row) == system], eps, threat) for system, eps, threat in budgets)
+    return [result for result in worst if result]
+
+
+def _system(row: Row) -> tuple[Any, ...]:
+    return row.model, row.defense, row.seed, row.norm
+
+
+def _worst(results: list[Result], eps: float | None, threat: str) -> Result | None:
+    """Over the results of one system and norm; None for the closest example where there is but one attack."""
+    usable = [result for result in results if result.row.threat in ("static", threat)]
+    own = [result for result in usable if result.row.eps == eps]
+    members = own + [result for result in usable if result.row.eps != eps and (eps is None or (result.row.eps or 0) < eps)]
+    if eps is None and len({(member.row.attack, member.row.target) for member in members}) == 1:
+        return None
+    reach = GEOMETRIES[own[0].row.norm](math.inf if eps is None else eps).reach
+    n = min(member.row.n for member in own)
+    labels, predictions = own[0].labels[:n], own[0].labels[:n].copy()
+    closest = np.full(n, np.inf, np.float32)
+    for member in members:
+        known = slice(min(n, member.row.n))
+        distances = member.distances[known]
+        closer = ~member.correct[known] & (distances <= reach) & (distances < closest[known])
+        predictions[known] = np.where(closer, member.predictions[known], predictions[known])
+        closest[known] = np.where(closer, distances, closest[known])
+    right = int((predictions == labels).sum())
+    moved = closest[np.isfinite(closest) & (closest > 0)]  # misclassified images were not
+    kindred = [member.row for member in members if (member.row.eps is None) == (eps is None)]  # whose doubts are doubts about this
+    row = replace(
+        own[0].row,
+        attack=CLOSEST if eps is None else WORST_CASE,
+        target="",
+        threat=threat,
+        n=n,
+        accuracy=right / n,
+        interval=binomial_interval(right, n),
+        settings={"over": sorted({member.row.attack for member in own if member.row.threat == threat})},
+        budget="over " + ", ".join(sorted({member.row.attack for member in members})),
+        metrics=_distances(own[0].row.norm, moved) if eps is None else {},
+        gradients=math.fsum(member.row.gradients for member in members),
+        queries=math.fsum(member.row.queries for member in members),
+        seconds=math.fsum(member.row.seconds for member in members),
+        flags=tuple(in_order(flag for row in kindred for flag in row.flags)),
+    )
+    return Result(row, labels, predictions, np.where(np.isfinite(closest), closest, 0))
+
+
+def _distances(norm: str, moved: np.ndarray) -> dict[str, float | None]:
+    """Columns as those of the metric `distance`."""
+    known = {norm: float(moved.mean()), f"{norm}_median": float(np.median(moved))} if len(moved) else {}
+    return {"fooled": float(len(moved)), **known}
