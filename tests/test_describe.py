@@ -57,7 +57,7 @@ def test_the_table_of_attacks_says_what_they_can_do():
     ],
 )
 def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cost, message):
-    source = "from advrun.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
+    source = "from advrun.system import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
     doc = "'What it does.\\n\\nArgs:\\n    roh: what it is.\\n'" if "rho" in signature else "''"
     source += f"def mine({signature}): {doc}\ndef cost({cost}): ...\n"
     module = types.ModuleType("mine")
@@ -109,7 +109,7 @@ def test_effort_is_what_the_cost_depends_on():
 
 def test_columns_line_up():
     text = describe.aligned([{"a": True, "long": ["x", "y"], "c": "end"}, {"a": False, "long": [], "c": "e"}])
-    assert text == "a    long  c\nyes  x, y  end\nno         e"
+    assert text == "a    long  c\nyes  x y   end\nno         e"
     assert describe.aligned([]) == "(none)"
 
 

@@ -15,12 +15,12 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files"],
+    ["files", "console"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],
     ["system", "results"],
-    ["metrics", "datasets", "download", "console"],
+    ["metrics", "datasets", "download"],
     ["train", "attack"],
     ["craft"],
     ["evaluate"],
@@ -34,10 +34,12 @@ RANKS = [
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
     "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
     "runs": [
         ["__init__"],
         ["keys"],
         ["plan"],
+        ["expected"],
         ["columns", "examples", "store"],
         ["gallery"],
         ["work"],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from advrun.console import spelt
 from advrun.report.findings import Findings
 from advrun.report.layout import Line, attack_label, attacked, clean, distance_label, eps_label, norm_label
 from advrun.report.notes import headline, notes
@@ -33,7 +34,7 @@ def table(findings: Findings) -> RenderableType:
     summary = summarise(findings.results)
     threats, sections = _content(summary)
     grid = Table(box=box.SIMPLE_HEAD, title=Text(findings.title), title_justify="left", title_style="bold")
-    for name in LABELS:
+    for name in map(spelt, LABELS):
         grid.add_column(name, overflow="fold")
     for threat in threats:
         grid.add_column(threat, justify="right", no_wrap=True)
@@ -51,7 +52,7 @@ def plain(findings: Findings) -> str:
     """For logs and pipes: aligned text without colour."""
     summary = summarise(findings.results)
     threats, sections = _content(summary)
-    header = [*LABELS, *threats]
+    header = [*map(spelt, LABELS), *threats]
     widths = [max(map(len, column)) for column in zip(header, *chain.from_iterable(sections), strict=True)]
     sections = [[header, ["-" * width for width in widths]], *sections]
     body = "\n\n".join("\n".join(_aligned(line, widths) for line in lines) for lines in sections)
@@ -80,7 +81,7 @@ def _content(summary: Summary) -> tuple[list[str], list[list[list[str]]]]:
         starts = [[_name(summary, system), clean(summary, system).text], *[["", ""]] * (len(lines) - 1)]
         return [start + rest for start, rest in zip(starts, lines, strict=True)]
 
-    return threats, [section(system) for system in summary.systems]
+    return threats, [[list(map(spelt, line)) for line in section(system)] for system in summary.systems]
 
 
 def _name(summary: Summary, system: System) -> str:

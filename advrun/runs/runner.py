@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from advrun.results import GLOSSARY, Result, flagged
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
+
+PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
+"""Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,10 @@ def run(
     Raises:
         LockError: when another process writes the folder. CellError: when cells failed, after everything else is done.
     """
-    console = console or Console(quiet=True)
     store = folder(experiment)
-    with store.locked(wait), terminated_as_interrupt():
+    heard = console.listening(store.event) if console else nullcontext()  # without one, Python's own ways of warning stay as they are
+    console = console or Console(quiet=True)
+    with store.locked(wait), terminated_as_interrupt(), heard:
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         write_text(store.root / "config.yaml", experiment.to_yaml())
@@ -94,7 +99,7 @@ def run(
             store.event("interrupted")
             raise
         store.event("finished", failed=len(failures))
-    _present(found, paths, console)
+    _present(found, store, paths, console)
     if failures:
         listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
         waiting = f", {blocked} more need them" if blocked else ""
@@ -166,12 +171,19 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
     return paths
 
 
-def _present(found: Any, paths: list[Path], console: Console) -> None:
+def _present(found: Any, store: Store, paths: list[Path], console: Console) -> None:
+    """The table with its notes, the headline, and where the rest lies; with --json every row, and the headline."""
     from advrun.report import terminal
+    from advrun.report.notes import headline
+    from advrun.report.summary import summarise
 
-    console.result(terminal.render(found) if found.results else "nothing is measured yet: advrun run CONFIG")
-    console.result("\n".join(f"  {path}" for path in paths))
     if console.as_json:
+        summary = summarise(found.results)
+        for row in summary.rows:
+            console.event("row", **row.flat())
+        console.event("headline", text="\n".join(headline(summary)))
         console.event("report", files=[str(path) for path in paths])
-        for result in found.results:
-            console.event("row", **result.row.flat())
+        return
+    console.result(terminal.render(found) if found.results else "nothing is measured yet: advrun run CONFIG")
+    places = {name: f"{store.root / place}" for name, place in PLACES.items()}
+    console.result("\n".join(f"{name:<8} {place}" for name, place in places.items()))
