@@ -40,10 +40,11 @@ class Course:
         self.number, self._entered, self._inside = number, self._clock(), []
         yield
         part = self.parts[number]
+        start, before = self._inside[0] if not self._measured and self._inside else (self._entered, 0.0)  # the first waits for TensorFlow
         self._inside = [(self._entered, 0.0), (self._clock(), 1.0)]
         for group in ("", *part.alike):
             seconds, work = self._measured.get(group, (0.0, 0.0))
-            self._measured[group] = seconds + self._clock() - self._entered, work + part.work
+            self._measured[group] = seconds + self._clock() - start, work + part.work * (1 - before)
 
     def within(self, share: float) -> None:
         """The current part is so far, 0 to 1."""

@@ -66,11 +66,11 @@ class Screen:
 
         width = options.max_width - len("100 % ") - BAR - 1
         if self.course and self.course.parts:
-            yield self._line(self.course.share(), Text(cut(self._of_all(self.course), width, self.dots)))
+            yield self._line(self.course.share(), cut(self._of_all(self.course), width, self.dots))
         for bar in self.bars[-1:]:
             count = f" [{bar.done}/{bar.total}]"
             label = shortened(bar.label, width - len(count), self.dots)
-            yield self._line(bar.done / max(bar.total, 1), Text(label + count))
+            yield self._line(bar.done / max(bar.total, 1), label + count)
             if bar.note:
                 yield Text(" " * (len("100 % ") + BAR + 1) + cut(bar.note, width, self.dots), "dim")
 
@@ -79,12 +79,13 @@ class Screen:
         return ", ".join(filter(None, (place(course), f"{duration(course.elapsed)} so far", end(course))))
 
     @staticmethod
-    def _line(share: float, text: Any) -> Any:
+    def _line(share: float, text: str) -> Any:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         grid = Table.grid()
         for _ in range(3):
             grid.add_column(no_wrap=True)
-        grid.add_row(f"{round(100 * share):>3} % ", ProgressBar(1.0, share, width=BAR), " " + text)
+        grid.add_row(f"{round(100 * share):>3} % ", ProgressBar(1.0, share, width=BAR), Text(f" {text}"))
         return grid

@@ -14,7 +14,7 @@ from typing import Any
 
 from advrun.console.course import Course
 from advrun.console.listening import listening
-from advrun.console.screen import Screen, one_line
+from advrun.console.screen import Screen, one_line, shortened
 from advrun.console.spelling import accept_everything, spelt
 
 PLAIN_SECONDS = 10.0
@@ -169,7 +169,8 @@ class Console:
             with self._writing:
                 write_json({"event": kind, **details})
         elif not self.quiet:
-            self._line(_in_words(kind, details))
+            words = _in_words(kind, details)
+            self._line(words if kind != "done" or self._screen is None else shortened(words, self._screen.console.width, self._dots))
 
     def detail(self, text: str) -> None:
         """Said with -v only."""
