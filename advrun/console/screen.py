@@ -36,7 +36,9 @@ def one_line(bar: Bar | None, course: Course | None, width: int = 80, dots: str 
     count = f" [{bar.done}/{bar.total}]"
     start += "  " if start else ""
     label = shortened(bar.label, width - len(start) - len(count), dots)
-    return cut("  ".join(filter(None, (f"{start}{label}{count}", bar.note))), width, dots)
+    line = f"{start}{label}{count}"
+    left = width - len(line) - 2
+    return f"{line}  {cut(bar.note, left, dots)}" if bar.note and left >= 12 else cut(line, width, dots)
 
 
 def percent(course: Course) -> str:
