@@ -255,10 +255,11 @@ def warn_of_everything() -> None:
     warnings.warn("its outputs are squashed", stacklevel=1)
     warnings.warn("its outputs are squashed", stacklevel=1)
     warnings.warn("old", DeprecationWarning, stacklevel=1)
+    warnings.warn_explicit("its labels are guessed", UserWarning, "/home/me/keras/my_model.py", 1)
     warnings.warn_explicit("glyph 20013 missing", UserWarning, "/lib/python3.11/site-packages/matplotlib/text.py", 1)
 
 
-OURS = ["no image shows class 3", "its outputs are squashed"]
+OURS = ["no image shows class 3", "its outputs are squashed", "its labels are guessed"]
 
 
 def heard(console: Console) -> list[tuple[str, str]]:

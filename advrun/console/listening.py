@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,10 @@ def listening(hear: Hear, *, details: bool = False) -> Iterator[None]:
     level = own.level
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
-        technical = issubclass(category, TECHNICAL) or bool(LIBRARIES & set(Path(filename).parts))
+        places = pairwise(Path(filename).parts)
+        technical = issubclass(category, TECHNICAL) or any(
+            folder in ("site-packages", "dist-packages") and library in LIBRARIES for folder, library in places
+        )
         hear(" ".join(str(message).split()), category.__name__, not technical)
 
     for handler in silenced:

@@ -33,7 +33,7 @@ def table(findings: Findings) -> RenderableType:
 
     summary = summarise(findings.results)
     threats, sections = _content(summary)
-    grid = Table(box=box.SIMPLE_HEAD, title=Text(findings.title), title_justify="left", title_style="bold")
+    grid = Table(box=box.SIMPLE_HEAD, title=Text(spelt(findings.title)), title_justify="left", title_style="bold")
     for name in map(spelt, LABELS):
         grid.add_column(name, overflow="fold")
     for threat in threats:
@@ -44,8 +44,8 @@ def table(findings: Findings) -> RenderableType:
             grid.add_row(*map(Text, line), style=style, end_section=line is lines[-1])
     explained = Table.grid(padding=(0, 2))
     for note in notes(summary, findings.glossary):
-        explained.add_row(Text(note.term, "bold"), Text(note.text, "dim"))
-    return Group(grid, explained, Text(), *map(Text, headline(summary)))
+        explained.add_row(Text(spelt(note.term), "bold"), Text(spelt(note.text), "dim"))
+    return Group(grid, explained, Text(), *(Text(spelt(sentence)) for sentence in headline(summary)))
 
 
 def plain(findings: Findings) -> str:
