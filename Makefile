@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-parity
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(INSTALLED) ## a virtual environment in .venv with everything in it
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
@@ -56,7 +56,13 @@ format: $(INSTALLED) ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## forget the environment and all results
-	rm -rf $(VENV) $(PEERS) results
+clean: ## forget the environments and what tools keep; results stay
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-.PHONY: help setup demo gtsrb train attack defend report test test-all parity bench lint format clean
+clean-results: ## delete results/, after asking
+	@test -d results || { echo "there is no results/"; exit 0; }; \
+	test -t 0 || { echo "results/ is kept: without a terminal nobody can be asked"; exit 1; }; \
+	du -sh results; printf "Delete results/ with all models, examples and tables? [y/N] "; \
+	read -r answer; case "$$answer" in y|Y|yes) rm -rf results; echo "deleted";; *) echo "kept";; esac
+
+.PHONY: help setup demo gtsrb train attack defend report test test-all parity bench lint format clean clean-results

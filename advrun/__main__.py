@@ -2,4 +2,4 @@
 
 from advrun.cli import main
 
-main()
+main(prog_name="advrun")

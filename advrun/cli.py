@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
+import io
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from advrun import __version__
+from advrun import __version__, registry
+from advrun.console import Console, write, write_json
+from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
@@ -21,13 +24,34 @@ OUTPUT = (
     click.option("-v", "--verbose", is_flag=True, help="Say more; tracebacks for errors."),
     click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout."),
 )
+NORMS = ("linf", "l2", "l1", "l0")
+ACCESS = ("gradients", "scores", "decisions", "blind")
+BUDGETS = ("ball", "minimal", "own")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
 class Commands(click.Group):
-    """Commands in the order of a run, and advrun's errors as one line."""
+    """Commands in the order of a run, and errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
+        """Run a command; a wrong command line is said by the console too, for click knows fewer encodings."""
+        accept_everything()
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **more)
+        try:
+            done = super().main(args, standalone_mode=False, **more)
+            sys.exit(done if isinstance(done, int) else 0)
+        except click.ClickException as error:
+            said = io.StringIO()
+            error.show(said)
+            write(said.getvalue().rstrip("\n"), err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            write("advrun: aborted", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -35,10 +59,10 @@ class Commands(click.Group):
         except AdvrunError as error:
             if "-v" in sys.argv or "--verbose" in sys.argv:
                 raise
-            click.echo(f"advrun: {error}", err=True)
+            write(f"advrun: {error}", err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo(f"advrun: interrupted; {GOES_ON}", err=True)
+            write(f"advrun: interrupted; {GOES_ON}", err=True)
             exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
             sys.exit(130)
 
@@ -74,7 +98,6 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
         config: Path, overrides: tuple[str, ...], dry_run: bool, wait: bool, fail_fast: bool, quiet: bool, verbose: bool, as_json: bool
     ) -> None:
         from advrun.config import load
-        from advrun.console import Console
         from advrun.runs import runner
         from advrun.runs.signals import interrupted_soon
 
@@ -98,14 +121,14 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
     """One line for each cell: done or to do."""
     if as_json:
         for each in cells:
-            click.echo(json.dumps({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done}))
+            write_json({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done})
         return
     for each in cells:
         if each.cell.kind != "metric":
-            click.echo(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
+            write(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
     metrics = [each.done for each in cells if each.cell.kind == "metric"]
-    click.echo(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
-    click.echo(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
+    write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
+    write(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
 
 
 @main.command()
@@ -114,7 +137,7 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Validate a configuration, and print it with every default filled in."""
     from advrun.config import load
 
-    click.echo(load(config, overrides).to_yaml(), nl=False)
+    write(load(config, overrides).to_yaml().rstrip("\n"))
 
 
 @main.command()
@@ -122,27 +145,47 @@ def schema() -> None:
     """Print the JSON Schema of configurations, for editors."""
     from advrun import config
 
-    click.echo(json.dumps(config.schema(), indent=2))
+    write_json(config.schema(), indent=2)
+
+
+def plugin_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: what `advrun show` can explain; imports no plugin."""
+    return sorted({name for kind in registry.KINDS for name in registry.names(kind) if name.startswith(incomplete)})
 
 
 @main.command("list")
-@click.argument("kind", type=click.Choice(["attacks", "defenses", "models", "datasets", "metrics"]))
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-def list_plugins(kind: str, as_json: bool) -> None:
+@options(
+    click.argument("kind", type=click.Choice(registry.KINDS)),
+    click.option("--norm", type=click.Choice(NORMS, case_sensitive=False), help="Attacks in this norm."),
+    click.option("--access", type=click.Choice(ACCESS), help="Attacks that ask the model for this, and for no more."),
+    click.option(
+        "--budget", type=click.Choice(BUDGETS), help="Attacks inside a ball, towards the nearest image, or with their own bounds."
+    ),
+    click.option("--targeted/--untargeted", default=None, help="Attacks with, or without, a targeted form."),
+    click.option("--about", metavar="WORD", default="", help="Those whose name or summary holds this word."),
+    AS_JSON,
+)
+def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
     """List what a configuration can name."""
     from advrun.config import describe
 
-    rows = describe.table(kind)
-    click.echo(json.dumps(rows, indent=2) if as_json else describe.aligned(rows))
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    if wanted and kind != "attacks":
+        raise click.UsageError(f"--{next(iter(wanted))} is a property of attacks; {kind} have none")
+    rows = describe.chosen(describe.table(kind), about=about, **wanted)
+    if as_json:
+        write_json(rows, indent=2)
+    else:
+        write(describe.aligned(rows, shutil.get_terminal_size().columns))
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=plugin_names)
 def show(name: str) -> None:
     """Explain one attack, defence, model, data set or metric: source, settings, defaults, presets."""
     from advrun.config import describe
 
-    click.echo("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))
+    write("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))
 
 
 @main.group()
@@ -157,11 +200,10 @@ def data() -> None:
 def fetch(name: str, folder: Path | None, quiet: bool) -> None:
     """Download a data set from its official archive, or a mirror: resumed, checked, safely extracted."""
     from advrun import download
-    from advrun.console import Console
 
     folder = folder or Path("data") / name
     console = Console(quiet=quiet)
-    with console.live(), console.bar(f"fetch {name}", 1) as bar:
+    with console.listening(), console.live(), console.bar(f"fetch {name}", 1) as bar:
         download.fetch(name, folder, progress=bar.at)
     console.result(str(folder))
 
@@ -169,7 +211,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 @data.command()
 @options(CONFIG, SET)
 @click.option("--out", type=click.Path(path_type=Path), help="Contact sheet; RESULTS/NAME/figures/data.png by default.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@AS_JSON
 def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Show counts and classes of a configuration's data set, and draw a contact sheet."""
     from advrun.config import load
@@ -177,12 +219,16 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
     from advrun.runs import runner
 
     experiment = load(config, overrides)
-    dataset = runner.load_data(experiment)
+    with Console().listening():
+        dataset = runner.load_data(experiment)
     out = out or runner.folder(experiment).root / "figures" / "data.png"
     described = _sheet.describe(dataset)
-    click.echo(json.dumps(described, indent=2) if as_json else in_words(described))
+    if as_json:
+        write_json(described, indent=2)
+    else:
+        write(in_words(described))
     _sheet.contact_sheet(dataset, out)
-    click.echo(f"contact sheet: {out}", err=as_json)
+    write(f"contact sheet: {out}", err=as_json)
 
 
 def in_words(described: dict[str, Any]) -> str:
@@ -193,16 +239,16 @@ def in_words(described: dict[str, Any]) -> str:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@AS_JSON
 def doctor(as_json: bool) -> None:
     """Print versions, devices and what is missing; exit code 1 if something is."""
     from advrun.doctor import examine
 
     report, problems = examine()
     if as_json:
-        click.echo(json.dumps({**report, "problems": problems}, indent=2))
+        write_json({**report, "problems": problems}, indent=2)
     else:
         width = max(map(len, report))
-        click.echo("\n".join(f"{name:<{width}}  {value}" for name, value in report.items()))
-        click.echo("\n".join(f"problem: {problem}" for problem in problems) or "nothing is missing")
+        write("\n".join(f"{name:<{width}}  {value}" for name, value in report.items()))
+        write("\n".join(f"problem: {problem}" for problem in problems) or "nothing is missing")
     sys.exit(1 if problems else 0)

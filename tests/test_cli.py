@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -93,6 +95,190 @@ def test_data_info_draws_a_contact_sheet(tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "Stop" in shown.output
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_lists_fit_80_columns(kind):
+    shown = CliRunner().invoke(main, ["list", kind], env={"COLUMNS": "80"})
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_lists_are_filtered_and_json_keeps_every_field():
+    rows = json.loads(advrun("list", "attacks", "--norm", "L0", "--access", "gradients", "--targeted", "--json").output)
+    assert {"cw_l0", "fmn", "jsma"} <= {row["name"] for row in rows} < set(registry.names("attacks"))
+    assert all("l0" in row["norms"] and row["access"] == "gradients" and row["targeted"] for row in rows)
+    assert set(rows[0]) == {"name", "norms", "budget", "access", "targeted", "cost", "summary"}
+    assert [row["name"] for row in json.loads(advrun("list", "defenses", "--about", "autoencoder", "--json").output)] == [
+        "autoencoder",
+        "hybrid",
+    ]
+    assert advrun("list", "attacks", "--norm", "l0", "--access", "blind").output == "(none)\n"
+    refused = advrun("list", "models", "--norm", "l2")
+    assert refused.exit_code == 2
+    assert "--norm is a property of attacks; models have none" in refused.output
+
+
+# What is printed, and how ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    """A configuration whose results are there; its pixels are not quite of 8 bit, of which every reading of them warns."""
+    from advrun.engine import keras
+
+    folder = tmp_path_factory.mktemp("measured")
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(12, 6, 6, 3)).astype(np.float32)
+    layers = keras.layers
+    model = keras.Sequential([layers.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3)])
+    y = model.predict(np.round(x * 255) / 255, verbose=0).argmax(-1)
+    model.save(folder / "m.keras")
+    np.savez(folder / "x.npz", x=x, y=y, class_names=np.array(["a", "Größe ∞", "中"]))
+    config = folder / "m.yaml"
+    config.write_text(
+        f"data: {{name: arrays, path: {folder}/x.npz}}\nmodels: [{{name: file, path: {folder}/m.keras}}]\n"
+        f"attacks: [{{name: fgsm, eps: [1/255, 8/255]}}]\nresults: {folder}/results\n"
+    )
+    done = advrun("run", config)
+    assert done.exit_code == 0, done.output
+    return config
+
+
+ROUNDED = "is rounded to 8 bit: its values are not multiples of 1/255"
+
+
+def test_the_terminal_ends_with_the_headline_and_three_paths(measured):
+    shown = advrun("report", measured)
+    *before, headline, empty, report, numbers, results = shown.stdout.splitlines()
+    assert "worst case within L∞ 8/255" in headline
+    assert empty == ""
+    assert [line.split()[0] for line in (report, numbers, results)] == ["report", "numbers", "results"]
+    assert Path(report.split()[1]).read_text().startswith("<!doctype html>")
+    assert Path(numbers.split()[1]).read_text().startswith("model,")
+    assert Path(results.split()[1]).is_dir()
+    assert any(line.startswith("none ") for line in before)
+
+
+def test_json_has_every_row_and_the_headline_in_strict_lines(measured):
+    shown = advrun("report", measured, "--json")
+    events = [json.loads(line, parse_constant=pytest.fail) for line in shown.stdout.splitlines()]
+    rows = [event for event in events if event["event"] == "row"]
+    table = json.loads((measured.parent / "results/m/tables/accuracy.json").read_text())
+    assert [(row["attack"], row["eps"], row["accuracy"]) for row in rows] == [(row["attack"], row["eps"], row["accuracy"]) for row in table]
+    assert {"clean", "fgsm", "worst case"} == {row["attack"] for row in rows}
+    (headline,) = (event["text"] for event in events if event["event"] == "headline")
+    assert headline in advrun("report", measured).stdout
+    (warning,) = (event["text"] for event in events if event["event"] == "warning")
+    assert ROUNDED in warning
+    assert shown.stderr == ""
+
+
+def test_warnings_go_through_the_console_and_into_the_log(measured):
+    log = measured.parent / "results/m/log.jsonl"
+
+    def logged() -> int:
+        return sum(json.loads(line)["event"] == "warning" and ROUNDED in line for line in log.read_text().splitlines())
+
+    before = logged()
+    assert advrun("report", measured).stderr.count(ROUNDED) == 1
+    assert advrun("report", measured, "-q").output == ""
+    assert logged() == before + 2
+
+
+def in_process(arguments: list[object], **environment: str) -> subprocess.CompletedProcess[bytes]:
+    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    command = [sys.executable, "-m", "advrun", *arguments]
+    return subprocess.run(command, capture_output=True, check=False, env=settings)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=lambda environment: next(iter(environment.values())),
+)
+def test_a_terminal_without_unicode_gets_an_aligned_table_in_ascii(measured, environment):
+    shown = in_process(["report", measured], **environment)
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout.decode("ascii")
+    rows = [line for line in text.splitlines() if "Linf 8/255  " in line or "Linf 1/255  " in line]
+    assert len(rows) == 4
+    assert len({line.index("Linf") for line in rows}) == 1
+    assert len({line.rindex("+-") for line in rows}) == 1
+    assert b"Traceback" not in shown.stderr
+
+
+def test_names_of_classes_are_spelt_for_the_terminal_too(measured):
+    info = in_process(["data", "info", measured, "--out", measured.parent / "sheet.png"], PYTHONIOENCODING="latin-1")
+    assert info.returncode == 0, info.stderr
+    lines = info.stdout.decode("latin-1").splitlines()
+    assert any(line.endswith("  Größe inf") for line in lines)
+    assert any(line.endswith("  \\u4e2d") for line in lines)
+
+
+def test_names_that_are_no_text_get_through_escaped(measured):
+    odd = os.fsencode(measured.parent) + b"/caf\xe9\x1b[31m.yaml"
+    Path(os.fsdecode(odd)).write_text("attacks: [{name: pdg}]\n")
+    for encoding in ("utf-8", "ascii"):
+        shown = in_process(["check", odd], PYTHONIOENCODING=encoding)
+        assert shown.returncode == 3
+        assert all(b"\\udce9" in line and b"\x1b" not in line for line in shown.stderr.splitlines())
+        assert b"Traceback" not in shown.stderr
+        wrong = in_process([b"caf\xe9"], PYTHONIOENCODING=encoding)
+        assert wrong.returncode == 2
+        assert b"No such command 'caf\\udce9'" in wrong.stderr
+
+
+COMPLETED = [
+    ("advrun show pg", 2, {"pgd"}),
+    ("advrun list ", 2, set(registry.KINDS)),
+    ("advrun list attacks --access ", 4, {"gradients", "scores", "decisions", "blind"}),
+    ("advrun data ", 2, {"fetch", "info"}),
+    ("advrun sh", 1, {"show"}),
+]
+
+
+@pytest.mark.parametrize(("words", "number", "expected"), COMPLETED)
+def test_the_shell_completes(words, number, expected):
+    shown = in_process([], _ADVRUN_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(number))
+    assert set(shown.stdout.decode().split()) == {f"plain,{word}" for word in expected}
+
+
+def test_configurations_are_completed_as_files_and_all_of_it_without_heavy_imports():
+    check = (
+        "import sys, atexit; atexit.register(lambda: print(sorted({'tensorflow', 'numpy', 'pydantic', 'rich'} & set(sys.modules)))); "
+        "from advrun.cli import main; main(prog_name='advrun')"
+    )
+    environment = {**os.environ, "_ADVRUN_COMPLETE": "bash_complete", "COMP_WORDS": "advrun run ", "COMP_CWORD": "2"}
+    shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines() == ["file,", "[]"]
+
+
+def test_bash_offers_what_the_readme_sets_up(tmp_path):
+    """The line of the README, in a real shell."""
+    (tmp_path / "advrun").write_text(f'#!/bin/sh\nexec {sys.executable} -m advrun "$@"\n')
+    (tmp_path / "advrun").chmod(0o755)
+    line = 'eval "$(_ADVRUN_COMPLETE=bash_source advrun)"'
+    assert line in (Path(__file__).parents[1] / "README.md").read_text()
+    typed = f'{line}\nCOMP_WORDS=(advrun show hop)\nCOMP_CWORD=2\n_advrun_completion advrun\necho "${{COMPREPLY[@]}}"'
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    shown = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.split() == ["hopskipjump"]
+
+
+def test_make_clean_leaves_results(tmp_path):
+    makefile = Path(__file__).parents[1] / "Makefile"
+    (tmp_path / "results/demo").mkdir(parents=True)
+    (tmp_path / ".venv").mkdir()
+    for target, code in (("clean", 0), ("clean-results", 2)):
+        done = subprocess.run(["make", "-f", makefile, target], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (tmp_path / "results/demo").is_dir()
+        assert not (tmp_path / ".venv").exists()
 
 
 NEW_ATTACK = '''

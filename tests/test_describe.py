@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import runpy
 import sys
@@ -57,7 +58,7 @@ def test_the_table_of_attacks_says_what_they_can_do():
     ],
 )
 def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cost, message):
-    source = "from advrun.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
+    source = "from advrun.system import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
     doc = "'What it does.\\n\\nArgs:\\n    roh: what it is.\\n'" if "rho" in signature else "''"
     source += f"def mine({signature}): {doc}\ndef cost({cost}): ...\n"
     module = types.ModuleType("mine")
@@ -109,8 +110,44 @@ def test_effort_is_what_the_cost_depends_on():
 
 def test_columns_line_up():
     text = describe.aligned([{"a": True, "long": ["x", "y"], "c": "end"}, {"a": False, "long": [], "c": "e"}])
-    assert text == "a    long  c\nyes  x, y  end\nno         e"
+    assert text == "a    long  c\nyes  x y   end\nno         e"
     assert describe.aligned([]) == "(none)"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_lists_fit_the_width(kind, width):
+    heading, *lines = describe.aligned(describe.table(kind), width).splitlines()
+    assert max(map(len, [heading, *lines])) <= width
+    start = heading.index("summary")
+    assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines)
+    assert ("cost" in heading.split()) == (kind == "attacks" and width >= 120)
+    assert any(line.endswith("…") for line in lines) or width == 200
+
+
+def test_a_list_for_a_terminal_without_unicode_has_none(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    shown = describe.aligned(describe.table("attacks"), 80)
+    assert shown.isascii()
+    assert "..." in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_filters_are_what_the_rows_say():
+    rows = describe.table("attacks")
+
+    def names(**wanted) -> set[str]:
+        return {row["name"] for row in describe.chosen(rows, **wanted)}
+
+    assert names() == {row["name"] for row in rows}
+    assert {"cw_l0", "jsma", "fmn"} <= names(norm="l0")
+    assert not {"pgd", "cw", "spatial"} & names(norm="l0")
+    assert {"boundary", "geoda"} <= names(access="decisions") <= names() - names(access="scores") - names(access="gradients")
+    assert names(targeted=True) | names(targeted=False) == names()
+    assert "deepfool" in names(targeted=False)
+    assert names(budget="minimal", norm="l1", access="gradients", targeted=True) >= {"ead", "fmn", "fab"}
+    assert names(about="GAUSSIAN") == {row["name"] for row in rows if "gaussian" in row["summary"].lower()}
+    assert names(norm="l0", access="blind") == set()
 
 
 def test_find_looks_in_every_folder():

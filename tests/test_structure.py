@@ -15,13 +15,13 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files"],
+    ["files", "console"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],
     ["system", "results", "paired"],
     ["flags"],
-    ["worst", "metrics", "datasets", "download", "console"],
+    ["worst", "metrics", "datasets", "download"],
     ["train", "attack"],
     ["craft"],
     ["evaluate"],
@@ -35,10 +35,12 @@ RANKS = [
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
     "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
     "runs": [
         ["__init__"],
         ["keys"],
         ["plan"],
+        ["expected"],
         ["columns", "examples", "store"],
         ["gallery"],
         ["work"],

@@ -14,12 +14,15 @@ from advrun import registry
 from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
 from advrun.config.forms import Form, annotated_type, words
 from advrun.config.yamlfile import inline
+from advrun.console import spelt
 from advrun.errors import ConfigError, did_you_mean
 from advrun.registry import KINDS, Plugin
 
-WIDTH = 100
+WIDTH = 80
 SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE}
 """Where the YAML file names plugins."""
+ROOMY = 120
+"""Columns from which a list says also what an attack costs."""
 EPS = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0, "l0": 10.0}
 """What an example shows."""
 
@@ -45,19 +48,52 @@ def _abilities(plugin: Plugin) -> dict[str, Any]:
     }
 
 
-def aligned(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as text with a line of headings."""
+def chosen(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    norm: str = "",
+    access: str = "",
+    budget: str = "",
+    targeted: bool | None = None,
+    about: str = "",
+) -> list[Mapping[str, Any]]:
+    """The rows of `table` that have all these properties. about: part of the name or of the summary, in any case."""
+
+    def fits(row: Mapping[str, Any]) -> bool:
+        return (
+            (not norm or norm in row["norms"])
+            and (not access or access == row["access"])
+            and (not budget or budget == row["budget"])
+            and (targeted is None or targeted == row["targeted"])
+            and about.lower() in f"{row['name']} {row['summary']}".lower()
+        )
+
+    return list(filter(fits, rows))
+
+
+def aligned(rows: Sequence[Mapping[str, Any]], width: int = WIDTH) -> str:
+    """Rows as text with a line of headings, in at most `width` columns: the last column is cut, and `cost` is shown where there is room."""
     if not rows:
         return "(none)"
-    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    shown = [key for key in rows[0] if key != "cost" or width >= ROOMY]
+    lines = [shown, *([spelt(_cell(row[key])) for key in shown] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    left = max(width - sum(widths[:-1]) - 2 * len(widths[:-1]), 0)
+    return "\n".join(
+        "  ".join([*(cell.ljust(column) for cell, column in zip(line[:-1], widths[:-1], strict=True)), _cut(line[-1], left)]).rstrip()
+        for line in lines
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    dots = spelt("…")
+    return text if len(text) <= width else text[: max(width - len(dots), 0)].rstrip(" ,:;") + dots[:width]
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 def find(name: str) -> list[tuple[str, str]]:

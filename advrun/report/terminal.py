@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from advrun.console import spelt
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import MISSING, SAME, Entry, Line, attack_label, attacked, ball_label, clean, distances, measured_in
@@ -38,9 +39,9 @@ def table(findings: Findings, summary: Summary) -> RenderableType:
     body = Text("\n").join(Text.assemble(*line) for line in grid.lines)
     explained = Table.grid(padding=(0, 2))
     for note in notes(summary):
-        explained.add_row(Text(note.term, "bold"), Text(note.text, "dim"))
-    said = [part for paragraph in sentences(summary) for part in (Text(), *map(Text, paragraph))]
-    return Group(Text(findings.title, "bold"), Text(), body, Text(), explained, *said)
+        explained.add_row(Text(spelt(note.term), "bold"), Text(spelt(note.text), "dim"))
+    said = [part for paragraph in sentences(summary) for part in (Text(), *map(Text, map(spelt, paragraph)))]
+    return Group(Text(spelt(findings.title), "bold"), Text(), body, Text(), explained, *said)
 
 
 def plain(findings: Findings, summary: Summary) -> str:
@@ -53,8 +54,13 @@ def plain(findings: Findings, summary: Summary) -> str:
 
 @dataclass(frozen=True)
 class _Place:
+    """One place of the grid, spelt as the terminal can show it before its width is counted."""
+
     text: str
     best: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", spelt(self.text))
 
 
 class _Grid:
@@ -75,7 +81,7 @@ class _Grid:
             yield _aligned(header, widths)
             yield [("-" * (sum(widths) + 2 * len(widths) - 2), "dim")]
         for system, section in self.sections:
-            for part in textwrap.wrap(self._name(system), WIDTH, subsequent_indent="    "):
+            for part in textwrap.wrap(spelt(self._name(system)), WIDTH, subsequent_indent="    "):
                 yield [(part, "underline" if rows else "")]
             yield from (_aligned(line, widths) for line in section)
             if rows:
@@ -134,5 +140,5 @@ def _aligned(line: Sequence[_Place], widths: Sequence[int]) -> list[tuple[str, s
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    filled = textwrap.fill(text.replace(" %", "\u00a0%"), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    filled = textwrap.fill(spelt(text).replace(" %", "\u00a0%"), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
     return filled.replace("\u00a0", " ")

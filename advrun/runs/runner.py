@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from advrun.results import Result
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
+
+PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
+"""Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,10 @@ def run(
     """
     from advrun.report import summarise
 
-    console = console or Console(quiet=True)
     store = folder(experiment)
-    with store.locked(wait), terminated_as_interrupt():
+    heard = console.listening(store.event) if console else nullcontext()  # without one, Python's own ways of warning stay as they are
+    console = console or Console(quiet=True)
+    with store.locked(wait), terminated_as_interrupt(), heard:
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         write_text(store.root / "config.yaml", experiment.to_yaml())
@@ -98,7 +103,7 @@ def run(
             store.event("interrupted")
             raise
         store.event("finished", failed=len(failures))
-    _present(found, summary, paths, console)
+    _present(found, summary, store, paths, console)
     if failures:
         listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
         waiting = f", {blocked} more need them" if blocked else ""
@@ -169,12 +174,17 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     return paths
 
 
-def _present(found: Any, summary: Any, paths: list[Path], console: Console) -> None:
+def _present(found: Any, summary: Any, store: Store, paths: list[Path], console: Console) -> None:
+    """The table with its notes, the headline, and where the rest lies; with --json every row, and the headline."""
     from advrun.report import terminal
+    from advrun.report.headline import sentences
 
-    console.result(terminal.render(found, summary) if found.results else "nothing is measured yet: advrun run CONFIG")
-    console.result("\n".join(f"  {path}" for path in paths))
     if console.as_json:
+        for row in summary.rows:
+            console.event("row", **row.flat())
+        console.event("headline", text="\n".join(" ".join(paragraph) for paragraph in sentences(summary)))
         console.event("report", files=[str(path) for path in paths])
-        for result in found.results:
-            console.event("row", **result.row.flat())
+        return
+    console.result(terminal.render(found, summary) if found.results else "nothing is measured yet: advrun run CONFIG")
+    places = {name: f"{store.root / place}" for name, place in PLACES.items()}
+    console.result("\n".join(f"{name:<8} {place}" for name, place in places.items()))

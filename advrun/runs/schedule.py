@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advrun import engine, registry
-from advrun.console import Console
+from advrun.console import Console, Course
 from advrun.errors import AdvrunError
+from advrun.runs.expected import part
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
@@ -34,7 +35,8 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
     worker = Worker(plan, store, console)
     pending = [cell for cell in cells if store.manifest(cell) is None]
     outcomes.skipped = [cell.label for cell in cells if cell not in pending]
-    with console.live():
+    course = Course([part(cell, plan) for cell in pending])
+    with console.live(course):
         for number, cell in enumerate(pending, 1):
             if store.manifest(cell) is not None:  # its input was lost, and has been rebuilt to the same bytes
                 outcomes.skipped.append(cell.label)
@@ -45,7 +47,8 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
             store.event("start", cell=cell.label, kind=cell.kind)
             clock = time.perf_counter()
             try:
-                worker.run(cell)
+                with course.part(number - 1):
+                    worker.run(cell)
             except (Exception, MemoryError) as error:
                 reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
                 store.event("failed", cell=cell.label, reason=reason, traceback=traceback.format_exc())

@@ -48,7 +48,7 @@ def interrupted_soon(store: Store) -> Iterator[None]:
         signals = iter(lambda: os.read(wakened, 1)[0], 0)
         if any(number in (signal.SIGINT, signal.SIGTERM) for number in signals) and not over.wait(GRACE):
             store.event("interrupted")
-            show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+            show_cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
             os.write(2, f"{show_cursor}advrun: interrupted within a batch; {GOES_ON}\n".encode())
             os._exit(130)
 

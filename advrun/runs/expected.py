@@ -1,0 +1,42 @@
+"""What a cell costs, about, before anything is measured: gradients of one image. The expected end of a run starts from it."""
+
+from __future__ import annotations
+
+from advrun import registry
+from advrun.config import AttackEntry
+from advrun.console import Part
+from advrun.runs.plan import Cell, Plan, is_trained
+
+QUERY = 1 / 3
+"""Of a gradient: one pass forward, where a gradient takes that and twice as much backward."""
+LOADING = 2000.0
+"""What reading a model and compiling a graph costs besides."""
+
+
+def part(cell: Cell, plan: Plan) -> Part:
+    """The cell as `Course` sees it."""
+    if cell.kind == "train":
+        return Part(LOADING + _training(cell, plan), (f"train {cell.defense_label}", "train"))
+    shown = len(plan.data.y_test)
+    if cell.attack is not None:
+        shown = min(cell.attack.examples or shown, shown)
+    if cell.kind == "attack" and cell.attack is not None:
+        goals = plan.data.classes if cell.attack.target == "all" else 1
+        named = f"attack {cell.attack.label}"
+        return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
+    groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
+    return Part(shown * QUERY / (20 if cell.metric else 1), groups)
+
+
+def _training(cell: Cell, plan: Plan) -> float:
+    """Every image of every epoch, and what attacking it costs where a defence does that."""
+    if cell.defense is None:
+        return plan.experiment.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
+    known = registry.get("defenses", cell.defense.name).settings
+    attacks = [value for name, value in cell.defense.settings.items() if known[name].is_attack]
+    return cell.defense.train.epochs * len(plan.data.y_train) * (1 + sum(map(_cost, attacks)))
+
+
+def _cost(attack: AttackEntry) -> float:
+    cost = registry.get("attacks", attack.name).cost(attack.settings)
+    return max(cost.gradients + QUERY * cost.queries, QUERY)
