@@ -15,6 +15,25 @@ from advrun import __version__
 from advrun.errors import GOES_ON, AdvrunError
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
+
+
+def add_plugins(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> None:
+    """Add folders of one's own, before anything asks for their units."""
+    from advrun import folders
+
+    for folder in given:
+        folders.plugins(folder)
+
+
+PLUGINS = click.option(
+    "--plugins",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=add_plugins,
+    metavar="FOLDER",
+    help="Add the attacks, defences, ... of a folder; its files are run. Repeatable.",
+)
 SET = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a setting: attacks.0.eps=4/255. Repeatable.")
 OUTPUT = (
     click.option("-q", "--quiet", is_flag=True, help="Errors only."),
@@ -65,6 +84,7 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
     @options(
         CONFIG,
         SET,
+        PLUGINS,
         click.option("--dry-run", is_flag=True, help="Show the plan and what is done; compute nothing."),
         click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
@@ -109,7 +129,7 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
 
 
 @main.command()
-@options(CONFIG, SET)
+@options(CONFIG, SET, PLUGINS)
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Validate a configuration, and print it with every default filled in."""
     from advrun.config import load
@@ -118,6 +138,7 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 @main.command()
+@PLUGINS
 def schema() -> None:
     """Print the JSON Schema of configurations, for editors."""
     from advrun import config
@@ -128,6 +149,7 @@ def schema() -> None:
 @main.command("list")
 @click.argument("kind", type=click.Choice(["attacks", "defenses", "models", "datasets", "metrics"]))
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@PLUGINS
 def list_plugins(kind: str, as_json: bool) -> None:
     """List what a configuration can name."""
     from advrun.config import describe
@@ -138,6 +160,7 @@ def list_plugins(kind: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
+@PLUGINS
 def show(name: str) -> None:
     """Explain one attack, defence, model, data set or metric: source, settings, defaults, presets."""
     from advrun.config import describe
@@ -167,7 +190,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 
 
 @data.command()
-@options(CONFIG, SET)
+@options(CONFIG, SET, PLUGINS)
 @click.option("--out", type=click.Path(path_type=Path), help="Contact sheet; RESULTS/NAME/figures/data.png by default.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:

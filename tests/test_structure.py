@@ -15,7 +15,7 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files"],
+    ["files", "folders"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],
@@ -25,7 +25,7 @@ RANKS = [
     ["craft"],
     ["evaluate"],
     ["api"],
-    ["models", "attacks", "defenses"],
+    ["models", "attacks", "defenses", "layers"],
     ["report"],
     ["runs", "doctor"],
     ["cli"],
