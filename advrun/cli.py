@@ -129,12 +129,43 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
 
 
 @main.command()
-@options(CONFIG, SET, PLUGINS)
-def check(config: Path, overrides: tuple[str, ...]) -> None:
+@options(
+    click.argument("config", type=click.Path(path_type=Path), metavar="[CONFIG]", required=False),
+    SET,
+    PLUGINS,
+    click.option("--contract", metavar="[KIND/]NAME", help="Hold a unit to the contract instead; --set NAME=VALUE gives its settings."),
+)
+def check(config: Path | None, overrides: tuple[str, ...], contract: str | None) -> None:
     """Validate a configuration, and print it with every default filled in."""
+    if contract is not None:
+        check_contract(contract, overrides)
+        return
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG'.")
     from advrun.config import load
 
     click.echo(load(config, overrides).to_yaml(), nl=False)
+
+
+def check_contract(unit: str, assignments: tuple[str, ...]) -> None:
+    """One line for each promise of a unit; PluginError where one is broken."""
+    from advrun import registry
+    from advrun.config import describe
+    from advrun.config.overrides import override
+    from advrun.config.yamlfile import Document
+    from advrun.contract import examine
+    from advrun.errors import PluginError
+
+    given = functools.reduce(override, assignments, Document({}, {}, {})).data
+    for kind, name in describe.find(unit):
+        broken = total = 0
+        for finding in examine(kind, name, given):
+            click.echo(finding)
+            total += 1
+            broken += finding.fate == "broken"
+        if broken:
+            raise PluginError(f"{registry.place(kind, name)}: {broken} of {total} promises are broken")
+        click.echo(f"{kind}/{name} keeps the contract")
 
 
 @main.command()

@@ -28,12 +28,20 @@ RANKS = [
     ["models", "attacks", "defenses", "layers"],
     ["report"],
     ["runs", "doctor"],
+    ["contract"],
     ["cli"],
     ["__main__"],
 ]
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
     "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "contract": [
+        ["victims", "promise"],
+        ["distances", "systems"],
+        ["attacks", "defenses", "models", "datasets", "metrics"],
+        ["examine"],
+        ["__init__"],
+    ],
     "runs": [
         ["__init__"],
         ["keys"],

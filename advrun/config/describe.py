@@ -72,8 +72,9 @@ def _cell(value: Any) -> str:
 
 
 def find(name: str) -> list[tuple[str, str]]:
-    """(folder, name) of every plugin called `name`. Raises ConfigError with the nearest name."""
-    found = [(kind, name) for kind in KINDS if name in registry.names(kind)]
+    """(folder, name) of every plugin called `name`, or of the one called KIND/NAME. Raises ConfigError with the nearest name."""
+    *folder, name = name.split("/", 1)
+    found = [(kind, name) for kind in KINDS if name in registry.names(kind) and folder in ([], [kind])]
     if not found:
         known = {each for kind in KINDS for each in registry.names(kind)}
         raise ConfigError(f"nothing is named {name!r}{did_you_mean(name, known)}")
