@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from advrun import Classifier
+from advrun import Classifier, folders, registry
 from advrun.attacks import _surrogate
 from advrun.contract import victims
 from advrun.contract.victims import CLASSES, IMAGE_SHAPE, boundary_distances, linear_classifier
@@ -18,6 +21,33 @@ __all__ = ["CLASSES", "IMAGE_SHAPE", "boundary_distances", "linear_classifier"]
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # several processes test at once: each leaves the others their cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max((os.cpu_count() or 1) // int(workers), 1)))
+
+
+EXAMPLE = re.compile(r"^```python\n# FOLDER/(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory) -> Path:
+    """A folder with the files that the READMEs of the plugin folders show, as a stranger types them."""
+    folder = tmp_path_factory.mktemp("own")
+    for readme in sorted(folders.PACKAGE.glob("*/README.md")):
+        for path, code in EXAMPLE.findall(readme.read_text()):
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text(code)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def added(own_folder) -> Iterator[Path]:
+    """The same folder, added to this process, and taken out again."""
+    folders.plugins(own_folder)
+    yield own_folder
+    folders._added.remove(own_folder.resolve())
+    for kind in (*folders.KINDS, folders.LAYERS):
+        sys.modules[f"advrun.{kind}"].__path__.remove(str(own_folder.resolve() / kind))
+        for file in (own_folder / kind).glob("*.py"):
+            sys.modules.pop(f"advrun.{kind}.{file.stem}", None)
+    registry.get.cache_clear()
 
 
 @pytest.fixture(scope="session")
