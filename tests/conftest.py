@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,26 @@ def own_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def added(own_folder) -> Iterator[Path]:
-    """The same folder, added to this process, and taken out again."""
-    folders.plugins(own_folder)
-    yield own_folder
-    folders._added.remove(own_folder.resolve())
+@contextmanager
+def adding(folder: Path) -> Iterator[None]:
+    """A folder of one's own, added to this process, and taken out again."""
+    folders.plugins(folder)
+    yield
+    folder = folder.resolve()
+    folders._added.remove(folder)
     for kind in (*folders.KINDS, folders.LAYERS):
-        sys.modules[f"advrun.{kind}"].__path__.remove(str(own_folder.resolve() / kind))
-        for file in (own_folder / kind).glob("*.py"):
+        if (folder / kind).is_dir():
+            sys.modules[f"advrun.{kind}"].__path__.remove(str(folder / kind))
+        for file in (folder / kind).glob("*.py"):
             sys.modules.pop(f"advrun.{kind}.{file.stem}", None)
     registry.get.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def added(own_folder) -> Iterator[Path]:
+    """The folder of the READMEs, added to this process."""
+    with adding(own_folder):
+        yield own_folder
 
 
 @pytest.fixture(scope="session")
