@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from advrun import registry
 from advrun.checkpoints import Checkpoints
 from advrun.config import Training
 from advrun.console import Console
@@ -58,6 +59,7 @@ def it_maps_images_to_logits(trial: Trial) -> None:
 def it_is_read_again_as_it_was_written(trial: Trial) -> None:
     """As a `.keras` file, by a process that knows no layers but those of Keras and those in `layers/`."""
     before = Classifier(trial.system).predict(trial.data.x_test)
+    registry.load_layers()  # registered now, they are still known when what is taken away here is put back
     known = keras.saving.get_custom_objects()
     homes = {name: getattr(of, "__module__", "") for name, of in known.items()}
     elsewhere = [name for name, home in homes.items() if home.startswith("advrun.") and not home.startswith("advrun.layers.")]
