@@ -290,7 +290,7 @@ def the_query_budget_is_never_exceeded(attack: Attack) -> None:
 # Words ----------------------------------------------------------------------------------------------------------------
 
 
-def refused(kind: type[AdvrunError], part: str, attack: Attack, **options: Any) -> None:
+def refused(kind: type[AdvrunError], part: str, attack: Attack, /, **options: Any) -> None:
     """Broken unless the call from Python is refused by an error of this kind that says `part`."""
     public = getattr(attacks, attack.plugin.name)
     try:
