@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "system": ["Classifier"],
         "config": ["load"],
+        "folders": ["plugins"],
         "geometry": ["L0", "L1", "L2", "Linf"],
         "runs.runner": ["run"],
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
-from advrun.errors import ConfigError, PluginError
+from advrun.errors import ConfigError
 from advrun.geometry import Ball
 
 EXAMPLES = {"Linf": "Linf(8/255)", "L2": "L2(0.5)", "L1": "L1(12)", "L0": "L0(10)"}
@@ -133,15 +132,3 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         return value.item() if isinstance(value, np.generic) else tuple(value) if isinstance(value, list) else value
 
     return {name: plain(value) for name, value in settings.items()}
-
-
-def public_attacks() -> dict[str, PublicAttack]:
-    """One for each file of `advrun/attacks/`, imported first so that the names stay bound to these, not to the modules.
-
-    A file that cannot be imported says so when it is asked for; the others work without it.
-    """
-    names = registry.names("attacks")
-    for name in names:
-        with suppress(PluginError):
-            registry.load("attacks", name)
-    return {name: PublicAttack(name) for name in names}

@@ -18,6 +18,25 @@ from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
+
+
+def add_plugins(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> None:
+    """Add folders of one's own, before anything asks for their units."""
+    from advrun import folders
+
+    for folder in given:
+        folders.plugins(folder)
+
+
+PLUGINS = click.option(
+    "--plugins",
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=add_plugins,
+    metavar="FOLDER",
+    help="Add the attacks, defences, ... of a folder; its files are run. Repeatable.",
+)
 SET = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a setting: attacks.0.eps=4/255. Repeatable.")
 OUTPUT = (
     click.option("-q", "--quiet", is_flag=True, help="Errors only."),
@@ -89,6 +108,7 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
     @options(
         CONFIG,
         SET,
+        PLUGINS,
         click.option("--dry-run", is_flag=True, help="Show the plan and what is done; compute nothing."),
         click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
@@ -132,15 +152,47 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
 
 
 @main.command()
-@options(CONFIG, SET)
-def check(config: Path, overrides: tuple[str, ...]) -> None:
+@options(
+    click.argument("config", type=click.Path(path_type=Path), metavar="[CONFIG]", required=False),
+    SET,
+    PLUGINS,
+    click.option("--contract", metavar="[KIND/]NAME", help="Hold a unit to the contract instead; --set NAME=VALUE gives its settings."),
+)
+def check(config: Path | None, overrides: tuple[str, ...], contract: str | None) -> None:
     """Validate a configuration, and print it with every default filled in."""
+    if contract is not None:
+        check_contract(contract, overrides)
+        return
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG'.")
     from advrun.config import load
 
     write(load(config, overrides).to_yaml().rstrip("\n"))
 
 
+def check_contract(unit: str, assignments: tuple[str, ...]) -> None:
+    """One line for each promise of a unit; PluginError where one is broken."""
+    from advrun import registry
+    from advrun.config import describe
+    from advrun.config.overrides import override
+    from advrun.config.yamlfile import Document
+    from advrun.contract import examine
+    from advrun.errors import PluginError
+
+    given = functools.reduce(override, assignments, Document({}, {}, {})).data
+    for kind, name in describe.find(unit):
+        broken = total = 0
+        for finding in examine(kind, name, given):
+            write(str(finding))
+            total += 1
+            broken += finding.fate == "broken"
+        if broken:
+            raise PluginError(f"{registry.place(kind, name)}: {broken} of {total} promises are broken")
+        write(f"{kind}/{name} keeps the contract")
+
+
 @main.command()
+@PLUGINS
 def schema() -> None:
     """Print the JSON Schema of configurations, for editors."""
     from advrun import config
@@ -164,6 +216,7 @@ def plugin_names(ctx: click.Context, parameter: click.Parameter, incomplete: str
     click.option("--targeted/--untargeted", default=None, help="Attacks with, or without, a targeted form."),
     click.option("--about", metavar="WORD", default="", help="Those whose name or summary holds this word."),
     AS_JSON,
+    PLUGINS,
 )
 def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
     """List what a configuration can name."""
@@ -181,6 +234,7 @@ def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
 
 @main.command()
 @click.argument("name", shell_complete=plugin_names)
+@PLUGINS
 def show(name: str) -> None:
     """Explain one attack, defence, model, data set or metric: source, settings, defaults, presets."""
     from advrun.config import describe
@@ -209,7 +263,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 
 
 @data.command()
-@options(CONFIG, SET)
+@options(CONFIG, SET, PLUGINS)
 @click.option("--out", type=click.Path(path_type=Path), help="Contact sheet; RESULTS/NAME/figures/data.png by default.")
 @AS_JSON
 def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:

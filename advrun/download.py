@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -25,7 +26,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from advrun import registry
 from advrun.datasets._sniff import describe
 from advrun.datasets._unzip import unzip
-from advrun.errors import DownloadError, did_you_mean
+from advrun.errors import DownloadError, PluginError, did_you_mean
 from advrun.files import write_text
 
 log = logging.getLogger("advrun")
@@ -52,8 +53,12 @@ class Archive:
 
 def fetchable() -> dict[str, tuple[Archive, ...]]:
     """The archives of every data set that declares some."""
-    modules = {name: sys.modules[registry.load("datasets", name).__module__] for name in registry.names("datasets")}
-    return {name: module.ARCHIVES for name, module in modules.items() if hasattr(module, "ARCHIVES")}
+    found = {}
+    for name in registry.names("datasets"):
+        with suppress(PluginError):  # a broken file stops no other
+            module = sys.modules[registry.load("datasets", name).__module__]
+            found[name] = getattr(module, "ARCHIVES", ())
+    return {name: archives for name, archives in found.items() if archives}
 
 
 def fetch(name: str, folder: Path, *, progress: Progress | None = None) -> Path:

@@ -14,13 +14,14 @@ parameters are handed over by the runner, and their annotations say what the plu
 
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
-Files that start with an underscore are helpers, not plugins.
+Files that start with an underscore are helpers, not plugins. Folders of one's own are found beside ours (`folders.py`).
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import re
 import traceback
 import types
@@ -31,12 +32,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from advrun import folders
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
 from advrun.files import digest
+from advrun.folders import KINDS, LAYERS, PACKAGE
 from advrun.types import AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
-KINDS = ("attacks", "defenses", "models", "datasets", "metrics")
-PACKAGE = Path(__file__).parent
+__all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Plugin:
 
     @property
     def path(self) -> Path:
-        return PACKAGE / self.kind / f"{self.name}.py"
+        return folders.find(self.kind, self.name)
 
     @property
     def doc(self) -> str:
@@ -174,8 +176,13 @@ def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def names(kind: str) -> list[str]:
-    """Plugin names of one folder, sorted; imports nothing."""
-    return sorted(file.stem for file in (PACKAGE / kind).glob("*.py") if not file.stem.startswith("_"))
+    """Names of the plugins of one kind, sorted, those of one's own among them; imports nothing."""
+    return folders.names(kind)
+
+
+def place(kind: str, name: str) -> str:
+    """How messages name a plugin's file."""
+    return folders.shown(folders.find(kind, name))
 
 
 @cache
@@ -187,7 +194,7 @@ def get(kind: str, name: str) -> Plugin:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
-        raise PluginError(f"advrun/{kind}/{name}.py: an annotation cannot be read: {error}") from error
+        raise PluginError(f"{place(kind, name)}: an annotation cannot be read: {error}") from error
     signature = inspect.signature(function).parameters
     notes = argument_notes(inspect.getdoc(function) or "")
     settings = {
@@ -198,13 +205,13 @@ def get(kind: str, name: str) -> Plugin:
     arguments = {key: hints.get(key) for key in signature if key not in settings}
     for key in notes:
         if key not in signature:
-            raise PluginError(f"advrun/{kind}/{name}.py: Args: explains {key!r}, which is no parameter{did_you_mean(key, settings)}")
+            raise PluginError(f"{place(kind, name)}: Args: explains {key!r}, which is no parameter{did_you_mean(key, settings)}")
     module = importlib.import_module(function.__module__)
     presets = getattr(module, "PRESETS", {})
     for preset in presets.values():
         for key in preset:
             if key not in settings:
-                raise PluginError(f"advrun/{kind}/{name}.py: a preset names {key!r}{did_you_mean(key, settings)}")
+                raise PluginError(f"{place(kind, name)}: a preset names {key!r}{did_you_mean(key, settings)}")
     plugin = Plugin(kind, name, function, settings, arguments, presets, hints.get("return"), module)
     if kind == "attacks":
         _check_attack(plugin)
@@ -225,30 +232,51 @@ HANDED = ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted")
 
 def _check_attack(plugin: Plugin) -> None:
     """Raise PluginError where the signature cannot be what its author meant."""
-    place = f"advrun/attacks/{plugin.name}.py"
+    where = place("attacks", plugin.name)
     for name in plugin.arguments:
         if name not in HANDED:
-            raise PluginError(f"{place}: the runner hands over no {name!r}{did_you_mean(name, HANDED)} (settings come after a *)")
+            raise PluginError(f"{where}: the runner hands over no {name!r}{did_you_mean(name, HANDED)} (settings come after a *)")
         if plugin.arguments[name] is None and name in ("model", "y", "ball", "norm"):
-            raise PluginError(f"{place}: {name!r} has no annotation; it says what the attack can do")
+            raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():
-        raise PluginError(f"{place}: takes a ball or, for the nearest image, a norm, not both")
+        raise PluginError(f"{where}: takes a ball or, for the nearest image, a norm, not both")
     for name in parameters(getattr(plugin.module, "cost", lambda: None)):
         if name not in plugin.settings:
-            raise PluginError(f"{place}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
+            raise PluginError(f"{where}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:
-    """Import `advrun/KIND/NAME.py` and return its function NAME."""
-    try:
-        module = importlib.import_module(f"advrun.{kind}.{name}")
-    except Exception as error:  # a plugin is anybody's code: whatever it raises, its file is the place to look
-        line = "".join(f":{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"/{name}.py"))
-        raise PluginError(f"advrun/{kind}/{name}.py{line} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
+    """Import the file of a plugin and return its function NAME. Raises PluginError."""
+    function = getattr(_module(kind, name), name, None)
     if not inspect.isfunction(function):
-        raise PluginError(f"advrun/{kind}/{name}.py must define a function named {name!r}")
+        raise PluginError(f"{place(kind, name)} must define a function named {name!r}")
     return function
+
+
+def load_layers() -> None:
+    """Import the layers of one's own, so that Keras knows them when it reads a model. A file that cannot be imported stops no other."""
+    for name in names(LAYERS):
+        _load_layer(name)
+
+
+@cache
+def _load_layer(name: str) -> None:
+    try:
+        _module(LAYERS, name)
+    except PluginError as error:
+        logging.getLogger("advrun").warning("%s", error)
+
+
+def _module(kind: str, name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(f"advrun.{kind}.{name}")
+    except (Exception, SystemExit) as error:  # a plugin is anybody's code: whatever it raises, its file is the place to look
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):
+            frames.append((error.filename or "", error.lineno))
+        line = next((f":{number}" for file, number in reversed(frames) if file.endswith(f"/{name}.py")), "")
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise PluginError(f"{place(kind, name)}{line} cannot be imported: {type(error).__name__}: {said}") from error
 
 
 def argument_notes(doc: str) -> dict[str, str]:

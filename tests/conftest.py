@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from advrun import Classifier
+from advrun import Classifier, folders, registry
 from advrun.attacks import _surrogate
+from advrun.contract import victims
+from advrun.contract.victims import CLASSES, IMAGE_SHAPE, boundary_distances, linear_classifier
 from advrun.data import Dataset
-from advrun.engine import keras
+
+__all__ = ["CLASSES", "IMAGE_SHAPE", "boundary_distances", "linear_classifier"]
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # several processes test at once: each leaves the others their cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max((os.cpu_count() or 1) // int(workers), 1)))
 
-CLASSES = 5
-IMAGE_SHAPE = (6, 6, 3)
+
+EXAMPLE = re.compile(r"^```python\n# FOLDER/(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory) -> Path:
+    """A folder with the files that the READMEs of the plugin folders show, as a stranger types them."""
+    folder = tmp_path_factory.mktemp("own")
+    for readme in sorted(folders.PACKAGE.glob("*/README.md")):
+        for path, code in EXAMPLE.findall(readme.read_text()):
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text(code)
+    return folder
+
+
+@contextmanager
+def adding(folder: Path) -> Iterator[None]:
+    """A folder of one's own, added to this process, and taken out again."""
+    folders.plugins(folder)
+    yield
+    folder = folder.resolve()
+    folders._added.remove(folder)
+    for kind in (*folders.KINDS, folders.LAYERS):
+        if (folder / kind).is_dir():
+            sys.modules[f"advrun.{kind}"].__path__.remove(str(folder / kind))
+        for file in (folder / kind).glob("*.py"):
+            sys.modules.pop(f"advrun.{kind}.{file.stem}", None)
+    registry.get.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def added(own_folder) -> Iterator[Path]:
+    """The folder of the READMEs, added to this process."""
+    with adding(own_folder):
+        yield own_folder
 
 
 @pytest.fixture(scope="session")
@@ -33,86 +73,25 @@ def gtsrb_file() -> Path:
 @pytest.fixture(scope="session")
 def linear() -> Classifier:
     """logits = W x + b: the distance of every image to every decision boundary is known in closed form."""
-    return linear_classifier(CLASSES, seed=1)
-
-
-def linear_classifier(classes: int, seed: int, shape: tuple[int, ...] = IMAGE_SHAPE) -> Classifier:
-    rng = np.random.default_rng(seed)
-    size = int(np.prod(shape))
-    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
-    model = keras.Sequential(layers, name="linear")
-    model.layers[-1].set_weights([rng.normal(size=(size, classes)).astype(np.float32), 0.1 * rng.normal(size=classes).astype(np.float32)])
-    return Classifier(model)
+    return victims.linear()
 
 
 @pytest.fixture(scope="session")
 def network() -> Classifier:
     """A small convolutional network with random weights: nothing about it is linear."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    hidden = [layers.Conv2D(4, 3, activation="tanh"), layers.Flatten(), layers.Dense(16, activation="relu")]
-    output = layers.Dense(CLASSES, kernel_initializer="random_normal")
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), *hidden, output], name="network")
-    model.layers[-1].set_weights([20 * weight for weight in model.layers[-1].get_weights()])
-    return Classifier(model)
+    return victims.network()
 
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     """Ten images away from the corners of the box."""
-    return np.random.default_rng(7).uniform(0.3, 0.7, (10, *IMAGE_SHAPE)).astype(np.float32)
-
-
-def boundary_distances(classifier: Classifier, x: np.ndarray, order: float) -> np.ndarray:
-    """Distance (n,) of x to the nearest boundary of a linear classifier in the norm `order`.
-
-    In L2 and Linf the box is left aside; in L1 and L0, where single values go far, it is what bounds them.
-    """
-    weights, bias = classifier.model.layers[-1].get_weights()
-    logits = x.reshape(len(x), -1) @ weights + bias
-    own = logits.argmax(-1)
-    distances = np.full(logits.shape, np.inf)
-    for i, label in enumerate(own):
-        for other in set(range(logits.shape[1])) - {label}:
-            gap = logits[i, label] - logits[i, other]
-            slope = weights[:, other] - weights[:, label]
-            if order >= 2:
-                distances[i, other] = gap / np.linalg.norm(slope, ord=2 if order == 2 else 1)
-            else:
-                distances[i, other] = sparse_distance(gap, slope, x[i].ravel(), order)
-    return distances.min(-1)
-
-
-def sparse_distance(gap: float, slope: np.ndarray, x: np.ndarray, order: float) -> float:
-    """Least L1 change, or least number of changed values (order 0), that closes the gap inside the box: greedily exact."""
-    room = np.where(slope > 0, 1 - x, x)
-    gain = np.abs(slope) * room
-    by = np.argsort(-(np.abs(slope) if order == 1 else gain))
-    total = np.cumsum(gain[by])
-    if total[-1] < gap:
-        return np.inf
-    last = int(np.searchsorted(total, gap))
-    if order == 0:
-        return last + 1
-    before = total[last - 1] if last else 0.0
-    return room[by][:last].sum() + (gap - before) / np.abs(slope[by[last]])
+    return victims.images()
 
 
 @pytest.fixture(scope="session")
 def toy_data() -> Dataset:
     """Four classes of 8 x 8 images told apart by where they are bright; ten tracks of six frames each."""
-    rng = np.random.default_rng(11)
-
-    def draw(labels: np.ndarray) -> np.ndarray:
-        x = rng.normal(90, 25, (len(labels), 8, 8, 3))
-        for i, label in enumerate(labels):
-            row, column = 4 * (label // 2), 4 * (label % 2)
-            x[i, row : row + 4, column : column + 4] += 60
-        return x.clip(0, 255).astype(np.uint8)
-
-    y_train, y_test = np.repeat(np.arange(4), 60).astype(np.int32), np.repeat(np.arange(4), 20).astype(np.int32)
-    group = np.tile(np.repeat(np.arange(10), 6), 4).astype(np.int32)
-    return Dataset("toy", draw(y_train), y_train, draw(y_test), y_test, ("a", "b", "c", "d"), group + 100 * y_train)
+    return victims.toy_data()
 
 
 @pytest.fixture(scope="session")

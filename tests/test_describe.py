@@ -10,8 +10,7 @@ import types
 
 import pytest
 
-from advrun import registry
-from advrun.api import public_attacks
+from advrun import attacks, registry
 from advrun.attack import Attack
 from advrun.config import describe, loads
 from advrun.config.entries import settings_of
@@ -88,10 +87,11 @@ def test_a_broken_file_does_not_stop_the_others(monkeypatch):
     names = [*registry.names("attacks"), "mine"]
     monkeypatch.setattr(registry, "names", lambda kind: names)
     monkeypatch.setattr(registry, "load", load)
-    public = public_attacks()
-    assert public["pgd"].plugin.name == "pgd"
+    assert attacks.pgd.plugin.name == "pgd"
     with pytest.raises(PluginError, match=r"mine\.py cannot be imported"):
-        public["mine"](None, None, None)
+        attacks.mine(None, None, None)
+    broken = next(row for row in describe.table("attacks") if row["name"] == "mine")
+    assert broken["summary"] == "broken: advrun/attacks/mine.py cannot be imported"
 
 
 def test_effort_is_what_the_cost_depends_on():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from advrun import registry
+from advrun import folders, registry
 from advrun.registry import PACKAGE
 from advrun.runs import keys
 
@@ -74,8 +74,7 @@ def test_an_edit_makes_those_cells_anew_that_use_the_file_and_no_others(kind, na
 
 def test_an_edited_file_changes_the_keys_of_its_users(tmp_path, monkeypatch):
     shutil.copytree(PACKAGE, tmp_path / "advrun", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(keys, "PACKAGE", tmp_path / "advrun")
-    monkeypatch.setattr(registry, "PACKAGE", tmp_path / "advrun")
+    monkeypatch.setattr(folders, "PACKAGE", tmp_path / "advrun")
 
     def key(name: str) -> str:
         forgetful_caches = (keys.source_key, keys.work_key, keys.imported, keys.code)

@@ -1,42 +1,53 @@
-"""What the README prints as code works when it is typed."""
+"""What the READMEs print as code works when it is typed: the examples keep the contract, and the core attack is the one that is there."""
 
 from __future__ import annotations
 
+import ast
 import re
-import sys
-import types
-from pathlib import Path
 
-import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from advrun import Linf, attacks, registry
-from advrun.attack import Attack
-from advrun.craft import craft
+from advrun import folders
+from advrun.cli import main
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+from .conftest import EXAMPLE
 
-
-def plugin(name: str, monkeypatch) -> registry.Plugin:
-    """The attack that the README shows, as if its lines stood in advrun/attacks/NAME.py."""
-    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", README, re.MULTILINE)
-    (code,) = (block for block in blocks if f"def {name}(" in block)
-    module = types.ModuleType(f"advrun.attacks.{name}")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(re.sub(r"^ {4}", "", code, flags=re.MULTILINE), vars(module))
-    monkeypatch.setattr(registry, "names", lambda kind: [name])
-    monkeypatch.setattr(registry, "load", lambda kind, name: getattr(module, name))
-    return registry.get.__wrapped__("attacks", name)
+READMES = {kind: (folders.PACKAGE / kind / "README.md").read_text() for kind in folders.KINDS}
+EXAMPLES = [path.removesuffix(".py") for text in READMES.values() for path, _ in EXAMPLE.findall(text)]
+UNITS = [unit for unit in EXAMPLES if not unit.startswith("layers/")]
 
 
-@pytest.mark.parametrize("name", ["fgsm", "walk"])
-def test_attacks(name, monkeypatch, network, images):
-    shown = plugin(name, monkeypatch)
-    y = network.predict(images).argmax(-1)
-    attack = Attack(shown, Linf(0.06), {setting.name: setting.default for setting in shown.settings.values()})
-    crafted = craft(network, attack, images, y, batch_size=4)
-    assert network.accuracy(crafted.x_adv, y) < 1
-    most = shown.cost(attack.settings)
-    assert 0 < crafted.queries.max() + crafted.gradients.max() <= most.queries + most.gradients
-    if name == "fgsm":
-        np.testing.assert_array_equal(crafted.x_adv, attacks.fgsm(network, images, y, Linf(0.06), batch_size=4))
+def advrun(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_every_kind_has_a_whole_example():
+    assert {unit.split("/")[0] for unit in EXAMPLES} == {*folders.KINDS, folders.LAYERS}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_example_keeps_the_contract(unit, added):
+    checked = advrun("check", "--contract", unit, "--plugins", str(added))
+    assert checked.exit_code == 0, checked.output
+    assert f"{unit} keeps the contract" in checked.output
+    assert len(re.findall("^ok ", checked.output, re.MULTILINE)) >= 6
+    assert advrun("show", unit).exit_code == 0
+
+
+def test_the_attack_that_is_shown_is_the_one_that_is_there():
+    shown = next(block for block in re.findall("```python\n(.*?)```", READMES["attacks"], re.DOTALL) if "def fgsm" in block)
+    file = (folders.PACKAGE / "attacks/fgsm.py").read_text()
+    assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(file))
+
+
+@pytest.mark.parametrize("kind", folders.KINDS)
+def test_what_the_readme_names_exists(kind):
+    """Files, helpers, and what is imported."""
+    text = READMES[kind]
+    for file in re.findall(r"advrun/[\w/]+\.(?:py|md)", text):
+        assert (folders.PACKAGE.parent / file).is_file(), file
+    for file in re.findall(r"(?<![/\w])`(_?\w+\.py)`", text):
+        assert (folders.PACKAGE / kind / file).is_file(), file
+    for name in set(re.findall(r"`(?:Count|Natural|Positive|NonNegative|Fraction|Share|FilePath|AttackChoice)`", text)):
+        assert hasattr(__import__("advrun.types", fromlist=["types"]), name.strip("`"))

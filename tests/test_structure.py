@@ -15,7 +15,7 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files", "console"],
+    ["files", "console", "folders"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],
@@ -26,9 +26,10 @@ RANKS = [
     ["craft"],
     ["evaluate"],
     ["api"],
-    ["models", "attacks", "defenses"],
+    ["models", "attacks", "defenses", "layers"],
     ["report"],
     ["runs", "doctor"],
+    ["contract"],
     ["cli"],
     ["__main__"],
 ]
@@ -36,6 +37,13 @@ INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
     "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
     "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
+    "contract": [
+        ["victims", "promise"],
+        ["distances", "systems"],
+        ["attacks", "defenses", "models", "datasets", "metrics"],
+        ["examine"],
+        ["__init__"],
+    ],
     "runs": [
         ["__init__"],
         ["keys"],

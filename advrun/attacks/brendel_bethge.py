@@ -15,6 +15,8 @@ from advrun.losses import margin
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
+CONTRACT = {"rounding": None}  # iterates lie on the boundary: rounding decides which succeed
+
 PRESETS = {"fast": {"steps": 200}, "paper": {"steps": 1000}}  # the authors' own code
 LOOKS = bits(1e-3)
 HALVINGS = 8

@@ -13,6 +13,8 @@ from advrun.losses import at_label, margin
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
 
+CONTRACT = {"rounding": 5e-4}  # it ends on the boundary itself: rounding decides which of its last points is beyond it
+
 Boundary = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x_adv -> f (n,) and its gradient w: the linearised boundary f + <w, z - x_adv> = 0, where f is below 0 on our side."""
 UNKNOWN = {"Linf": 0.3, "L2": 1.0, "L1": 5.0}

@@ -11,6 +11,8 @@ from advrun.geometry import L2, Linf, per_image
 from advrun.system import Decisions
 from advrun.types import Count, Fraction, Labels, Positive, Targets, Tensor
 
+CONTRACT = {"boundary": {"frequencies": 1.0}}  # it looks at low ones by default; the weights of the linear victim are noise
+
 PRESETS = {"paper": {"frequencies": 75 / 224, "sigma": 0.0002}}  # the authors' own code
 PRECISION = bits(1e-4)
 FAR = 12

@@ -17,6 +17,8 @@ from advrun.losses import cross_entropy
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
+CONTRACT = {"ratio": 1.05}  # goes to the likeliest class, not to the nearest
+
 IN_PYTHON = True
 LINE_SEARCH = 20
 """Evaluations that one line search of SciPy's may take beyond `maxfun`."""

@@ -10,6 +10,8 @@ from advrun.losses import log_odds
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Tensor
 
+CONTRACT = {"ratio": 1.05}  # goes down the probability of the true class, not towards the nearest boundary
+
 
 class State(NamedTuple):
     """For each image: itself, its label, the current iterate, and whether that is misclassified."""

@@ -14,6 +14,8 @@ from advrun.losses import cross_entropy
 from advrun.system import Blind, Gradients
 from advrun.types import Count, Labels, NonNegative, Positive, Share, Targets, Tensor
 
+CONTRACT = {"settings": {"steps": 50, "share": 0.4}}
+
 BATCH = 64
 
 

@@ -13,6 +13,8 @@ from advrun.system import Blind, Classifier, Decisions
 from advrun.system.classifier import batches
 from advrun.types import Count, CrafterName, Labels, Natural, Positive, Targets, Tensor
 
+CONTRACT = {"settings": {"rounds": 1, "epochs": 2}, "surrogate": True}
+
 
 def substitute(
     model: Blind,

@@ -10,6 +10,8 @@ from advrun.geometry import L2, Linf
 from advrun.system import Blind, Classifier
 from advrun.types import Count, CrafterName, FilePath, Labels, Natural, Targets, Tensor
 
+CONTRACT = {"settings": {"epochs": 2}, "surrogate": True}
+
 
 def transfer(
     model: Blind,

@@ -13,6 +13,8 @@ from advrun.geometry import L2
 from advrun.system import Scores
 from advrun.types import Count, Labels, NonNegative, Positive, Targets, Tensor
 
+CONTRACT = {"settings": {"queries": 3000}}
+
 PRESETS = {"paper": {"queries": 9 * (1000 * 257 + 1), "search_steps": 9, "initial_c": 0.01}}
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from advrun import registry
+from advrun import folders, registry
 from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
 from advrun.config.forms import Form, annotated_type, words
 from advrun.config.yamlfile import inline
 from advrun.console import spelt
-from advrun.errors import ConfigError, did_you_mean
+from advrun.errors import ConfigError, PluginError, did_you_mean
 from advrun.registry import KINDS, Plugin
 
 WIDTH = 80
@@ -29,12 +29,23 @@ EPS = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0, "l0": 10.0}
 
 def table(kind: str) -> list[dict[str, Any]]:
     """One row for each plugin of a folder: its name and the first sentence of its docstring; for attacks what they can do."""
-    return [_row(registry.get(kind, name)) for name in registry.names(kind)]
+    return [_row(kind, name, marked=bool(folders.own())) for name in registry.names(kind)]
 
 
-def _row(plugin: Plugin) -> dict[str, Any]:
-    abilities = _abilities(plugin) if plugin.kind == "attacks" else {}
-    return {"name": plugin.name, **abilities, "summary": plugin.summary}
+def _row(kind: str, name: str, *, marked: bool) -> dict[str, Any]:
+    """marked: where there are folders of one's own, a column says whose the plugin is. A broken file is a row that says so."""
+    source = {"from": "own" if folders.is_own(folders.find(kind, name)) else "advrun"} if marked else {}
+    try:
+        plugin = registry.get(kind, name)
+        abilities = _abilities(plugin) if kind == "attacks" else {}
+        summary = plugin.summary
+    except PluginError as error:
+        abilities, summary = dict.fromkeys(ABILITIES if kind == "attacks" else (), ""), f"broken: {error}"
+    return {"name": name, **source, **abilities, "summary": summary}
+
+
+ABILITIES = ("norms", "budget", "access", "targeted", "cost")
+"""Columns of attacks."""
 
 
 def _abilities(plugin: Plugin) -> dict[str, Any]:
@@ -97,8 +108,9 @@ def _cell(value: Any) -> str:
 
 
 def find(name: str) -> list[tuple[str, str]]:
-    """(folder, name) of every plugin called `name`. Raises ConfigError with the nearest name."""
-    found = [(kind, name) for kind in KINDS if name in registry.names(kind)]
+    """(folder, name) of every plugin called `name`, or of the one called KIND/NAME. Raises ConfigError with the nearest name."""
+    *folder, name = name.split("/", 1)
+    found = [(kind, name) for kind in KINDS if name in registry.names(kind) and folder in ([], [kind])]
     if not found:
         known = {each for kind in KINDS for each in registry.names(kind)}
         raise ConfigError(f"nothing is named {name!r}{did_you_mean(name, known)}")
@@ -108,7 +120,7 @@ def find(name: str) -> list[tuple[str, str]]:
 def text(kind: str, name: str) -> str:
     """Everything about one plugin: source, what it can do, every key of its entry, presets, and an example."""
     plugin = registry.get(kind, name)
-    parts = [f"{name}: {kind[:-1]}, advrun/{kind}/{name}.py", _source(plugin)]
+    parts = [f"{name}: {kind[:-1]}, {registry.place(kind, name)}", _source(plugin)]
     if kind == "attacks":
         parts.append("\n".join(f"{key + ':':<10}{_cell(value)}" for key, value in _abilities(plugin).items()))
     parts += [_entry(plugin, section, entry.form) for section, entry in SECTIONS.items() if entry.kind == kind]

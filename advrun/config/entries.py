@@ -7,6 +7,7 @@ file names are imported; none of them needs TensorFlow for that.
 
 from __future__ import annotations
 
+import logging
 import operator
 import types
 import typing
@@ -240,8 +241,16 @@ class PluginField:
         return core_schema.no_info_plain_validator_function(partial(self.read, result))
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        forms = [form_of(self.kind, name, self.form) for name in registry.names(self.kind)]
+        forms = [form for name in registry.names(self.kind) if (form := self._whole(name)) is not None]
         return handler(core_schema.union_schema([{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]))
+
+    def _whole(self, name: str) -> type[EntryForm] | None:
+        """The form of one plugin; None, with a warning, where its file is broken, which takes no other out of the schema."""
+        try:
+            return form_of(self.kind, name, self.form)
+        except PluginError as error:
+            logging.getLogger("advrun").warning("%s", error)
+            return None
 
     def read(self, result: Any, raw: Any) -> Any:
         """An instance of the dataclass `result`, with the settings of the plugin complete: default, then preset, then given."""
@@ -294,7 +303,7 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
         fields["preset"] = (Literal[tuple(plugin.presets)] | None, preset)
     for key, setting in plugin.settings.items():
         if key in fields or hasattr(base, key) or key in base.model_fields:
-            raise PluginError(f"advrun/{kind}/{name}.py: a setting cannot be called {key!r}")
+            raise PluginError(f"{registry.place(kind, name)}: a setting cannot be called {key!r}")
         fields[key] = _field(plugin, setting)
     form = create_model(f"{base.__name__.removesuffix('Form')}_{name}", __base__=base, __doc__=plugin.summary, **fields)
     form.noun = f"{kind[:-1]} {name!r}"
@@ -302,7 +311,7 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
 
 
 def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
-    place = f"advrun/{plugin.kind}/{plugin.name}.py: setting {setting.name!r}"
+    place = f"{registry.place(plugin.kind, plugin.name)}: setting {setting.name!r}"
     try:
         expected = words(setting.annotation)
     except TypeError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, MinLen, doc
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
@@ -39,6 +39,9 @@ class Experiment(Form):
     """One experiment: a data set, classifiers, the attacks against them and the defences built for them."""
 
     noun = "the experiment"
+    refused: ClassVar[Mapping[str, str]] = {
+        "plugins": "names no plugins: a configuration runs no code; give the folder as --plugins FOLDER, or in ADVRUN_PLUGINS"
+    }
     name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
     description: str = Field(default="", description="A sentence or two for the report.")
     data: Annotated[DataEntry, DATA] = Field(default=_DATA, description="The data set, with its settings.")

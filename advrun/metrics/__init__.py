@@ -7,7 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from advrun import registry
 from advrun.engine import to_unit
+from advrun.errors import PluginError
 from advrun.system import Classifier
 
 
@@ -46,6 +48,20 @@ class Outcome:
     def fooled(self) -> np.ndarray:
         """(n,) bool: right before the attack, wrong after it."""
         return self.right & (self.after.argmax(-1) != self.y)
+
+
+def columns(name: str, outcome: Outcome) -> dict[str, float | None]:
+    """What the metric `name` says of an outcome. Raises PluginError for anything but columns of finite numbers or None."""
+    said, place = registry.get("metrics", name).function(outcome), registry.place("metrics", name)
+    if not isinstance(said, dict) or not said:
+        raise PluginError(f"{place}: returns {said!r:.60}; expected columns, such as {{{name!r}: 0.5}}")
+    for column, value in said.items():
+        if not isinstance(column, str):
+            raise PluginError(f"{place}: names a column {column!r:.60}; expected text")
+        if value is not None and (type(value) not in (int, float) or not np.isfinite(value)):
+            got = f"{value!r:.60}, a {type(value).__name__}"
+            raise PluginError(f"{place}: column {column!r} is {got}; expected float(...), an int, or None where it means nothing")
+    return said
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What a cell's result depends on, as hashes: settings, files, and the source code that it runs.
 
 The source of a cell is the import closure of its plugin's file and of the file in `runs/work/` that does its kind of work,
-comments and docstrings aside. A corrected helper therefore makes those cells anew that use it, and no others.
+comments and docstrings aside. A corrected helper therefore makes those cells anew that use it, and no others. Imports are followed into
+folders of one's own (`folders.py`), and not into other packages.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from advrun import registry
+from advrun import folders, registry
 from advrun.config.entries import AttackEntry
 from advrun.files import content_key
+from advrun.folders import LAYERS
 from advrun.geometry import GEOMETRIES
-from advrun.registry import PACKAGE
 
-CARRIERS = ("api", "checkpoints", "config", "console", "errors", "files", "registry", "runs.plan", "runs.store")
+CARRIERS = ("api", "checkpoints", "config", "console", "errors", "files", "folders", "registry", "runs.plan", "runs.store")
 """Modules that hand values over and make none: what they say is in the key as values. Imports of them are not followed."""
 
 
@@ -56,17 +57,22 @@ def work_key(work: str) -> str:
 
 
 def sources(kind: str, name: str, work: str | None = None) -> list[Path]:
-    """The files whose code a cell runs, sorted: the import closure of the plugin's file and of `runs/work/WORK.py`."""
-    roots = [registry.get(kind, name).path, *([_work(work)] if work else [])]
+    """The files whose code a cell runs, sorted: the import closure of the plugin's file and of `runs/work/WORK.py`.
+
+    A model that comes trained may be made of any of the layers of one's own: all of them belong to it.
+    """
+    roots = [folders.find(kind, name), *([_work(work)] if work else [])]
+    if kind == "models" and not registry.get(kind, name).arguments:
+        roots += [folders.find(LAYERS, layer) for layer in folders.names(LAYERS)]
     return closure(roots)
 
 
 def _work(work: str) -> Path:
-    return PACKAGE / "runs" / "work" / f"{work}.py"
+    return folders.PACKAGE / "runs" / "work" / f"{work}.py"
 
 
 def closure(roots: Iterable[Path]) -> list[Path]:
-    """The files, and what they import of this package, directly or not, at any depth of their code."""
+    """The files, and what they import of this package or of one's own, directly or not, at any depth of their code."""
     found: set[Path] = set()
     waiting = list(roots)
     while waiting:
@@ -79,7 +85,7 @@ def closure(roots: Iterable[Path]) -> list[Path]:
 
 @cache
 def imported(file: Path) -> tuple[Path, ...]:
-    """The files that this one imports: of this package, and beside it where it is a plugin of somebody's own."""
+    """The files that this one imports: of this package, and of folders of one's own."""
     return tuple(dict.fromkeys(path for name in _imported_names(file) if (path := _file_of(name)) is not None))
 
 
@@ -88,22 +94,27 @@ def _imported_names(file: Path) -> Iterator[str]:
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, file)
             for alias in node.names:
-                submodule = f"{node.module}.{alias.name}"
-                yield submodule if _file_of(submodule) else node.module
+                submodule = f"{base}.{alias.name}"
+                yield submodule if _file_of(submodule) else base
+
+
+def _absolute(node: ast.ImportFrom, file: Path) -> str:
+    """The module that `from X import ...` names: `from ._best import Best` in advrun/attacks/pgd.py names advrun.attacks._best."""
+    if node.level == 0:
+        return node.module or ""
+    package = folders.module_of(file).split(".")
+    up = node.level - (file.stem == "__init__")
+    return ".".join([*package[: len(package) - up], *filter(None, [node.module])])
 
 
 def _file_of(name: str) -> Path | None:
     parts = name.split(".")
-    if parts[0] != PACKAGE.name or len(parts) < 2 or any(".".join(parts[1:end]) in CARRIERS for end in (2, 3)):
+    if parts[0] == folders.PACKAGE.name and (len(parts) < 2 or any(".".join(parts[1:end]) in CARRIERS for end in (2, 3))):
         return None
-    for root in (PACKAGE,):
-        place = root.joinpath(*parts[1:])
-        for file in (place.with_suffix(".py"), place / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
+    return folders.file_of(name)
 
 
 @cache
@@ -117,4 +128,9 @@ def code(file: Path) -> str:
 
 
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    """The file's syntax tree; one that is no Python, which its import will say, is a text."""
+    content = file.read_bytes()
+    try:
+        return ast.parse(content)
+    except (SyntaxError, ValueError):
+        return ast.Module([ast.Expr(ast.Constant(content))], [])

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from advrun import engine, registry
+from advrun import engine, folders, registry
 from advrun.console import Console, Course
 from advrun.errors import AdvrunError
 from advrun.runs.expected import part
@@ -68,11 +68,11 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
 def place(error: BaseException) -> str:
     """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing: what training or the disk did is no fault
     of the defence that asked for it."""
-    found = ""
+    found, roots = "", folders.roots()
     for frame in traceback.extract_tb(error.__traceback__):
         file = Path(frame.filename)
-        if file.parent.parent == registry.PACKAGE:
-            found = f"advrun/{file.parent.name}/{file.name}:{frame.lineno}: "
+        if file.parent.parent in roots:
+            found = f"{folders.shown(file)}:{frame.lineno}: "
         elif file in WORK:
             found = ""
     return found

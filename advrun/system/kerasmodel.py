@@ -11,6 +11,7 @@ from zipfile import is_zipfile
 
 import numpy as np
 
+from advrun import registry
 from advrun.engine import keras
 from advrun.errors import ModelError
 
@@ -24,6 +25,7 @@ def load_model(path: str | Path) -> Any:
         raise ModelError(f"{path}: expected a .keras or .h5 file saved by Keras, not {path.suffix or 'a file without ending'}")
     if path.suffix == ".keras" and not is_zipfile(path):
         raise ModelError(f"{path}: damaged, or no .keras file: save the model again")
+    registry.load_layers()
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for one cause: the file is not a model that can be read safely

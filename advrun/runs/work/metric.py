@@ -6,7 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from advrun import registry
+from advrun.metrics import columns
 from advrun.runs.plan import Cell
 from advrun.runs.work.measure import outcome_of
 from advrun.runs.work.worker import Done, Worker
@@ -14,5 +14,5 @@ from advrun.runs.work.worker import Done, Worker
 
 def metric(worker: Worker, cell: Cell) -> Done:
     """The columns that the metric adds, by name."""
-    columns = registry.get("metrics", cell.metric).function(outcome_of(worker, cell.needs[0]))
-    return {f"metrics/{cell.stem}.json": partial(Path.write_text, data=json.dumps(columns))}, {}
+    said = columns(cell.metric, outcome_of(worker, cell.needs[0]))
+    return {f"metrics/{cell.stem}.json": partial(Path.write_text, data=json.dumps(said))}, {}

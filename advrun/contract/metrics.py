@@ -1,0 +1,129 @@
+"""What every metric promises, tried on outcomes of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from advrun import engine, registry
+from advrun.contract import victims
+from advrun.contract.promise import Promise, documented, hold
+from advrun.errors import PluginError
+from advrun.metrics import Outcome, columns
+from advrun.registry import Plugin
+from advrun.results import Row
+
+
+@dataclass
+class Measured:
+    """A metric on trial."""
+
+    plugin: Plugin
+
+    def __call__(self, outcome: Outcome) -> dict[str, float | None]:
+        return columns(self.plugin.name, outcome)
+
+
+def outcomes() -> dict[str, Outcome]:
+    """Outcomes by what is special about them, in arrays of their own, which a metric may spoil."""
+    return {said: copied(outcome) for said, outcome in _outcomes().items()}
+
+
+def copied(outcome: Outcome) -> Outcome:
+    """The same outcome in other arrays."""
+    arrays = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    copies: dict[str, Any] = {name: value.copy() for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    return replace(outcome, **copies)
+
+
+@cache
+def _outcomes() -> dict[str, Outcome]:
+    """Images under random noise."""
+    network, y = victims.network(), victims.labels()
+    images = np.rint(victims.images() * 255).astype(np.uint8)
+    noise = np.random.default_rng(2).uniform(-0.2, 0.2, images.shape)
+    attacked = (engine.to_unit(images) + noise).clip(0, 1).astype(np.float32)
+    before, after = network.predict(images), network.predict(attacked)
+    usual = Outcome(network, images, attacked, y, before, after)
+    first = slice(2, 3)
+    return {
+        "attacked images": usual,
+        "clean images": Outcome(network, images, None, y, before, before),
+        "targeted attacks": replace(usual, target=((y + 1) % victims.CLASSES).astype(np.int32)),
+        "images that were all wrong before": replace(usual, y=((before.argmax(-1) + 1) % victims.CLASSES).astype(np.int32)),
+        "images that came back as they were": Outcome(network, images, engine.to_unit(images), y, before, before),
+        "a single image": Outcome(network, images[first], attacked[first], y[first], before[first], after[first]),
+    }
+
+
+def cases(plugin: Plugin, given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Promise, ...], Measured]]:
+    """One case: (no label, promises, the metric on trial). Raises PluginError for settings, which metrics have none of."""
+    if plugin.settings or given:
+        raise PluginError(f"metrics have no settings; got {', '.join({*plugin.settings, *given})}")
+    yield "", PROMISES, Measured(plugin)
+
+
+def it_is_documented(trial: Measured) -> None:
+    """The function says what its columns are."""
+    documented(trial.plugin)
+
+
+def its_columns_are_numbers_or_none(trial: Measured) -> None:
+    """Whatever happened to the images; `columns` refuses NaN, and what JSON cannot hold."""
+    for said, outcome in outcomes().items():
+        try:
+            trial(outcome)
+        except PluginError as error:
+            hold(False, f"of {said}: {error}")
+
+
+def its_columns_are_the_same_for_every_row(trial: Measured) -> None:
+    """A table has one head."""
+    usual = list(trial(outcomes()["attacked images"]))
+    for said, outcome in outcomes().items():
+        own = list(trial(outcome))
+        hold(own == usual, f"of {said} its columns are {', '.join(own) or 'none'}; of attacked ones {', '.join(usual)}")
+
+
+def its_columns_have_names_of_their_own(trial: Measured) -> None:
+    """No other metric, and no column of the row itself, has the same name."""
+    outcome = outcomes()["attacked images"]
+    taken = {field.name: "the row itself" for field in fields(Row)} | dict.fromkeys(("attacked", "zero_gradients"), "the attack's cost")
+    for name in registry.names("metrics"):
+        if name != trial.plugin.name:
+            with suppress(Exception):  # a broken metric takes no names
+                taken |= dict.fromkeys(columns(name, copied(outcome)), f"metric {name!r}")
+    for column in trial(outcome):
+        hold(column not in taken, f"the column {column!r} is that of {taken.get(column)}")
+
+
+def what_it_measures_is_left_as_it_is(trial: Measured) -> None:
+    """The next metric sees the same arrays."""
+    for said, outcome in outcomes().items():
+        arrays = {name: value for name, value in vars(outcome).items() if isinstance(value, np.ndarray)}
+        before = {name: value.copy() for name, value in arrays.items()}
+        trial(outcome)
+        moved = [name for name, value in arrays.items() if not np.array_equal(value, before[name])]
+        hold(not moved, f"of {said} it changes {', '.join(moved)}; work on a copy")
+
+
+def it_says_the_same_twice(trial: Measured) -> None:
+    """Nothing random."""
+    for said, outcome in outcomes().items():
+        first, second = trial(copied(outcome)), trial(copied(outcome))
+        hold(first == second, f"of {said} it says {first}, and asked again {second}")
+
+
+PROMISES: tuple[Promise, ...] = (
+    it_is_documented,
+    its_columns_are_numbers_or_none,
+    its_columns_are_the_same_for_every_row,
+    its_columns_have_names_of_their_own,
+    what_it_measures_is_left_as_it_is,
+    it_says_the_same_twice,
+)
