@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 BASE = "DejaVu Sans"
+LATIN = 0x250
+"""Before this, all visible characters are in DejaVu Sans."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ def base() -> Font:
     from matplotlib import font_manager
 
     return Font(BASE, str(font_manager.findfont(BASE)))
+
+
+def families(texts: Iterable[str]) -> list[str]:
+    """The names of `fonts_for`. Loads nothing for Latin letters."""
+    texts = list(texts)
+    if all(ord(letter) < LATIN for text in texts for letter in text):
+        return [BASE]
+    return [font.family for font in fonts_for(texts)[0]]
 
 
 def fonts_for(texts: Iterable[str]) -> tuple[list[Font], set[str]]:

@@ -49,6 +49,11 @@ class Curve:
         """Which points have flags."""
         return np.array([bool(flags) for flags in self.flags])
 
+    @property
+    def last(self) -> int:
+        """The doubtful point of the largest eps."""
+        return int(np.flatnonzero(self.doubtful)[-1])
+
 
 def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]:
     """Accuracy of all systems of one model against eps under one attack; clean accuracy at eps 0.
@@ -60,24 +65,27 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     systems = [system for system in summary.systems if system.model == model]
     curves = [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
     styles = look([system.defense for system in summary.systems])
-    signs = marks(summary)
     flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
     samples = [({**styles[system.defense]}, system.defense) for system in systems]
     samples += [({"color": INK, "linestyle": DASHES[threat]}, threat) for threat in panel.threats]
-    samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{signs[flag]} {flag}") for flag in flags]
-    title = folded(attack_label(panel.attack), TITLE, COLUMN - LEFT - RIGHT, 3, "bold")
+    samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{_marks(summary, [flag])} {flag}") for flag in flags]
+    signs = [_marks(summary, curve.flags[curve.last]) for curve in curves if curve.doubtful.any()]
+    across = COLUMN - LEFT - max(RIGHT, widest(signs, SMALL))
+    title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
     plot = 2.1 if len(curves) < CROWD else 2.7
     figure = Figure(figsize=(COLUMN, 1))
     legend = _legend(figure, samples)
     total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
     figure.set_figheight(total)
-    axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, (COLUMN - LEFT - RIGHT) / COLUMN, plot / total))
+    axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
     axes.set(ylim=(0, 100), ylabel="accuracy, %", xlabel=f"ε ({norm_label(panel.attack.norm)})", title="\n".join(title))
-    _eps_ticks(axes, panel)
+    _eps_ticks(axes, panel, across)
     for curve in curves:
         style = styles[curve.system.defense]
         axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.12 if len(curves) < CROWD else 0.05, linewidth=0)
-        _draw(axes, curve, style, signs)
+        _draw(axes, curve, style)
+        if curve.doubtful.any():
+            _sign(axes, curve, _marks(summary, curve.flags[curve.last]), style["color"])
     return figure, _robustness_caption(summary, panel, model, doubtful=bool(flags))
 
 
@@ -122,28 +130,34 @@ def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve
     return Curve(system, threat, np.array([eps for eps, _ in known]), mean, low, high, tuple(cell.flags for _, cell in known))
 
 
-def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any], signs: Mapping[str, str]) -> None:
+def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
     """The sound part of a line with its markers; under it, where something is flagged, the whole line thin and pale."""
     doubtful, dashes = curve.doubtful, DASHES[curve.threat]
     sound = np.where(doubtful, np.nan, curve.y)
     axes.plot(curve.x, sound, linestyle=dashes, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
-    if not doubtful.any():
-        return
-    axes.plot(curve.x, curve.y, color=style["color"], linestyle=dashes, clip_on=False, zorder=2, **DOUBTFUL)
-    axes.plot(curve.x, np.where(doubtful, curve.y, np.nan), linestyle="", clip_on=False, zorder=4, **style, **HOLLOW)
-    last = int(np.flatnonzero(doubtful)[-1])
-    sign = "".join(signs[flag] for flag in signs if flag in curve.flags[last])
-    place = {"xytext": (-2, 3), "textcoords": "offset points", "ha": "right", "annotation_clip": False}
-    axes.annotate(sign, (curve.x[last], curve.y[last]), fontsize=SMALL, zorder=5, **place)
+    if doubtful.any():
+        axes.plot(curve.x, curve.y, color=style["color"], linestyle=dashes, clip_on=False, zorder=2, **DOUBTFUL)
+        axes.plot(curve.x, np.where(doubtful, curve.y, np.nan), linestyle="", clip_on=False, zorder=4, **style, **HOLLOW)
 
 
-def _eps_ticks(axes: Axes, panel: Panel) -> None:
+def _sign(axes: Axes, curve: Curve, sign: str, color: str) -> None:
+    """The marks of its flags behind the end of a line."""
+    place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    axes.annotate(sign, (curve.x[curve.last], curve.y[curve.last]), color=color, fontsize=SMALL, zorder=5, **place)
+
+
+def _marks(summary: Summary, flags: Sequence[str]) -> str:
+    signs = marks(summary)
+    return "".join(signs[flag] for flag in flags)
+
+
+def _eps_ticks(axes: Axes, panel: Panel, across: float) -> None:
     """A tick at every eps, as a fraction; labels only where they have room."""
     largest = max(eps or 0.0 for eps in panel.radii) * 1.04
     ticks = [0.0, *(eps or 0.0 for eps in panel.radii)]
     labels = ["0", *(eps_label(panel.attack.norm, eps) for eps in panel.radii)]
     axes.set_xlim(0, largest)
-    axes.set_xticks(ticks, thinned([tick / largest * (COLUMN - LEFT - RIGHT) for tick in ticks], labels, SMALL))
+    axes.set_xticks(ticks, thinned([tick / largest * across for tick in ticks], labels, SMALL))
 
 
 def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
@@ -154,7 +168,14 @@ def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) ->
     columns = 2 if widest((label for _, label in samples), SMALL) <= half * 1.9 else 1
     labels = ["\n".join(folded(label, SMALL, half if columns == 2 else full, 3)) for _, label in samples]
     handles = [Line2D([], [], **style) for style, _ in samples]
-    placed = {"loc": "upper left", "ncols": columns, "borderaxespad": 0.1, "handlelength": 2.4, "labelspacing": 0.3, "columnspacing": 1}
+    placed: dict[str, Any] = {
+        "loc": "upper left",
+        "ncols": columns,
+        "borderaxespad": 0.1,
+        "handlelength": 2.4,
+        "labelspacing": 0.3,
+        "columnspacing": 1,
+    }
     legend = figure.legend(handles, labels, **placed)
     return float(legend.get_window_extent().height) / figure.dpi + 0.05
 

@@ -41,9 +41,7 @@ def _families(findings: Findings) -> list[str]:
     fonts, lacking = fonts_for([*findings.class_names, *findings.histories, *dict.fromkeys(names)])
     if lacking:
         some = "".join(sorted(lacking))[:20]
-        log.warning(
-            "no installed font has %d characters of names (%s): figures show class numbers instead; install one", len(lacking), some
-        )
+        log.warning("no font has %s: figures show class numbers instead of such names; install one, such as Noto Sans CJK", some)
     return [font.family for font in fonts]
 
 

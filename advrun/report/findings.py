@@ -13,7 +13,6 @@ import numpy as np
 from advrun.errors import DataError
 from advrun.results import Result
 
-
 STEPS = 127
 """Steps of the stored change to either side."""
 
@@ -65,8 +64,10 @@ class Gallery:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Gallery:
-        """The inverse of `to_arrays`, up to rounding. Raises KeyError when a field is missing."""
+        """The inverse of `to_arrays`, up to rounding. Raises KeyError when a field is missing, ValueError when shapes differ."""
         values: dict[str, Any] = {"eps": None, "defended": None, **arrays}
+        if values["reach"].shape != values["x"].shape[:1] or values["change"].shape != values["x"].shape:
+            raise ValueError("its changes do not belong to its images")
         values |= {name: values[name].astype(np.float32) / 255 for name in ("x", "defended") if values[name] is not None}
         values["x_adv"] = values["x"] + values["change"].astype(np.float32) / STEPS * _whole(values["reach"])
         values = {entry.name: values[entry.name] for entry in fields(cls)}

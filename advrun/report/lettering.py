@@ -9,12 +9,9 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 from advrun.fonts import Font
-
-if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import RendererAgg
 
 BOX = "□"
 LINE = 1.2
@@ -27,7 +24,7 @@ def width(text: str, size: float, weight: str = "normal") -> float:
     """Of one line, in inches."""
     import matplotlib
 
-    return _width(text, size, weight, tuple(matplotlib.rcParams["font.family"]))
+    return _width(legible(text), size, weight, tuple(matplotlib.rcParams["font.family"]))
 
 
 def widest(texts: Iterable[str], size: float, weight: str = "normal") -> float:
@@ -67,7 +64,8 @@ def shortened(text: str, size: float, room: float, weight: str = "normal") -> st
 
 def folded(text: str, size: float, room: float, lines: int = 2, weight: str = "normal") -> list[str]:
     """At most so many lines, none wider than `room` inches, broken behind spaces and signs, within words only where it must be."""
-    rest, found = legible(text), []
+    rest = legible(text)
+    found: list[str] = []
     while rest and len(found) < lines - 1 and width(rest, size, weight) > room:
         end = _break(rest, max(1, bisect_right(range(1, len(rest) + 1), room, key=lambda end: width(rest[:end].rstrip(), size, weight))))
         found.append(rest[:end].rstrip())
@@ -114,7 +112,7 @@ RESOLUTION = 200
 
 
 @cache
-def _renderer() -> RendererAgg:
+def _renderer() -> Any:
     from matplotlib.backends.backend_agg import RendererAgg
 
-    return RendererAgg(8, 8, RESOLUTION)
+    return RendererAgg(8, 8, RESOLUTION)  # type: ignore[no-untyped-call]  # matplotlib's stub

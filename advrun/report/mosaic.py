@@ -11,7 +11,7 @@ import numpy as np
 
 from advrun.report.findings import Gallery
 from advrun.report.layout import attack_label, eps_label, norm_label
-from advrun.report.lettering import class_labels, folded, height, widest
+from advrun.report.lettering import class_labels, folded, height
 from advrun.report.style import DPI, FAINT, INK, RIGHT, WRONG
 from advrun.report.summary import AttackId
 
@@ -123,7 +123,7 @@ def magnification(change: np.ndarray) -> int:
     The few greatest changes of a minimal perturbation do not leave the others invisible.
     """
     sizes = np.abs(change[np.abs(change) > ROUNDING])
-    return max(1, math.floor(0.5 / float(np.quantile(sizes, COMMON)) + 1e-3)) if len(sizes) else 1
+    return max(1, math.floor(0.5 / float(np.quantile(sizes, COMMON, method="higher")) + 1e-3)) if len(sizes) else 1
 
 
 def pooled(change: np.ndarray, pixels: int) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -83,7 +85,7 @@ def picture(draw: Callable[[], tuple[Figure, str]], name: str, kind: str, famili
     """
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), _silent("matplotlib.font_manager"):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE | {"font.family": list(families)})
         figure, caption = draw()
@@ -91,6 +93,18 @@ def picture(draw: Callable[[], tuple[Figure, str]], name: str, kind: str, famili
         figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
         figure.savefig(pdf, format="pdf", dpi=DPI, metadata={"CreationDate": None, "Creator": None, "Producer": None})
         return Picture(name, kind, caption, figure.get_figwidth(), png.getvalue(), pdf.getvalue())
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Without warnings of that logger: that a font for a rare script has no bold face is nothing to act on."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def look(defenses: list[str]) -> dict[str, dict[str, str]]:

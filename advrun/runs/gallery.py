@@ -44,7 +44,7 @@ def gallery(outcome: Outcome, x_adv: np.ndarray, cell: Cell) -> Gallery:
 
 
 def stored(shape: tuple[int, ...]) -> int:
-    """How many images (height, width, channels) a row stores: three bytes a value, for the image, its change and what a purifier makes of it."""
+    """How many images (height, width, channels) a row stores, at three bytes a value: of the image, its change, and its purified form."""
     height, width, channels = shape
     step = _step(height, width)
     return int(np.clip(BYTES // (3 * -(-height // step) * -(-width // step) * channels), FEWEST, MOST))

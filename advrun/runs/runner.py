@@ -13,6 +13,7 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import CellError
 from advrun.files import content_key, digest, write_text
+from advrun.fonts import families
 from advrun.results import GLOSSARY, Result, flagged
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.signals import terminated_as_interrupt
@@ -143,11 +144,12 @@ def report(found: Any, store: Store, console: Console) -> list[Path]:
 
     sources = [
         *Path(package.__file__).parent.glob("*.*"),
-        *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "runs/runner")),
+        *(registry.PACKAGE / f"{name}.py" for name in ("results", "geometry", "fonts", "runs/gallery", "runs/runner")),
     ]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources) if source.is_file()]
-    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, code])
+    fonts = families(found.class_names)  # one that was missing may have been installed since
+    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = store.root / "manifests" / "report.json"
     known: dict[str, str] = {}
     try:
