@@ -25,8 +25,8 @@ WRITTEN = 8
 """Up to so many classes, the shares are written into the matrix as well."""
 SIZE, SMALL, TITLE = 7, 5.5, 8
 """Of names in one column and in two, and of the title, in points."""
-LONGEST = 1.2
-"""Room for a class name, in inches."""
+LONGEST, LARGEST = 1.2, 5.0
+"""Inches: room for a class name, and the side of a matrix at most."""
 WORD, PAD, BAR, SCALE = 0.17, 0.07, 0.08, 0.36
 """Inches: the words at the axes, the space between two things, the colour bar, and its numbers."""
 
@@ -42,17 +42,18 @@ def confusion(result: Result, class_names: Sequence[str]) -> tuple[Figure, str]:
     shown = shown_classes(counts)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)[np.ix_(shown, shown)]
-    across, size = (COLUMN, SIZE) if len(shown) <= FEW else (2 * COLUMN, SMALL)
+    room, size = (COLUMN, SIZE) if len(shown) <= FEW else (2 * COLUMN, SMALL)
     labels = class_labels(class_names)
     names = [shortened(labels[index], size, LONGEST) for index in shown]
-    title = folded(_title(result.row), TITLE, across - 2 * PAD, 3, "bold")
     margin = widest(names, size) + PAD
-    side = min(across - WORD - margin - 3 * PAD - BAR - SCALE, 5.0)
+    left, behind = WORD + margin + PAD, 2 * PAD + BAR + SCALE
+    side = min(room - left - behind, LARGEST)
+    across = left + side + behind
+    title = folded(_title(result.row), TITLE, across - 2 * PAD, 3, "bold")
     upright = widest(names, size) > side / len(shown) - PAD
     below = (margin if upright else height(1, size) + PAD) + WORD
     total = height(len(title), TITLE) + 2 * PAD + side + below + PAD
     figure = Figure(figsize=(across, total))
-    left = WORD + margin + PAD
     axes = figure.add_axes((left / across, (below + PAD) / total, side / across, side / total))
     _draw(figure, axes, shares, names, size, upright)
     bar = figure.add_axes(((left + side + PAD) / across, (below + PAD) / total, BAR / across, side / total))

@@ -94,11 +94,8 @@ def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure
     from matplotlib.figure import Figure
 
     panels = [(quantity, curves) for quantity in QUANTITIES if (curves := [name for name in history if name.endswith(quantity)])]
-    legend = 0.16 * -(-max(len(curves) for _, curves in panels) // 2) + 0.08
-    width, height = COLUMN * len(panels), 1.9 + legend
-    figure = Figure(figsize=(width, height))
-    for index, (quantity, curves) in enumerate(panels):
-        axes = figure.add_axes(((0.5 + COLUMN * index) / width, 0.4 / height, 2.82 / width, 1.5 / height))
+    figure = Figure(figsize=(COLUMN * len(panels), 2.4), layout="constrained")
+    for axes, (quantity, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _curves(axes, history, curves, quantity)
     return figure, f"Training of {label}: {' and '.join(quantity for quantity, _ in panels)} by epoch."
 

@@ -176,7 +176,7 @@ def _system(axes: Axes, row: Row, shown: Sequence[int], size: Size, top: float) 
         factor = magnification(change)
         seen = 0.5 + factor * pooled(change, round(max(wide, high) * DPI))
         _show(axes, seen, (left, left + wide, top + high, top), crisp=True)
-        note = f"× {factor:,}" if np.abs(change).max() > ROUNDING else "no change"
+        note = f"× {factor:,}" if np.abs(change).max() > ROUNDING else "none"
         axes.text(left, top + high + 0.02, note, va="top", fontsize=NOTE, color=FAINT)
         if gallery.defended is not None:
             _show(axes, gallery.defended[index], (left, left + wide, top + size.cell, top + size.cell - high))

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from advrun.errors import DataError
 from advrun.fonts import BASE, families, fonts_for
@@ -36,7 +37,7 @@ def drawn(draw, fonts=(BASE,)):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE | {"font.family": list(fonts)})
         figure, caption = draw()
-        figure.canvas.draw()
+        FigureCanvasAgg(figure).draw()
         inside = figure.get_tightbbox()
         assert min(inside.x0, inside.y0) >= -0.01, "cut off at the left or below"
         assert inside.x1 <= figure.get_figwidth() + 0.01, "cut off at the right"
@@ -163,6 +164,12 @@ def test_training_curves_are_the_history():
     assert [line.get_ydata().tolist() for line in losses.lines] == [[2.0, 1.0], [2.5, 1.5]]
     assert [line.get_label() for line in (*losses.lines, *accuracies.lines)] == ["training", "validation", "validation, adversarial"]
     np.testing.assert_array_equal(accuracies.lines[0].get_ydata(), [10.0, np.nan])
+
+
+@pytest.mark.parametrize("losses", [[3.9025, 3.7531, 3.7], [123456.7, 0.1], [1e-7, 3e-7], [2.0]])
+def test_training_curves_fit_whatever_their_size(losses):
+    names = ("loss", "val_loss", "accuracy", "val_accuracy", "adversarial_accuracy", "val_adversarial_accuracy")
+    drawn(lambda: training("lnet / hybrid", dict.fromkeys(names, losses)))
 
 
 def test_hostile_labels_can_be_drawn():
