@@ -57,7 +57,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Row:
+class Strip:
     """One system: its title, and for each image the lines below it, with their colour."""
 
     title: list[str]
@@ -86,7 +86,7 @@ def mosaic(galleries: Sequence[Gallery], class_names: Sequence[str], colors: Map
     shown = chosen(galleries, min(SHOWN, int((PAGE - MARGIN - GAP) / size.column)))
     room = size.column - GAP / 2
     heads = [folded(labels[label], BODY, room) for label in first.label[shown]]
-    rows = [Row(_row_title(gallery, galleries), gallery, _answers(gallery, shown, labels, room)) for gallery in galleries]
+    rows = [Strip(_row_title(gallery, galleries), gallery, _answers(gallery, shown, labels, room)) for gallery in galleries]
     across = MARGIN + max(len(shown) * size.column, 2.2) + GAP
     title = folded(_title(galleries), HEAD + 1, across - 2 * GAP, 3, "bold")
     top = GAP + height(len(title), HEAD + 1) + GAP
@@ -165,7 +165,7 @@ def _originals(axes: Axes, images: np.ndarray, size: Size, top: float, *, purifi
         _image(axes, image, column, size, top)
 
 
-def _system(axes: Axes, row: Row, shown: Sequence[int], size: Size, top: float) -> None:
+def _system(axes: Axes, row: Strip, shown: Sequence[int], size: Size, top: float) -> None:
     """Adversarial images, and beside each its change with the factor, and the purified image."""
     gallery, (wide, high) = row.gallery, size.small
     for column, (index, (lines, color)) in enumerate(zip(shown, row.answers, strict=True)):

@@ -288,7 +288,9 @@ def test_rows_say_their_eps_where_it_differs():
 
 
 def test_ten_systems_share_one_gallery():
-    found = replace(findings(galleries=False), results=[], histories={}, galleries=[shown(defense=f"{LONG}_{i}") for i in range(10)])
+    found = replace(
+        findings(galleries=False), results=[], histories={}, galleries=[shown(count=1, defense=f"{LONG}_{i}") for i in range(10)]
+    )
     (only,) = figures.pictures(found, summarise([]))
     assert (only.kind, only.name) == ("gallery", "examples-lnet-pgd-linf")
 
@@ -301,7 +303,7 @@ def test_galleries_are_chosen_by_the_eps_that_all_have_then_by_threat():
 
 
 def test_every_target_has_its_gallery():
-    several = [shown(target=target) for target in ("", "2", "second")]
+    several = [shown(count=1, target=target) for target in ("", "2", "second")]
     found = replace(findings(galleries=False), results=[], histories={}, galleries=several)
     made = figures.pictures(found, summarise([]))
     assert [picture.name for picture in made] == [f"examples-lnet-pgd-linf{aim}" for aim in ("", "-target-2", "-target-second")]
