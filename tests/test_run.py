@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from advrun import engine, registry
 from advrun.cli import main
 from advrun.config import loads
+from advrun.report import Gallery
 from advrun.results import Result
 from advrun.runs import columns, schedule
 from advrun.runs.plan import Cell
@@ -110,6 +111,16 @@ def test_the_pages_are_there(finished):
     assert len(list((finished / "figures").glob("*.png"))) >= 4
     assert len(list((finished / "models").glob("*.keras"))) == 4
     assert not list((finished / "partial").glob("*/*"))
+
+
+def test_every_row_shows_the_same_images_in_one_figure_per_attack(finished):
+    galleries = [Gallery.read(path) for path in sorted((finished / "rows").glob("*.npz"))]
+    assert len(galleries) == 4 * (1 + 3 * 2)
+    for kept in galleries:
+        np.testing.assert_array_equal(kept.x, galleries[0].x)
+        np.testing.assert_array_equal(kept.label, galleries[0].label)
+    names = sorted(path.stem for path in (finished / "figures").glob("examples-*.png"))
+    assert names == ["examples-cnn-cw-l2", "examples-cnn-fgsm-linf", "examples-cnn-pgd-linf"]
 
 
 def test_a_second_run_does_nothing(finished, workplace):

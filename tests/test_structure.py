@@ -15,7 +15,7 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files", "console", "folders"],
+    ["files", "console", "folders", "fonts"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],

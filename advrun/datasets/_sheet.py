@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,20 @@ import numpy as np
 
 from advrun.data import Dataset
 from advrun.files import atomic
+from advrun.fonts import fonts_for
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-TILE = 56
-"""Height of a sample image on the sheet, in pixels."""
+TILE, WIDEST = 56, 168
+"""About the height of a sample image on the sheet, and its greatest width, in pixels."""
+LINES = 52
+"""Pixels that name and counts of a class take."""
 GAP = 4
 MARGIN = 36
 HEADER = 84
 BAR_WIDTH = 150
-LONGEST_NAME = 360
+LONGEST_NAME = 420
 ROWS = 24
 """With more classes than this, the sheet has two panels, side by side."""
 INK, GREY, PAPER = (24, 28, 36), (120, 127, 138), (255, 255, 255)
@@ -47,42 +51,70 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
     """Write a PNG with one row for each class: name, counts, and `columns` training images, evenly spaced over the class."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     counts = describe(dataset)["counts"]
-    fonts = {size: ImageFont.load_default(size) for size in (12, 15, 26)}
-    height, width, _ = dataset.image_shape
-    tile = max(1, round(TILE * width / height)), TILE
+    texts = _texts([dataset.name, dataset.variant, *dataset.class_names])
+    tile = tile_size(*dataset.image_shape[:2])
+    line = max(tile[1], LINES) + GAP
     panels = 1 if dataset.classes <= ROWS else 2
     rows = -(-dataset.classes // panels)
     names = [f"{entry['label']}  {entry['name']}" for entry in counts]
-    label_width = min(LONGEST_NAME, max(BAR_WIDTH + 100, *(round(fonts[15].getlength(name)) for name in names))) + 4 * GAP
+    label_width = min(LONGEST_NAME, max(BAR_WIDTH + 100, *(round(texts(name, 15).getlength(name)) for name in names))) + 4 * GAP
     panel = label_width + columns * (tile[0] + GAP) + MARGIN
-    page = Image.new("RGB", (MARGIN + panels * panel, HEADER + rows * (TILE + GAP) + MARGIN), PAPER)
+    page = Image.new("RGB", (MARGIN + panels * panel, HEADER + rows * line + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
-    _header(draw, dataset, fonts)
+    _header(draw, dataset, texts)
     longest = max(entry["train"] + entry["test"] for entry in counts)
     for label, entry in enumerate(counts):
-        left, top = MARGIN + label // rows * panel, HEADER + label % rows * (TILE + GAP)
-        draw.text((left, top + 6), _shortened(names[label], fonts[15], label_width - 4 * GAP), INK, fonts[15])
-        _bar(draw, left, top + 36, entry, BAR_WIDTH / longest, fonts[12])
+        left, top = MARGIN + label // rows * panel, HEADER + label % rows * line
+        font = texts(names[label], 15)
+        draw.text((left, top + 4), _shortened(names[label], font, label_width - 4 * GAP), INK, font)
+        _bar(draw, left, top + 34, entry, BAR_WIDTH / longest, texts("", 12))
         for column, row in enumerate(_samples(dataset, label, columns)):
             place = left + label_width + column * (tile[0] + GAP), top
-            page.paste(_picture(dataset.x_train[row]).resize(tile, Image.Resampling.BICUBIC), place)
+            page.paste(_scaled(_picture(dataset.x_train[row]), tile), place)
     with atomic(path) as temporary:
         page.save(temporary, "PNG")
 
 
-def _header(draw: ImageDraw.ImageDraw, dataset: Dataset, fonts: Mapping[int, Any]) -> None:
+def tile_size(height: int, width: int) -> tuple[int, int]:
+    """Width and height of a sample on the sheet, in the proportions of the image: small images a whole number of times as large."""
+    scale: float = round(TILE / height) if height <= TILE else TILE / height
+    scale = min(scale, WIDEST / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _texts(texts: Sequence[str]) -> Callable[[str, int], Any]:
+    """The font for a text in a size: the first that has all its characters."""
+    from PIL import ImageFont
+
+    fonts, _ = fonts_for(texts)
+
+    @cache
+    def load(path: str, size: int) -> Any:
+        return ImageFont.truetype(path, size)
+
+    return lambda text, size: load(next((font.path for font in fonts if not font.lacks(text)), fonts[0].path), size)
+
+
+def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Enlarged pixel by pixel, reduced smoothly."""
+    from PIL import Image
+
+    return image.resize(size, Image.Resampling.NEAREST if size[0] >= image.width else Image.Resampling.LANCZOS)
+
+
+def _header(draw: ImageDraw.ImageDraw, dataset: Dataset, texts: Callable[[str, int], Any]) -> None:
     height, width, channels = dataset.image_shape
-    draw.text((MARGIN, 18), dataset.name, INK, fonts[26])
+    draw.text((MARGIN, 16), dataset.name, INK, texts(dataset.name, 24))
     facts = f"{dataset.variant}   |   {dataset.classes} classes, {height} x {width} x {channels}   |   "
-    draw.text((MARGIN, 53), facts, GREY, fonts[12])
-    left = MARGIN + fonts[12].getlength(facts)
+    draw.text((MARGIN, 53), facts, GREY, texts(facts, 12))
+    left, font = MARGIN + texts(facts, 12).getlength(facts), texts("", 12)
     for word, colour in (("training", TRAIN), ("test", TEST)):
-        draw.rectangle((left, 57, left + 9, 66), colour)
-        draw.text((left + 15, 53), word, GREY, fonts[12])
-        left += 15 + fonts[12].getlength(word) + 15
+        draw.rectangle((left, 56, left + 9, 65), colour)
+        draw.text((left + 15, 53), word, GREY, font)
+        left += 15 + font.getlength(word) + 15
 
 
 def _bar(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Mapping[str, Any], scale: float, font: Any) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advrun.flags import marks
 from advrun.report.layout import attack_label, eps_label, norm_label
+from advrun.report.lettering import folded, height, shortened, widest, width
 from advrun.report.style import COLUMN, INK, PALETTE, look
 from advrun.report.summary import Panel, Score, Summary, System
 
@@ -19,30 +22,72 @@ if TYPE_CHECKING:
 
 DASHES: dict[str, Any] = {"static": (0, (3, 2)), "adaptive": "-", "transfer": (0, (1, 1)), "blackbox": (0, (5, 1, 1, 1))}
 QUANTITIES = ("loss", "accuracy")
-TICKS = 5
-"""Up to so many eps are written at the axis as they are; more get evenly spaced numbers."""
+DOUBTFUL: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
+HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.9}
+"""How a number with a flag is drawn: on a thin, pale line, its marker hollow."""
+CROWD = 8
+"""From so many lines on, bands are paler and the axes higher."""
+LEFT, RIGHT, BOTTOM, HANDLE = 0.46, 0.13, 0.43, 0.4
+"""Inches: the space beside and below the axes, and a sample of a line in the legend."""
+SMALL, TITLE = 7, 8
+"""Size of tick labels and legends, and of titles, in points."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One system under one threat: x is eps, y the accuracy in percent, low and high its band; flags of each point."""
+
+    system: System
+    threat: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    flags: tuple[tuple[str, ...], ...]
+
+    @property
+    def doubtful(self) -> np.ndarray:
+        """Which points have flags."""
+        return np.array([bool(flags) for flags in self.flags])
+
+    @property
+    def last(self) -> int:
+        """The doubtful point of the largest eps."""
+        return int(np.flatnonzero(self.doubtful)[-1])
 
 
 def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]:
-    """Accuracy of all systems of one model against eps under one attack; clean accuracy at eps 0."""
+    """Accuracy of all systems of one model against eps under one attack; clean accuracy at eps 0.
+
+    What is flagged is drawn as doubtful, with the flag in the legend.
+    """
     from matplotlib.figure import Figure
 
     systems = [system for system in summary.systems if system.model == model]
+    curves = [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
     styles = look([system.defense for system in summary.systems])
-    rows = -(-(len(systems) + len(panel.threats)) // 2)
-    legend, plot = 0.17 * rows + 0.2, 2.1
-    figure = Figure(figsize=(COLUMN, legend + plot + 0.43))
-    height = figure.get_figheight()
-    axes = figure.add_axes((0.135, 0.43 / height, 0.835, plot / height))
-    for system in systems:
-        for threat in panel.threats:
-            _line(axes, summary, panel, system, threat, styles[system.defense])
-    axes.set(ylim=(0, 100), ylabel="accuracy, %", xlabel=f"ε ({norm_label(panel.attack.norm)})", title=attack_label(panel.attack))
-    axes.set_xlim(left=0)
-    if len(panel.radii) <= TICKS:
-        axes.set_xticks([0.0, *(eps or 0.0 for eps in panel.radii)], ["0", *(eps_label(panel.attack.norm, eps) for eps in panel.radii)])
-    _legend(figure, systems, panel.threats, styles)
-    return figure, _robustness_caption(summary, panel, model)
+    flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
+    samples = [({**styles[system.defense]}, system.defense) for system in systems]
+    samples += [({"color": INK, "linestyle": DASHES[threat]}, threat) for threat in panel.threats]
+    samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{marks([flag])} {flag}") for flag in flags]
+    signs = [marks(curve.flags[curve.last]) for curve in curves if curve.doubtful.any()]
+    across = COLUMN - LEFT - max(RIGHT, widest(signs, SMALL))
+    title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
+    plot = 2.1 if len(curves) < CROWD else 2.7
+    figure = Figure(figsize=(COLUMN, 1))
+    legend = _legend(figure, samples)
+    total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
+    figure.set_figheight(total)
+    axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
+    axes.set(ylim=(0, 100), ylabel="accuracy, %", xlabel=f"ε ({norm_label(panel.attack.norm)})", title="\n".join(title))
+    _eps_ticks(axes, panel, across)
+    for curve in curves:
+        style = styles[curve.system.defense]
+        axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.12 if len(curves) < CROWD else 0.05, linewidth=0)
+        _draw(axes, curve, style)
+        if curve.doubtful.any():
+            _sign(axes, curve, marks(curve.flags[curve.last]), style["color"])
+    return figure, _robustness_caption(summary, panel, model, doubtful=bool(flags))
 
 
 def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
@@ -50,40 +95,89 @@ def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure
     from matplotlib.figure import Figure
 
     panels = [(quantity, curves) for quantity in QUANTITIES if (curves := [name for name in history if name.endswith(quantity)])]
-    legend = 0.16 * -(-max(len(curves) for _, curves in panels) // 2) + 0.08
-    width, height = COLUMN * len(panels), 1.9 + legend
-    figure = Figure(figsize=(width, height))
-    for index, (quantity, curves) in enumerate(panels):
-        axes = figure.add_axes(((0.5 + COLUMN * index) / width, 0.4 / height, 2.82 / width, 1.5 / height))
+    figure = Figure(figsize=(COLUMN * len(panels), 2.4), layout="constrained")
+    for axes, (quantity, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _curves(axes, history, curves, quantity)
     return figure, f"Training of {label}: {' and '.join(quantity for quantity, _ in panels)} by epoch."
 
 
-def _line(axes: Axes, summary: Summary, panel: Panel, system: System, threat: str, style: Mapping[str, Any]) -> None:
+def thinned(places: Sequence[float], labels: Sequence[str], size: float) -> list[str]:
+    """The labels of an axis, with "" for those that would touch another; the first and the last stay.
+
+    Args:
+        places: the middle of each, in inches, ascending.
+        labels: their texts.
+        size: in points.
+    """
+    half = [width(label, size) / 2 + 0.03 for label in labels]
+    kept = [len(labels) - 1]
+    for index in reversed(range(1, len(labels) - 1)):
+        clear = places[index] + half[index] <= places[kept[-1]] - half[kept[-1]]
+        if clear and places[index] - half[index] >= places[0] + half[0]:
+            kept.append(index)
+    return [label if index in (0, *kept) else "" for index, label in enumerate(labels)]
+
+
+def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve | None:
     points: list[tuple[float, Score | None]] = [(0.0, summary.clean(system))]
     points += [(eps or 0.0, summary.cell(system, panel.attack, eps, threat)) for eps in panel.radii]
     known = [(eps, cell) for eps, cell in points if cell]
     if not any(eps for eps, _ in known):
-        return
-    x = [eps for eps, _ in known]
+        return None
     mean, low, high = np.array([(cell.accuracy, cell.low, cell.high) for _, cell in known]).T * 100
-    axes.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
-    axes.plot(x, mean, linestyle=DASHES[threat], markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
+    return Curve(system, threat, np.array([eps for eps, _ in known]), mean, low, high, tuple(cell.flags for _, cell in known))
 
 
-def _legend(figure: Figure, systems: Sequence[System], threats: Sequence[str], styles: Mapping[str, Any]) -> None:
+def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
+    """The sound part of a line with its markers; under it, where something is flagged, the whole line thin and pale."""
+    doubtful, dashes = curve.doubtful, DASHES[curve.threat]
+    sound = np.where(doubtful, np.nan, curve.y)
+    axes.plot(curve.x, sound, linestyle=dashes, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
+    if doubtful.any():
+        axes.plot(curve.x, curve.y, color=style["color"], linestyle=dashes, clip_on=False, zorder=2, **DOUBTFUL)
+        axes.plot(curve.x, np.where(doubtful, curve.y, np.nan), linestyle="", clip_on=False, zorder=4, **style, **HOLLOW)
+
+
+def _sign(axes: Axes, curve: Curve, sign: str, color: str) -> None:
+    """The marks of its flags behind the end of a line."""
+    place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    axes.annotate(sign, (curve.x[curve.last], curve.y[curve.last]), color=color, fontsize=SMALL, zorder=5, **place)
+
+
+def _eps_ticks(axes: Axes, panel: Panel, across: float) -> None:
+    """A tick at every eps, as a fraction; labels only where they have room."""
+    largest = max(eps or 0.0 for eps in panel.radii) * 1.04
+    ticks = [0.0, *(eps or 0.0 for eps in panel.radii)]
+    labels = ["0", *(eps_label(panel.attack.norm, eps) for eps in panel.radii)]
+    axes.set_xlim(0, largest)
+    axes.set_xticks(ticks, thinned([tick / largest * across for tick in ticks], labels, SMALL))
+
+
+def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
+    """Above the axes, in two columns where the names are short enough; returns its height in inches."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], **styles[system.defense]) for system in systems]
-    handles += [Line2D([], [], color=INK, linestyle=DASHES[threat]) for threat in threats]
-    labels = [*(system.defense for system in systems), *threats]
-    figure.legend(handles, labels, loc="upper center", ncols=2, borderaxespad=0.2, handlelength=2.4, labelspacing=0.3)
+    half, full = COLUMN / 2 - HANDLE - 0.1, COLUMN - HANDLE - 0.15
+    columns = 2 if widest((label for _, label in samples), SMALL) <= half * 1.9 else 1
+    labels = ["\n".join(folded(label, SMALL, half if columns == 2 else full, 3)) for _, label in samples]
+    handles = [Line2D([], [], **style) for style, _ in samples]
+    placed: dict[str, Any] = {
+        "loc": "upper left",
+        "ncols": columns,
+        "borderaxespad": 0.1,
+        "handlelength": 2.4,
+        "labelspacing": 0.3,
+        "columnspacing": 1,
+    }
+    legend = figure.legend(handles, labels, **placed)
+    return float(legend.get_window_extent().height) / figure.dpi + 0.05
 
 
-def _robustness_caption(summary: Summary, panel: Panel, model: str) -> str:
+def _robustness_caption(summary: Summary, panel: Panel, model: str, *, doubtful: bool) -> str:
     name = "the worst case over all attacks" if panel.attack.is_worst_case else attack_label(panel.attack)
     band = "the 95 % interval" if len(summary.seeds) == 1 else f"one standard deviation over {len(summary.seeds)} seeds"
-    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}."
+    doubts = " Thin lines with hollow markers: flagged, not to be trusted." if doubtful else ""
+    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}.{doubts}"
 
 
 def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str) -> None:
@@ -98,7 +192,7 @@ def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[
         epochs = history.get("epoch", range(1, len(values) + 1))
         validation = "val_" in name
         style: dict[str, Any] = {"linestyle": "-" if validation else DASHES["static"], "alpha": 1.0 if validation else 0.6}
-        label = ", ".join(filter(None, ("validation" if validation else "training", word)))
+        label = shortened(", ".join(filter(None, ("validation" if validation else "training", word))), SMALL, 1.1)
         axes.plot(epochs, values, color=colors[word], marker=".", label=label, **style)
     axes.set(ylabel=quantity + unit, xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

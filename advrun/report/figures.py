@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
-from advrun.report.confusion import confusion, strongest
+from advrun.fonts import fonts_for
+from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
 from advrun.report.mosaic import mosaic
-from advrun.report.style import Picture, picture
+from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 """Kind, file name, and the function that draws."""
@@ -25,8 +29,20 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = (*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings))
-    return [picture(draw, file_name(name, taken), kind) for kind, name, draw in plans]
+    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    families = _families(findings) if plans else []
+    return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
+
+
+def _families(findings: Findings) -> list[str]:
+    """Fonts for all names in the figures; one line in the log where the fonts that are installed lack characters."""
+    rows = [result.row for result in findings.results]
+    names = [text for row in rows for text in (row.model, row.defense, row.attack, row.target)]
+    fonts, lacking = fonts_for([*findings.class_names, *findings.histories, *dict.fromkeys(names)])
+    if lacking:
+        some = "".join(sorted(lacking))[:20]
+        log.warning("no font has %s: figures show class numbers instead of such names; install one, such as Noto Sans CJK", some)
+    return [font.family for font in fonts]
 
 
 def _robustness(summary: Summary) -> Iterator[Drawing]:
@@ -39,19 +55,38 @@ def _robustness(summary: Summary) -> Iterator[Drawing]:
 
 
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
-    """Per model, defence and attack: the largest eps, adaptive rather than replayed, the first seed."""
-    chosen: dict[tuple[str, ...], Gallery] = {}
-    for gallery in sorted(filter(_has_images, findings.galleries), key=_eagerness):
-        chosen.setdefault((gallery.model, gallery.defense, gallery.attack, gallery.norm, gallery.target), gallery)
-    systems = [(system.model, system.defense) for system in summary.systems]
+    """Per model and attack: all defences in one figure, adaptive rather than replayed, the first seed."""
+    groups: dict[tuple[str, ...], list[Gallery]] = {}
+    for gallery in filter(_has_images, findings.galleries):
+        groups.setdefault((gallery.model, gallery.attack, gallery.norm, gallery.target), []).append(gallery)
+    colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
     attacks = [(attack.name, attack.norm, attack.target) for attack in summary.attacks]
-    for key in sorted(chosen, key=lambda key: (_place(attacks, key[2:]), _place(systems, key[:2]))):
+    defenses = [system.defense for system in summary.systems]
+    for key in sorted(groups, key=lambda key: (_place(summary.models, key[0]), _place(attacks, key[1:]))):
+        shown = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
-        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, chosen[key], findings.class_names)
+        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, shown, findings.class_names, colors)
+
+
+def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
+    """One gallery per defence: at the largest eps that all have, else at its own largest; adaptive first, then the first seed."""
+    radii: dict[str, set[float]] = {}
+    for gallery in galleries:
+        radii.setdefault(gallery.defense, set()).add(gallery.eps or 0.0)
+    common = max(set.intersection(*radii.values()), default=None)
+
+    def eagerness(gallery: Gallery) -> tuple[Any, ...]:
+        eps = gallery.eps or 0.0
+        return eps != common, -eps, gallery.threat != "adaptive", gallery.seed
+
+    chosen: dict[str, Gallery] = {}
+    for gallery in sorted(galleries, key=eagerness):
+        chosen.setdefault(gallery.defense, gallery)
+    return list(chosen.values())
 
 
 def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
-    """Per system: under the adaptive attack that leaves least."""
+    """Per system: under the adaptive attack that says most."""
     for system in summary.systems:
         results = [
             result
@@ -62,7 +97,7 @@ def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
         ]
         if results:
             name = f"confusion-{system.model}-{system.defense}"
-            yield "confusion", name, partial(confusion, strongest(results), findings.class_names)
+            yield "confusion", name, partial(confusion, telling(results), findings.class_names)
 
 
 def _training(findings: Findings) -> Iterator[Drawing]:
@@ -77,10 +112,6 @@ def _aim(target: str) -> tuple[str, ...]:
 
 def _has_images(gallery: Gallery) -> bool:
     return len(gallery.x) > 0
-
-
-def _eagerness(gallery: Gallery) -> tuple[Any, ...]:
-    return -(gallery.eps or 0.0), gallery.threat != "adaptive", gallery.seed
 
 
 def _place(known: Sequence[Any], value: Any) -> int:

@@ -13,16 +13,22 @@ import numpy as np
 from advrun.errors import DataError
 from advrun.results import Result
 
+STEPS = 127
+"""Steps of the stored change to either side."""
+
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """A few images before and after one attack, for the eye.
+    """The first images of the evaluation order before and after one attack, for the eye: the same images for every system.
 
     model, defense, attack, threat, seed, eps, norm, target: as in `results.Row`.
     x, x_adv: (k, height, width, channels) float32 in [0, 1]. defended: the same shape, what the purifier in front of
         the classifier makes of x_adv, or None where there is no purifier.
     label, predicted, predicted_adv: (k,) int, the true class and the predictions on x and x_adv.
     confidence, confidence_adv: (k,) float in [0, 1], of the predicted classes.
+
+    On disk images are 8-bit numbers, and so is the change x_adv - x, as a share of its largest value in the image: small
+    files, in which the smallest perturbation keeps its shape and its size.
     """
 
     model: str
@@ -42,15 +48,28 @@ class Gallery:
     confidence: np.ndarray
     confidence_adv: np.ndarray
 
+    @property
+    def right(self) -> np.ndarray:
+        """(k,) bool: right before the attack."""
+        return self.predicted == self.label
+
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """One array per field, none of them of dtype object; a field that is None is left out."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        """Arrays for the disk, none of them of dtype object; a field that is None is left out."""
+        change = self.x_adv - self.x
+        reach = np.abs(change).max(axis=(1, 2, 3), initial=0.0).astype(np.float32)
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "x_adv"}
+        values |= {"change": np.rint(change / _whole(reach) * STEPS).astype(np.int8), "reach": reach}
+        values |= {name: np.rint(values[name] * 255).astype(np.uint8) for name in ("x", "defended") if values[name] is not None}
         return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Gallery:
-        """The inverse of `to_arrays`. Raises KeyError when a field is missing."""
+        """The inverse of `to_arrays`, up to rounding. Raises KeyError when a field is missing, ValueError when shapes differ."""
         values: dict[str, Any] = {"eps": None, "defended": None, **arrays}
+        if values["reach"].shape != values["x"].shape[:1] or values["change"].shape != values["x"].shape:
+            raise ValueError("its changes do not belong to its images")
+        values |= {name: values[name].astype(np.float32) / 255 for name in ("x", "defended") if values[name] is not None}
+        values["x_adv"] = values["x"] + values["change"].astype(np.float32) / STEPS * _whole(values["reach"])
         values = {entry.name: values[entry.name] for entry in fields(cls)}
         return cls(**{name: value if np.ndim(value) or value is None else value.item() for name, value in values.items()})
 
@@ -67,6 +86,11 @@ class Gallery:
                 return cls.from_arrays(arrays)
         except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: not a gallery ({error}); delete it and run again") from error
+
+
+def _whole(reach: np.ndarray) -> np.ndarray:
+    """(k,) -> (k, 1, 1, 1), with 1 for images that were not changed."""
+    return np.where(reach > 0, reach, 1).astype(np.float32)[:, None, None, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,9 @@
-"""The figure of examples: original, perturbation, adversarial and defended images with what the system says to them."""
+"""The figure of examples: the same images under one attack for all defences, with what each system says to them."""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,109 +11,230 @@ import numpy as np
 
 from advrun.report.findings import Gallery
 from advrun.report.layout import attack_label, eps_label, norm_label
-from advrun.report.style import INK, RIGHT, WRONG
+from advrun.report.lettering import class_labels, folded, height
+from advrun.report.style import DPI, FAINT, INK, RIGHT, WRONG
 from advrun.report.summary import AttackId
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = 6
-"""Examples per figure."""
-SIDE, GAP, MARGIN, LINE = 0.92, 0.09, 0.86, 0.125
-"""Inches: one image, the space between two, the column of row titles, a line of text."""
-WRAP = 16
-"""Characters that fit under an image."""
+SHOWN = 5
+"""Examples per figure, or as many as fit."""
+PAGE = 7.0
+"""Inches: the width of a figure at most."""
+AREA, LONGEST, NARROWEST, SMALLER = 0.5, 0.9, 0.42, 0.44
+"""Of an image: square inches, inches of its longer side at most, and of the column that it stands in at least; the scale of the
+two smaller ones beside it."""
+GAP, MARGIN, HEAD, BODY, NOTE = 0.1, 1.0, 7, 6.5, 5.5
+"""Inches: the space between two things, the column of row titles. Points: sizes of text."""
+CRISP = 64
+"""Up to so many pixels a side an image is shown pixel by pixel; larger ones are smoothed, as photographs are."""
+COMMON = 0.95
+"""Of the changed values of a perturbation, the share that its factor keeps within the range of colours; the rest is cut off."""
+ROUNDING = 1e-6
+"""Changes below this are those of arithmetic."""
 
 
 @dataclass(frozen=True)
-class Band:
-    """One row of images (k, height, width, channels) with, for each, lines of text below it and their colour."""
+class Size:
+    """Inches: of an image, and of the cell it stands in with two smaller ones beside it, a line of text between them."""
 
-    title: str
-    images: np.ndarray
-    texts: Sequence[tuple[list[str], str]] = ()
+    width: float
+    height: float
 
     @property
-    def height(self) -> float:
-        lines = max((len(text) for text, _ in self.texts), default=0)
-        return SIDE + GAP + LINE * lines
+    def small(self) -> tuple[float, float]:
+        return self.width * SMALLER, self.height * SMALLER
+
+    @property
+    def cell(self) -> float:
+        return max(self.height, 2 * self.small[1] + height(1, NOTE) + 0.03)
+
+    @property
+    def column(self) -> float:
+        return max(self.width, NARROWEST) + GAP / 2 + max(self.small[0], 0.3) + GAP
 
 
-def mosaic(gallery: Gallery, class_names: Sequence[str]) -> tuple[Figure, str]:
-    """One column per example. The perturbation is multiplied by the factor said beside it; grey means no change."""
+@dataclass(frozen=True)
+class Strip:
+    """One system: its title, and for each image the lines below it, with their colour."""
+
+    title: list[str]
+    gallery: Gallery
+    answers: list[tuple[list[str], str]]
+
+    def height(self, size: Size) -> float:
+        """Inches, the space below included."""
+        text = height(max(len(lines) for lines, _ in self.answers), BODY)
+        return max(size.cell, height(len(self.title), HEAD)) + 0.06 + text + GAP
+
+
+def mosaic(galleries: Sequence[Gallery], class_names: Sequence[str], colors: Mapping[str, str] | None = None) -> tuple[Figure, str]:
+    """One column per image, one row per system: the adversarial image with the answer below it; beside it its change, and
+    what a purifier makes of it. The change is multiplied by the factor below it; grey means no change.
+
+    Args:
+        galleries: of one attack on one model, one per defence, all of the same images.
+        class_names: by class.
+        colors: of the defences' names.
+    """
     from matplotlib.figure import Figure
 
-    shown = slice(SHOWN)
-    factor = magnification(gallery.x_adv[shown] - gallery.x[shown])
-    titles = [_wrapped(class_names[label]) for label in gallery.label[shown]]
-    bands = [
-        Band("original", gallery.x[shown], _answers(gallery.label, gallery.predicted, gallery.confidence, class_names)),
-        Band(f"perturbation\n× {factor}", 0.5 + factor * (gallery.x_adv[shown] - gallery.x[shown])),
-        Band(
-            "adversarial",
-            gallery.x_adv[shown],
-            _answers(gallery.label, gallery.predicted_adv, gallery.confidence_adv, class_names),
-        ),
-    ]
-    if gallery.defended is not None:
-        bands.append(Band("defended", gallery.defended[shown]))
-    header = LINE * max(map(len, titles)) + GAP
-    size = MARGIN + len(titles) * (SIDE + GAP), header + sum(band.height for band in bands)
-    figure = Figure(figsize=size)
+    first, labels = galleries[0], class_labels(class_names)
+    size = _size(first.x.shape[1], first.x.shape[2])
+    shown = chosen(galleries, min(SHOWN, int((PAGE - MARGIN - GAP) / size.column)))
+    room = size.column - GAP / 2
+    heads = [folded(labels[label], BODY, room) for label in first.label[shown]]
+    rows = [Strip(_row_title(gallery, galleries), gallery, _answers(gallery, shown, labels, room)) for gallery in galleries]
+    across = MARGIN + max(len(shown) * size.column, 2.2) + GAP
+    title = folded(_title(galleries), HEAD + 1, across - 2 * GAP, 3, "bold")
+    top = GAP + height(len(title), HEAD + 1) + GAP
+    above = height(max(map(len, heads)), BODY)
+    down = top + above + 0.04 + size.cell + GAP + sum(row.height(size) for row in rows)
+    figure = Figure(figsize=(across, down))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
     axes.set_axis_off()
-    _texts(axes, [(title, INK) for title in titles], header - GAP, "bottom")
-    top = header
-    for band in bands:
-        _draw(axes, band, top)
-        top += band.height
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0), aspect="auto")
-    return figure, _caption(gallery, factor)
+    axes.text(GAP, GAP, "\n".join(title), fontsize=HEAD + 1, fontweight="bold", va="top")
+    top += above + 0.04
+    for column, head in enumerate(heads):
+        _text(axes, column, size, top - 0.06, "\n".join(head), INK, "baseline")
+    _originals(axes, first.x[shown], size, top, purified=any(gallery.defended is not None for gallery in galleries))
+    top += size.cell + GAP
+    for row in rows:
+        color = (colors or {}).get(row.gallery.defense, INK)
+        axes.text(GAP, top + size.cell / 2, "\n".join(row.title), fontsize=HEAD, va="center", color=color)
+        _system(axes, row, shown, size, top)
+        top += row.height(size)
+    axes.set(xlim=(0, across), ylim=(down, 0), aspect="auto")
+    return figure, _caption(galleries, shown)
+
+
+def chosen(galleries: Sequence[Gallery], most: int) -> list[int]:
+    """Places of the images to show: the first that all systems had right before the attack, then those that most had right."""
+    known = min(len(gallery.x) for gallery in galleries)
+    right = sum(gallery.right[:known].astype(int) for gallery in galleries)
+    return np.argsort(-np.asarray(right), kind="stable")[:most].tolist()
 
 
 def magnification(change: np.ndarray) -> int:
-    """The largest whole factor, at least 1, that keeps 0.5 + factor * change within [0, 1]."""
-    largest = float(np.abs(change).max(initial=0.0))
-    return max(1, math.floor(0.5 / largest + 1e-3)) if largest else 1
+    """The whole factor, at least 1, at which 95 % of the changed values still fit within [0, 1] as 0.5 + factor * change.
+
+    The few greatest changes of a minimal perturbation do not leave the others invisible.
+    """
+    sizes = np.abs(change[np.abs(change) > ROUNDING])
+    return max(1, math.floor(0.5 / float(np.quantile(sizes, COMMON, method="higher")) + 1e-3)) if len(sizes) else 1
 
 
-def _answers(label: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, class_names: Sequence[str]) -> list[tuple[list[str], str]]:
+def pooled(change: np.ndarray, pixels: int) -> np.ndarray:
+    """(height, width, channels) with at most so many pixels a side: of each block the greatest change, so that none is lost."""
+    step = -(-max(change.shape[:2]) // pixels)
+    if step <= 1:
+        return change
+    high, wide, channels = change.shape
+    padded = np.pad(change, ((0, -high % step), (0, -wide % step), (0, 0)))
+    blocks = padded.reshape(-(-high // step), step, -(-wide // step), step, channels).transpose(0, 2, 4, 1, 3)
+    flat = blocks.reshape(*blocks.shape[:3], step * step)
+    return np.take_along_axis(flat, np.abs(flat).argmax(-1, keepdims=True), -1)[..., 0]
+
+
+def _size(high: int, wide: int) -> Size:
+    """An image in its proportions, of about the same area whatever they are."""
+    scale = min(math.sqrt(AREA / (high * wide)), LONGEST / max(high, wide))
+    return Size(wide * scale, high * scale)
+
+
+def _answers(gallery: Gallery, shown: Sequence[int], labels: Sequence[str], room: float) -> list[tuple[list[str], str]]:
     texts = []
-    for truth, answer, sure in list(zip(label, predicted, confidence, strict=True))[:SHOWN]:
-        if truth == answer:
-            texts.append(([f"✓ {100 * sure:.0f} %"], RIGHT))
+    for index in shown:
+        answer, sure = int(gallery.predicted_adv[index]), f"{100 * gallery.confidence_adv[index]:.0f} %"
+        if answer == gallery.label[index]:
+            texts.append(([f"✓ {sure}"], RIGHT))
         else:
-            texts.append(([f"✗ {100 * sure:.0f} %", *_wrapped(class_names[answer])], WRONG))
+            before = [] if gallery.right[index] else ["wrong before"]
+            texts.append(([f"✗ {sure}", *folded(labels[answer], BODY, room), *before], WRONG))
     return texts
 
 
-def _wrapped(name: str) -> list[str]:
-    return textwrap.wrap(name, WRAP, max_lines=2, placeholder=" …") or [""]
+def _originals(axes: Axes, images: np.ndarray, size: Size, top: float, *, purified: bool) -> None:
+    note = folded(f"beside the others: what was changed{', and the purified image' if purified else ''}", NOTE, MARGIN - 2 * GAP, 4)
+    middle = top + size.cell / 2
+    axes.text(GAP, middle - 0.02, "original", fontsize=HEAD, va="bottom")
+    axes.text(GAP, middle + 0.02, "\n".join(note), fontsize=NOTE, va="top", color=FAINT)
+    for column, image in enumerate(images):
+        _image(axes, image, column, size, top)
 
 
-def _draw(axes: Axes, band: Band, top: float) -> None:
-    axes.text(0.02, top + SIDE / 2, band.title, va="center", fontsize=7)
-    for column, image in enumerate(np.clip(band.images, 0, 1)):
-        shown = image.mean(-1, keepdims=True) if image.shape[-1] == 2 else image[..., :3]
-        pixels = np.broadcast_to(shown, (*image.shape[:2], 3))
-        left = MARGIN + column * (SIDE + GAP)
-        axes.imshow(pixels, extent=(left, left + SIDE, top + SIDE, top), interpolation="nearest")
-    _texts(axes, band.texts, top + SIDE + 0.03, "top")
+def _system(axes: Axes, row: Strip, shown: Sequence[int], size: Size, top: float) -> None:
+    """Adversarial images, and beside each its change with the factor, and the purified image."""
+    gallery, (wide, high) = row.gallery, size.small
+    for column, (index, (lines, color)) in enumerate(zip(shown, row.answers, strict=True)):
+        _image(axes, gallery.x_adv[index], column, size, top)
+        _text(axes, column, size, top + size.cell + 0.03, "\n".join(lines), color, "top")
+        left = _left(column, size) + max(size.width, NARROWEST) + GAP / 2
+        change = gallery.x_adv[index] - gallery.x[index]
+        factor = magnification(change)
+        seen = 0.5 + factor * pooled(change, round(max(wide, high) * DPI))
+        _show(axes, seen, (left, left + wide, top + high, top), crisp=True)
+        note = f"× {factor:,}" if np.abs(change).max() > ROUNDING else "none"
+        axes.text(left, top + high + 0.02, note, va="top", fontsize=NOTE, color=FAINT)
+        if gallery.defended is not None:
+            _show(axes, gallery.defended[index], (left, left + wide, top + size.cell, top + size.cell - high))
 
 
-def _texts(axes: Axes, texts: Sequence[tuple[list[str], str]], y: float, anchor: str) -> None:
-    for column, (lines, color) in enumerate(texts):
-        center = MARGIN + column * (SIDE + GAP) + SIDE / 2
-        axes.text(center, y, "\n".join(lines), ha="center", va=anchor, fontsize=6.5, color=color, linespacing=1.15)
+def _left(column: int, size: Size) -> float:
+    return MARGIN + column * size.column
 
 
-def _caption(gallery: Gallery, factor: int) -> str:
-    reach = f"{norm_label(gallery.norm)} {eps_label(gallery.norm, gallery.eps)}" if gallery.eps else norm_label(gallery.norm)
-    seen = " Defended: what the purifier hands to the classifier." if gallery.defended is not None else ""
-    attack = attack_label(AttackId(gallery.attack, gallery.norm, gallery.target))
+def _text(axes: Axes, column: int, size: Size, y: float, text: str, color: str, anchor: str) -> None:
+    axes.text(_left(column, size), y, text, ha="left", va=anchor, fontsize=BODY, color=color, linespacing=1.15)
+
+
+def _image(axes: Axes, image: np.ndarray, column: int, size: Size, top: float) -> None:
+    left = _left(column, size)
+    _show(axes, image, (left, left + size.width, top + size.height, top))
+
+
+def _show(axes: Axes, image: np.ndarray, extent: tuple[float, float, float, float], *, crisp: bool = False) -> None:
+    """Grey and two channels as grey, of more than three the first three."""
+    drawn = image.mean(-1, keepdims=True) if image.shape[-1] == 2 else image[..., :3]
+    pixels = np.broadcast_to(np.clip(drawn, 0, 1), (*image.shape[:2], 3))
+    smooth = not crisp and max(image.shape[:2]) > CRISP
+    axes.imshow(pixels, extent=extent, interpolation="hanning" if smooth else "nearest")
+
+
+def _row_title(gallery: Gallery, galleries: Sequence[Gallery]) -> list[str]:
+    """The defence, and what it does not share with the other rows."""
+    lines = folded(gallery.defense, HEAD, MARGIN - 2 * GAP, 4)
+    if len({other.eps for other in galleries}) > 1:
+        lines += folded(_reach(gallery), HEAD, MARGIN - 2 * GAP)
+    if gallery.threat != "adaptive":
+        lines += folded(gallery.threat, HEAD, MARGIN - 2 * GAP)
+    return lines
+
+
+def _reach(gallery: Gallery) -> str:
+    if gallery.eps is None:
+        return norm_label(gallery.norm) if gallery.norm else ""
+    return f"{norm_label(gallery.norm)} {eps_label(gallery.norm, gallery.eps)}"
+
+
+def _title(galleries: Sequence[Gallery]) -> str:
+    first = galleries[0]
+    attack = attack_label(AttackId(first.attack, first.norm, first.target))
+    same = len({gallery.eps for gallery in galleries}) == 1
+    return f"{first.model} under {', '.join(filter(None, (attack, _reach(first) if same else norm_label(first.norm))))}"
+
+
+def _caption(galleries: Sequence[Gallery], shown: Sequence[int]) -> str:
+    threats = ", ".join(dict.fromkeys(gallery.threat for gallery in galleries))
+    everywhere = all(gallery.right[index] for gallery in galleries for index in shown)
+    systems = "every system" if len(galleries) > 1 else "the system"
+    images = (
+        f"The first test images that {systems} had right." if everywhere else "The first test images; some were wrong before the attack."
+    )
+    seen = ", and what the purifier makes of it" if any(gallery.defended is not None for gallery in galleries) else ""
     return (
-        f"{gallery.model} / {gallery.defense} under {attack} ({reach}, {gallery.threat}, seed {gallery.seed}). True class "
-        f"above; below, the answer with its confidence. Perturbation × {factor}, grey is no change.{seen}"
+        f"{_title(galleries)} ({threats}, seed {galleries[0].seed}). {images} A row per system: the adversarial image and, below, the "
+        f"answer with its confidence. Beside it what was changed, times the factor below it and grey where nothing was{seen}."
     )

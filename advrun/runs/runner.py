@@ -15,7 +15,9 @@ from advrun.data import Dataset
 from advrun.errors import CellError
 from advrun.files import content_key, digest, write_text
 from advrun.flags import flagged
+from advrun.fonts import families
 from advrun.results import Result
+from advrun.runs.keys import closure
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
@@ -149,13 +151,12 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
 
-    sources = [
-        *Path(package.__file__).parent.glob("*.*"),
-        *(registry.PACKAGE / f"{name}.py" for name in ("results", "flags", "paired", "worst", "geometry", "runs/runner")),
-    ]
+    folder = Path(package.__file__).parent
+    sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
-    code = [digest(source) for source in sorted(sources) if source.is_file()]
-    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, code])
+    code = [digest(source) for source in sorted(sources)]
+    fonts = families(found.class_names)  # one that was missing may have been installed since
+    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = store.root / "manifests" / "report.json"
     known: dict[str, str] = {}
     try:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from advrun.data import Dataset
-from advrun.datasets._sheet import contact_sheet, describe
+from advrun.datasets._sheet import contact_sheet, describe, tile_size
 from advrun.datasets.arrays import arrays
 from advrun.datasets.folder import folder
 from advrun.errors import ConfigError, DataError
@@ -354,3 +354,28 @@ def test_contact_sheet_shows_every_class(tmp_path: Path, classes: int, channels:
     assert page.mode == "RGB"
     assert {5 * label for label in range(classes)} <= grey
     assert page.width > page.height if classes == 30 else page.width > 300
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((32, 32), (64, 64)), ((28, 28), (56, 56)), ((8, 8), (56, 56)), ((40, 100), (100, 40)), ((100, 40), (22, 56)), ((224, 224), (56, 56))],
+)
+def test_samples_keep_their_proportions_and_small_ones_their_pixels(shape, size) -> None:
+    assert tile_size(*shape) == size
+
+
+def test_no_sample_is_wider_than_the_sheet_can_bear() -> None:
+    assert tile_size(60, 1000) == (168, 10)
+
+
+def test_a_small_image_is_enlarged_pixel_by_pixel(tmp_path: Path) -> None:
+    """Two colours stay two colours."""
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    images[:, ::2, ::2] = 255, 0, 255
+    labels = np.zeros(3, np.int32)
+    contact_sheet(Dataset("two", images, labels, images, labels, ("停车",)), tmp_path / "sheet.png", columns=3)
+    with Image.open(tmp_path / "sheet.png") as page:
+        pixels = np.asarray(page)
+    magenta = (pixels[..., 0] == pixels[..., 2]) & (pixels[..., 1] != pixels[..., 0])
+    assert np.unique(pixels[magenta], axis=0).tolist() == [[255, 0, 255]]
+    assert magenta.sum() == 3 * 16 * 49
