@@ -9,7 +9,8 @@ from advrun import Classifier
 from advrun.engine import keras, tf
 from advrun.errors import DataError, ModelError
 from advrun.losses import cross_entropy, margin
-from advrun.system.kerasmodel import fresh_copy, full_precision, save_model
+from advrun.system.copies import fresh_copy, full_precision
+from advrun.system.modelfile import save_model
 
 from .conftest import CLASSES, IMAGE_SHAPE
 

@@ -33,7 +33,7 @@ RANKS = [
 ]
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
-    "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "system": [["formats", "repair", "copies"], ["modelfile"], ["ends"], ["classifier"], ["check"], ["__init__"]],
     "runs": [
         ["__init__"],
         ["keys"],

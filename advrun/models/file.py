@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.system.kerasmodel import load_model
+from advrun.system.modelfile import load_model
 from advrun.types import FilePath
 
 

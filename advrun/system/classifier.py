@@ -23,7 +23,8 @@ from advrun import engine
 from advrun.engine import ops
 from advrun.errors import DataError
 from advrun.losses import at_label, margin
-from advrun.system.kerasmodel import load_model, logits_model
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model
 from advrun.types import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]

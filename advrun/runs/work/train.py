@@ -14,7 +14,9 @@ from advrun.runs.plan import Cell, is_trained
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
-from advrun.system.kerasmodel import full_precision, load_model, logits_model, save_model
+from advrun.system.copies import full_precision
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model, save_model
 from advrun.train import Fit, classification, merged_history
 
 
