@@ -104,9 +104,11 @@ def _zip(path: Path) -> Found:
         sizes = {entry.filename: entry for entry in archive.infolist()}
         if any(entry.flag_bits & 1 for entry in sizes.values()):
             raise ModelError(f"{path}: encrypted; unpack it and save it without a password")
-        for entry in sizes.values():
-            _check_claim(path, f"{entry.filename!r} in it", entry.file_size, entry.compress_size)
-        _check_claim(path, "it", sum(entry.file_size for entry in sizes.values()), path.stat().st_size)
+        claims = [(f"{entry.filename!r} in it", entry.file_size, entry.compress_size) for entry in sizes.values()]
+        for claim in [*claims, ("it", sum(entry.file_size for entry in sizes.values()), path.stat().st_size)]:
+            wrong = _excess(*claim)
+            if wrong:
+                raise ModelError(f"{path}: {wrong}")
         weights = next((name for name in WEIGHTS if name in sizes), None)
         if CONFIG not in sizes or not weights:
             raise ModelError(f"{path}: {_no_model_in_zip(sorted(sizes), weights)}")
@@ -114,10 +116,7 @@ def _zip(path: Path) -> Found:
             raise ModelError(f"{path}: its {CONFIG} of {_size(sizes[CONFIG].file_size)} is too large for an architecture")
         config = _json(path, archive.read(CONFIG))
         version = str(json.loads(archive.read(METADATA)).get("keras_version", "")) if METADATA in sizes else ""
-        stored = sizes[weights].compress_type == zipfile.ZIP_STORED
-        with archive.open(weights) as file:
-            count = _weights(path, weights, file if stored else io.BytesIO(file.read()), sizes[weights].file_size)
-        return Found("keras", config, version, count)
+        return Found("keras", config, version, _weights(path, archive, weights))
 
 
 def _no_model_in_zip(names: list[str], weights: str | None) -> str:
@@ -136,12 +135,13 @@ def _no_model_in_zip(names: list[str], weights: str | None) -> str:
     return f"a zip archive without {CONFIG if CONFIG not in names else WEIGHTS[0]}, so no .keras file; {MUST}"
 
 
-def _weights(path: Path, name: str, file: Any, size: int) -> int:
-    """How many weights the weights of a .keras file hold."""
+def _weights(path: Path, archive: zipfile.ZipFile, name: str) -> int:
+    """How many weights a .keras file holds."""
+    size = archive.getinfo(name).file_size
     if name.endswith(".npz"):
-        return size // 2  # float16 at the least
-    with h5py.File(file, "r") as archive:
-        return _declared(path, archive, size)
+        return size // 2  # of float16 at the least
+    with h5py.File(io.BytesIO(archive.read(name)), "r") as weights:  # all at once: to seek in an archive is slow
+        return _declared(path, weights, size)
 
 
 def _hdf5(path: Path, archive: Any) -> Found:
@@ -164,27 +164,31 @@ def _declared(path: Path, archive: Any, size: int) -> int:
     """The number of values in all data sets, by their shapes alone; links that leave the file are refused, and sizes that are not there."""
     total = values = 0
 
-    def visit(name: str, link: Any) -> None:
+    def visit(name: str, link: Any) -> str | None:
+        """What is wrong with an entry; nothing may be raised through HDF5."""
         nonlocal total, values
         if not isinstance(link, h5py.HardLink):
-            raise ModelError(f"{path}: {name!r} in it is a link ({type(link).__name__}), which is not followed; save the model again")
+            return f"{name!r} in it is a link ({type(link).__name__}), which is not followed; save the model again"
         item = archive[name]
         if not isinstance(item, h5py.Dataset):
-            return
+            return None
         if item.is_virtual or item.external:
-            raise ModelError(f"{path}: {name!r} in it lies in another file, which is not read; save the model again")
+            return f"{name!r} in it lies in another file, which is not read; save the model again"
         count = math.prod(item.shape or ())
-        _check_claim(path, f"{name!r} in it", count * item.dtype.itemsize, item.id.get_storage_size())
         total, values = total + count * item.dtype.itemsize, values + count
+        return _excess(f"{name!r} in it", count * item.dtype.itemsize, item.id.get_storage_size())
 
-    archive.visititems_links(visit)
-    _check_claim(path, "it", total, size)
+    wrong = archive.visititems_links(visit) or _excess("it", total, size)
+    if wrong:
+        raise ModelError(f"{path}: {wrong}")
     return values
 
 
-def _check_claim(path: Path, what: str, claimed: int, stored: int) -> None:
+def _excess(what: str, claimed: int, stored: int) -> str | None:
+    """What is wrong with a claim that nothing stored bears out."""
     if claimed > LARGE and claimed > FOLD * stored:
-        raise ModelError(f"{path}: {what} claims {_size(claimed)} and stores {_size(stored)}: no trained model, so nothing of it is read")
+        return f"{what} claims {_size(claimed)} and stores {_size(stored)}: no trained model, so nothing of it is read"
+    return None
 
 
 def _json(path: Path, text: str | bytes) -> dict[str, Any]:
