@@ -24,8 +24,8 @@ SQUASHING = (
 """Functions that keep the order of the scores, and whose slope dies away."""
 CENTRED = ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "soft_sign")
 """Those of them that say where a single output changes from class 0 to class 1: at z = 0 before them."""
-ODD = ("tanh", "hard_tanh", "softsign", "soft_sign")
-"""Those of them that give 0 there; the others give 1/2."""
+HALF = ("sigmoid", "hard_sigmoid")
+"""Those of them that give 1/2 there; the others give 0."""
 RISING = ("Exp", "Log", "Clip")
 SHAPING = ("Reshape", "Flatten", "Squeeze", "Cast")
 SILENT = "Dropout AlphaDropout GaussianDropout GaussianNoise SpatialDropout2D Identity ActivityRegularization".split()  # noqa: SIM905
@@ -39,12 +39,12 @@ def logits_model(model: Any) -> Any:
 
     Raises:
         ModelError: when the model is not built, has several inputs or outputs, a single output that no sigmoid or tanh squashes (its sign
-            may mean anything), or scores that are squashed where nothing can be cut.
+            may mean anything, unless its loss is of logits), or scores that are squashed where nothing can be cut.
     """
     inputs, output = single_ends(model)
     logits, squashed = unsquashed(output)
     if output.shape[-1] == 1:
-        if squashed not in CENTRED:
+        if squashed not in CENTRED and not getattr(getattr(model, "loss", None), "from_logits", False):
             raise ModelError(
                 f"model {model.name!r} has 1 output, and nothing says where class 0 ends and class 1 begins; "
                 "where it is a sigmoid's input, put keras.layers.Activation('sigmoid') behind it; otherwise give it an output per class"
@@ -88,7 +88,7 @@ def answers(outputs: Any, squashed: str) -> np.ndarray:
     while isinstance(outputs, (dict, list, tuple)):
         (outputs,) = outputs.values() if isinstance(outputs, dict) else outputs
     scores = np.asarray(outputs)
-    return np.concatenate([np.full_like(scores, 0.0 if squashed in ODD else 0.5), scores], -1) if scores.shape[-1] == 1 else scores
+    return np.concatenate([np.full_like(scores, 0.5 if squashed in HALF else 0.0), scores], -1) if scores.shape[-1] == 1 else scores
 
 
 def _is_plain(model: Any) -> bool:
@@ -143,7 +143,8 @@ def unsquashed(output: Any) -> tuple[Any, str]:
     if name:
         linear = before if _is_only_activation(operation) else _linear(operation)(before)
         deeper, inner = unsquashed(linear)
-        return (linear if is_single and inner not in ODD else deeper), name  # sigmoid(sigmoid(z)) > 1/2 for every z
+        keeps = not is_single or (inner in CENTRED and inner not in HALF)  # sigmoid(sigmoid(z)) > 1/2 for every z
+        return (deeper if keeps else linear), name
     if kind in SILENT or kind in SHAPING or _is_linear(operation) or (_is_rising(operation, node) and not is_single):
         deeper, name = unsquashed(before)
         if name and kind in SHAPING and deeper.shape != output.shape:

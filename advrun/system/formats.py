@@ -35,6 +35,8 @@ class Found:
     config: dict[str, Any]
     version: str
     weights: int
+    gives_logit: bool
+    """Whether its loss was binary cross-entropy of logits: then one output is a sigmoid's input."""
 
 
 def find(path: Path) -> Found:
@@ -116,7 +118,7 @@ def _zip(path: Path) -> Found:
             raise ModelError(f"{path}: its {CONFIG} of {_size(sizes[CONFIG].file_size)} is too large for an architecture")
         config = _json(path, archive.read(CONFIG))
         version = str(json.loads(archive.read(METADATA)).get("keras_version", "")) if METADATA in sizes else ""
-        return Found("keras", config, version, _weights(path, archive, weights))
+        return Found("keras", config, version, _weights(path, archive, weights), _is_of_logits(config.get("compile_config")))
 
 
 def _no_model_in_zip(names: list[str], weights: str | None) -> str:
@@ -157,7 +159,14 @@ def _hdf5(path: Path, archive: Any) -> Found:
             f"{path}: written by Keras {version or '1'}, which Keras 3 cannot read; load it and model.save it again with Keras 2.2 "
             "(pip install keras==2.2.5 tensorflow==1.15.5 'h5py<3' 'protobuf<3.21', Python 3.7)"
         )
-    return Found("hdf5", _json(path, _text(archive.attrs["model_config"])), version, count)
+    training = json.loads(_text(archive.attrs.get("training_config", "null")))
+    return Found("hdf5", _json(path, _text(archive.attrs["model_config"])), version, count, _is_of_logits(training))
+
+
+def _is_of_logits(training: Any) -> bool:
+    """Whether what a file says of its training names binary cross-entropy, with the model's output as its logit."""
+    said = json.dumps(training).lower().replace("_", "")
+    return "binarycrossentropy" in said and '"fromlogits": true' in said
 
 
 def _declared(path: Path, archive: Any, size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -50,7 +51,14 @@ def load_model(path: str | Path) -> Any:
     except Exception as error:  # Keras raises many kinds for one cause: the file is not a model that can be read safely
         raise ModelError(f"{path}: {_reason(error, found)}") from error
     _check_width(path, model)
-    return model
+    return _with_sigmoid(model) if found.gives_logit else model
+
+
+def _with_sigmoid(model: Any) -> Any:
+    """A model of one output that was trained as a logit, with the sigmoid that its loss held: so the model says it itself."""
+    if getattr(model, "outputs", None) is None or len(model.outputs) != 1 or model.outputs[0].shape[1:] != (1,):
+        return model
+    return keras.Model(model.inputs, keras.layers.Activation("sigmoid")(model.outputs[0]), name=model.name)
 
 
 @contextmanager
@@ -122,6 +130,8 @@ def _reason(error: BaseException, found: Found) -> str:
     own = re.search(r"Could not locate (class|function) '([^']+)'|Unknown (?:layer|\w+): '([^']+)'", said)
     if "lambda" in said.lower():
         return f"{by}holds Python code (a Lambda layer), which is never run from a file; use a layer of Keras instead, and save it again"
+    if "allow_pickle" in said:
+        return f"{by}holds a pickle, which would run code and is never read; {SAVE}"
     if "TFSMLayer" in said or "TorchModuleWrapper" in said:
         return f"{by}holds a layer that runs another program's file, which is never done; {SAVE} from Keras layers"
     if own:
@@ -175,9 +185,11 @@ def save_model(model: Any, path: Path) -> None:
         return match[1] + seen.setdefault(match[2], b"%d" % len(seen))
 
     content["config.json"] = re.sub(rb'("shared_object_id": )(\d+)', numbered, content["config.json"])
-    with zipfile.ZipFile(path, "w") as archive:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
         for name, data in content.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    path.write_bytes(whole.getvalue())
     _check_saved(model, path)
 
 

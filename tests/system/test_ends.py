@@ -133,6 +133,28 @@ def test_one_output_is_a_classifier_of_two_classes(activation, images, tmp_path)
     np.testing.assert_allclose(Classifier.from_file(tmp_path / "two.keras").predict(images), classifier.predict(images), atol=1e-6)
 
 
+@pytest.mark.parametrize(("inner", "beneath"), [("softplus", True), ("sigmoid", True), ("tanh", False)])
+def test_one_output_keeps_what_shifts_its_zero(inner, beneath, images):
+    """sigmoid(sigmoid(z)) is above 1/2 whatever z is; sigmoid(tanh(z)) is where z is above 0."""
+    model = network(lambda h: layers.Activation("sigmoid")(layers.Dense(1, activation=inner)(h)))
+    classifier = Classifier(model)
+    np.testing.assert_array_equal(classifier.predict(images).argmax(1), outputs(model, images)[:, 0] > 0.5)
+    squashed = classifier.model.layers[2]
+    assert (getattr(squashed.activation, "__name__", "") == inner) is beneath
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_one_linear_output_that_was_trained_as_a_logit(name, images, tmp_path):
+    model = network(lambda h: layers.Dense(1)(h))
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    z = outputs(model, images)
+    classifier = Classifier(model)
+    check_against_keras(classifier, model, images)
+    model.save(tmp_path / name)
+    for each in (classifier, Classifier.from_file(tmp_path / name)):
+        np.testing.assert_allclose(each.predict(images), np.concatenate([0 * z, z], 1), atol=1e-6)
+
+
 def test_a_dictionary_of_one_is_what_is_in_it(images):
     image = keras.Input(IMAGE_SHAPE, name="image")
     z = layers.Dense(3)(layers.Flatten()(image))
