@@ -139,7 +139,7 @@ def test_one_output_keeps_what_shifts_its_zero(inner, beneath, images):
     model = network(lambda h: layers.Activation("sigmoid")(layers.Dense(1, activation=inner)(h)))
     classifier = Classifier(model)
     np.testing.assert_array_equal(classifier.predict(images).argmax(1), outputs(model, images)[:, 0] > 0.5)
-    squashed = classifier.model.layers[2]
+    squashed = classifier.model.layers[3]
     assert (getattr(squashed.activation, "__name__", "") == inner) is beneath
 
 
