@@ -142,7 +142,7 @@ def _reason(error: BaseException, found: Found) -> str:
     if len(lines) > 1 and cause.startswith(("List of objects", "[<")):
         cause = next((line for line in lines[1:] if not line.startswith(("List of", "[<"))), cause)
     cause = cause if len(cause) <= 300 else f"{cause[:300]} ..."
-    way = f"{SAVE}" if by else "damaged, or not what its layers say; save it again"
+    way = SAVE if by or found.kind == "hdf5" else "damaged, or not what its layers say; save it again"
     return f"{by}Keras {keras.__version__} cannot load it ({type(error).__name__}: {cause}); {way}"
 
 
