@@ -142,6 +142,9 @@ class Plugin:
         """The settings as they identify a result: files by their bytes. Raises ModelError where one is missing."""
 
         def content(name: str, path: str) -> str:
+            if Path(path).is_dir():
+                what = "a SavedModel folder, which Keras 3 does not read" if Path(path, "saved_model.pb").is_file() else "a folder"
+                raise ModelError(f"{self.name}.{name}: {path} is {what}; name a file (a model as model.save('model.keras') writes it)")
             if not Path(path).is_file():
                 raise ModelError(f"{self.name}.{name}: no such file: {path}")
             return digest(Path(path))

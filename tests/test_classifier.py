@@ -7,68 +7,12 @@ import pytest
 
 from advrun import Classifier
 from advrun.engine import keras, tf
-from advrun.errors import DataError, ModelError
+from advrun.errors import DataError
 from advrun.losses import cross_entropy, margin
-from advrun.system.kerasmodel import fresh_copy, full_precision, save_model
 
 from .conftest import CLASSES, IMAGE_SHAPE
 
 layers = keras.layers
-
-
-def body(ending) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(9, activation="tanh"), *ending()])
-
-
-ENDINGS = {
-    "logits": lambda: [layers.Dense(CLASSES)],
-    "dense softmax": lambda: [layers.Dense(CLASSES, activation="softmax")],
-    "softmax layer": lambda: [layers.Dense(CLASSES), layers.Softmax()],
-    "activation layer": lambda: [layers.Dense(CLASSES), layers.Activation("softmax")],
-    "softmax twice": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Softmax()],
-    "softmax three times": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Activation("softmax"), layers.Softmax()],
-    "dropout behind softmax": lambda: [layers.Dense(CLASSES, activation="softmax"), layers.Dropout(0.5)],
-}
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_every_softmax_is_cut_off(ending, images):
-    expected = body(ENDINGS["logits"]).predict(images, verbose=0)
-    model = body(ENDINGS[ending])
-    before = model.predict(images, verbose=0)
-    np.testing.assert_allclose(Classifier(model).predict(images), expected, atol=1e-5)
-    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
-
-
-def test_softmax_inside_a_nested_model(images):
-    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, activation="softmax")])
-    inputs = keras.Input(IMAGE_SHAPE)
-    model = keras.Model(inputs, inner(layers.Rescaling(1.0)(inputs)))
-    logits = Classifier(model).predict(images)
-    assert np.abs(logits.sum(1) - 1).max() > 0.01
-    np.testing.assert_allclose(keras.ops.softmax(logits), model.predict(images, verbose=0), atol=1e-5)
-
-
-class Normaliser(layers.Layer):
-    """A home-made softmax, which nobody can see from outside."""
-
-    def call(self, x):
-        return keras.ops.softmax(x)
-
-
-@pytest.mark.parametrize(
-    ("ending", "reason"),
-    [
-        (lambda: [layers.Dense(CLASSES), Normaliser()], "probabilities"),
-        (lambda: [layers.Dense(CLASSES, activation="sigmoid")], "sigmoid"),
-        (lambda: [layers.Dense(1)], "at least 2 classes"),
-        (lambda: [layers.Dense(4), layers.Reshape((2, 2))], "expected images"),
-    ],
-)
-def test_what_has_no_logits_is_refused_with_the_reason(ending, reason):
-    with pytest.raises(ModelError, match=reason):
-        Classifier(body(ending))
 
 
 def test_inference_mode(images):
@@ -122,31 +66,6 @@ def test_bad_images_are_refused(network, x, reason):
         network.predict(x)
 
 
-def test_files(network, images, tmp_path):
-    for name in ("model.keras", "model.h5"):
-        network.model.save(tmp_path / name)
-        np.testing.assert_allclose(Classifier.from_file(tmp_path / name).predict(images), network.predict(images), atol=1e-6)
-    with pytest.raises(ModelError, match="no such model file"):
-        Classifier.from_file(tmp_path / "absent.keras")
-    (tmp_path / "broken.keras").write_bytes(b"not a zip file")
-    with pytest.raises(ModelError, match="damaged"):
-        Classifier.from_file(tmp_path / "broken.keras")
-    (tmp_path / "broken.h5").write_bytes(b"not an HDF5 file")
-    with pytest.raises(ModelError, match="cannot load"):
-        Classifier.from_file(tmp_path / "broken.h5")
-    (tmp_path / "model.txt").write_text("")
-    with pytest.raises(ModelError, match=r"\.keras or \.h5"):
-        Classifier.from_file(tmp_path / "model.txt")
-
-
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_code_in_a_model_file_is_not_run(ending, tmp_path):
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Lambda(lambda x: x * 2), layers.Flatten(), layers.Dense(3)])
-    model.save(tmp_path / f"lambda{ending}")
-    with pytest.raises(ModelError, match="cannot load"):
-        Classifier.from_file(tmp_path / f"lambda{ending}")
-
-
 def test_a_column_of_labels_is_refused_instead_of_broadcast(network, images):
     with pytest.raises(DataError, match="one class number per image"):
         network.accuracy(images, np.zeros((10, 1), int))
@@ -154,48 +73,6 @@ def test_a_column_of_labels_is_refused_instead_of_broadcast(network, images):
 
 def test_targeted_views_count_on_the_same_counter(network):
     assert network.toward().counter is network.counter
-
-
-def test_nested_sigmoid_is_refused():
-    inner = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, activation="sigmoid")])
-    inputs = keras.Input(IMAGE_SHAPE)
-    with pytest.raises(ModelError, match="sigmoid"):
-        Classifier(keras.Model(inputs, inner(inputs)))
-
-
-def test_a_fresh_copy_keeps_what_is_not_trained(images):
-    keras.utils.set_random_seed(1)
-    normal = layers.Normalization()
-    normal.adapt(images)
-    frozen = layers.Conv2D(2, 3, trainable=False)
-    model = keras.Sequential([keras.Input(IMAGE_SHAPE), normal, frozen, layers.Flatten(), layers.Dense(3)])
-    copy = fresh_copy(model)
-    for index in (0, 1):
-        for old, new in zip(model.layers[index].get_weights(), copy.layers[index].get_weights(), strict=True):
-            np.testing.assert_array_equal(old, new)
-    assert (model.layers[-1].get_weights()[0] != copy.layers[-1].get_weights()[0]).all()
-
-
-def test_half_precision_models_are_attacked_in_full(images):
-    keras.mixed_precision.set_global_policy("mixed_float16")
-    try:
-        outer = keras.Sequential([keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(CLASSES, dtype="float32")])
-        inputs = keras.Input(IMAGE_SHAPE)
-        model = keras.Model(inputs, outer(layers.Conv2D(3, 3, padding="same")(inputs)))
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    full = full_precision(model)
-    assert {layer.compute_dtype for layer in full._flatten_layers(include_self=False)} == {"float32"}
-    np.testing.assert_allclose(full.predict(images, verbose=0), model.predict(images, verbose=0), atol=0.02)
-
-
-def test_saved_files_have_the_same_bytes_for_the_same_model(tmp_path):
-    for name in ("a", "b"):
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(0)
-        save_model(body(lambda: [layers.Dense(CLASSES)]), tmp_path / f"{name}.keras")
-    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
-    Classifier.from_file(tmp_path / "a.keras")
 
 
 @pytest.mark.parametrize("classes", [2, 5])

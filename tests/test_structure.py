@@ -35,7 +35,7 @@ RANKS = [
 ]
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
-    "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "system": [["formats", "repair", "copies"], ["modelfile"], ["ends"], ["classifier"], ["check"], ["__init__"]],
     "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
     "contract": [
         ["victims", "promise"],

@@ -20,7 +20,8 @@ from advrun.engine import keras
 from advrun.errors import ModelError
 from advrun.system import Classifier
 from advrun.system.check import zero_gradients
-from advrun.system.kerasmodel import load_model, logits_model, save_model
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model, save_model
 from advrun.train import Fit
 
 

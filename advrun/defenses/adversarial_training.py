@@ -8,7 +8,7 @@ from advrun.defenses._attacked import attacked
 from advrun.engine import Rng
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.system.kerasmodel import fresh_copy
+from advrun.system.copies import fresh_copy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Fraction, Tensor
 

@@ -9,7 +9,7 @@ from advrun.defenses._purifier import denoiser, in_front_of
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.system.kerasmodel import fresh_copy
+from advrun.system.copies import fresh_copy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Count, Fraction, NonNegative, Tensor
 

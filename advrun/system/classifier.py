@@ -1,6 +1,6 @@
 """What is under attack: images (n, height, width, channels) float32 in [0, 1] -> logits (n, classes) float32.
 
-A `Classifier` always runs in inference mode and always gives logits: `logits_model` cuts a softmax off, or says why it
+A `Classifier` always runs in inference mode and always gives logits: `ends.py` cuts off what squashes them, or says why it
 cannot. Normalisation, resizing and purifiers are layers of the Keras model, so gradients pass through the whole system.
 
 An attack's `model` parameter is annotated with what it needs to see: `Gradients` (white box), `Scores` or `Decisions` (black
@@ -25,7 +25,8 @@ from advrun import engine
 from advrun.engine import ops
 from advrun.errors import DataError
 from advrun.losses import Decisive, at_label, margin
-from advrun.system.kerasmodel import load_model, logits_model
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 8
@@ -110,8 +111,8 @@ class Classifier:
     """A Keras model under attack.
 
     Args:
-        model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes).
-            A softmax at its end is cut off; the model itself is left as it is.
+        model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or (n, 1) behind
+            a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
         name: how tables call it; the model's own name by default.
 
     Raises:

@@ -15,7 +15,8 @@ from advrun.craft import craft
 from advrun.errors import ConfigError, ModelError
 from advrun.registry import get
 from advrun.runs.plan import described
-from advrun.system.kerasmodel import fresh_copy, save_model
+from advrun.system.copies import fresh_copy
+from advrun.system.modelfile import save_model
 
 EPS = Linf(0.2)
 

@@ -10,7 +10,7 @@ import pytest
 
 from advrun import L2, Linf
 from advrun.engine import keras
-from advrun.system.kerasmodel import save_model
+from advrun.system.modelfile import save_model
 
 from . import compare, report
 from .matches import Match

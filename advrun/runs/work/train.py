@@ -10,11 +10,14 @@ from typing import Any
 from advrun import registry
 from advrun.attack import bind
 from advrun.config import DefenseEntry
+from advrun.errors import ModelError
 from advrun.runs.plan import Cell, is_trained
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
-from advrun.system.kerasmodel import full_precision, load_model, logits_model, save_model
+from advrun.system.copies import full_precision
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model, save_model
 from advrun.train import Fit, classification, merged_history
 
 
@@ -30,7 +33,7 @@ def train(worker: Worker, cell: Cell) -> Done:
         label=f"train {cell.label}",
     )
     original = undefended(worker, cell, fit) if cell.defense is None else defended(worker, cell, cell.defense, fit)
-    model = full_precision(logits_model(original))
+    model = full_precision(as_logits(original, cell.model.settings.get("path")))
     worker.check_fits(model)
     check_against_keras(Classifier(model), original, worker.checked)
     history = json.dumps(merged_history(fit.histories), indent=1)
@@ -39,6 +42,14 @@ def train(worker: Worker, cell: Cell) -> Done:
         f"models/{cell.stem}.json": partial(Path.write_text, data=history),
     }
     return files, {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
+
+
+def as_logits(model: Any, path: str | None) -> Any:
+    """`logits_model`, whose refusal names the file that the model is from, if any."""
+    try:
+        return logits_model(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}" if path else str(error)) from error
 
 
 def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:

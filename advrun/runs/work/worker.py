@@ -21,7 +21,7 @@ from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
-from advrun.system.kerasmodel import load_model
+from advrun.system.modelfile import load_model
 
 CHECKED_IMAGES = 2000
 """Images on which a system must predict what plain Keras does."""
