@@ -17,7 +17,7 @@ from advrun.config.forms import UNKNOWN, Form, problem, refuse
 from advrun.config.overrides import override
 from advrun.config.yamlfile import Document, KeyPath, show
 from advrun.errors import ConfigError
-from advrun.types import Count
+from advrun.types import Count, PathName
 
 RESERVED = {"attacks": "clean", "defenses": "none"}
 """Labels that the tables use themselves."""
@@ -51,7 +51,7 @@ class Experiment(Form):
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
-    results: Annotated[str, MinLen(1), doc("the path of a folder")] = Field(
+    results: Annotated[PathName, MinLen(1), doc("the path of a folder")] = Field(
         default="results", description="Folder that holds the results of all experiments."
     )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
