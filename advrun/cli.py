@@ -177,7 +177,7 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
     from advrun.runs import runner
 
     experiment = load(config, overrides)
-    dataset = runner.load_data(experiment)
+    dataset = runner.load_data(experiment, training=True)
     out = out or runner.folder(experiment).root / "figures" / "data.png"
     described = _sheet.describe(dataset)
     click.echo(json.dumps(described, indent=2) if as_json else in_words(described))

@@ -46,7 +46,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
-    """Write a PNG with one row for each class: name, counts, and `columns` training images, evenly spaced over the class."""
+    """Write a PNG with one row for each class: name, counts, and `columns` images, evenly spaced over the class.
+
+    They are training images, or test images where a data set has no others.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     counts = describe(dataset)["counts"]
@@ -61,14 +64,15 @@ def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
     page = Image.new("RGB", (MARGIN + panels * panel, HEADER + rows * (TILE + GAP) + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     _header(draw, dataset, fonts)
+    x, y = (dataset.x_train, dataset.y_train) if len(dataset.y_train) else (dataset.x_test, dataset.y_test)
     longest = max(entry["train"] + entry["test"] for entry in counts)
     for label, entry in enumerate(counts):
         left, top = MARGIN + label // rows * panel, HEADER + label % rows * (TILE + GAP)
         draw.text((left, top + 6), _shortened(names[label], fonts[15], label_width - 4 * GAP), INK, fonts[15])
         _bar(draw, left, top + 36, entry, BAR_WIDTH / longest, fonts[12])
-        for column, row in enumerate(_samples(dataset, label, columns)):
+        for column, row in enumerate(_samples(y, label, columns)):
             place = left + label_width + column * (tile[0] + GAP), top
-            page.paste(_picture(dataset.x_train[row]).resize(tile, Image.Resampling.BICUBIC), place)
+            page.paste(_picture(x[row]).resize(tile, Image.Resampling.BICUBIC), place)
     with atomic(path) as temporary:
         page.save(temporary, "PNG")
 
@@ -92,9 +96,9 @@ def _bar(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Mapping[str, Any
     draw.text((right + 8, top - 4), f"{entry['train']:,} + {entry['test']:,}", GREY, font)
 
 
-def _samples(dataset: Dataset, label: int, count: int) -> np.ndarray:
-    """Row numbers of at most `count` training images, from the first to the last of the class."""
-    rows = np.flatnonzero(dataset.y_train == label)
+def _samples(labels: np.ndarray, label: int, count: int) -> np.ndarray:
+    """Row numbers of at most `count` images, from the first to the last of the class."""
+    rows = np.flatnonzero(labels == label)
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))] if len(rows) else rows
 
 
