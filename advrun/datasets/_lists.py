@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from advrun.datasets._images import refuse
 from advrun.errors import DataError, printable
 
 log = logging.getLogger("advrun")
@@ -22,9 +21,8 @@ SEPARATORS = "\t;, "
 WHOLE = re.compile(r"([0-9]+)(\.0+)?")
 USUAL = 0.9
 """Where so many images lie in a folder called like their class, the others are worth a word."""
-REMEDY = "mend the list, or take these lines out"
-
-Problem = tuple[Path, str]
+NAMED = 4
+"""So many lines that cannot be used are named in an error; the others are counted."""
 
 
 class Row(NamedTuple):
@@ -59,7 +57,12 @@ def read_list(table: Path, root: Path) -> list[Row]:
         raise DataError(f"{table}: no lines; expected a file and a label in each, such as images/0001.png,14")
     (path_column, label_column), headed = _columns(lines[0][1], table, root)
     rows, problems = _rows(lines[headed:], table, root, path_column, label_column)
-    refuse(problems, len(lines) - headed, table, REMEDY)
+    if problems:
+        more = f" and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
+        listed = ", ".join(problems[:NAMED]) + more
+        raise DataError(
+            f"{table}: {len(problems):,} of {len(lines) - headed:,} lines cannot be used: {listed}; mend the list, or take them out"
+        )
     if not rows:
         raise DataError(f"{table}: no images, only a line of names; expected a file and a label in each line below")
     _say_contradictions(rows, table)
@@ -83,25 +86,25 @@ def _columns(first: Sequence[str], table: Path, root: Path) -> tuple[tuple[int, 
 
 def _rows(
     lines: Sequence[tuple[int, list[str]]], table: Path, root: Path, path_column: int, label_column: int
-) -> tuple[list[Row], list[Problem]]:
+) -> tuple[list[Row], list[str]]:
     base = os.path.abspath(root)
     rows: dict[str, Row] = {}
-    problems: list[Problem] = []
+    problems: list[str] = []
     repeated: list[tuple[Row, Row]] = []
     for line, cells in lines:
         if len(cells) <= max(path_column, label_column) or not cells[path_column] or not cells[label_column]:
-            problems.append((table, f"line {line}: a file or a label is missing"))
+            problems.append(f"line {line}: a file or a label is missing")
             continue
         name, label = cells[path_column].replace("\\", "/"), _label(cells[label_column])
         # Judged as text: a link inside the folder is its owner's, a `..` in the list is not.
         full = os.path.normpath(os.path.join(base, name))
         if "\0" in full or os.path.commonpath([base, full]) != base:
-            problems.append((table, f"line {line}: {name} does not lie in {root}; set root to a folder that holds all images"))
+            problems.append(f"line {line}: {name} does not lie in {root}; set root to a folder that holds all images")
             continue
         row = Row(Path(full), label, line)
         known = rows.setdefault(full, row)
         if known.label != label:
-            problems.append((table, f"line {line}: {name} is class {label}, but in line {known.line} class {known.label}"))
+            problems.append(f"line {line}: {name} is class {label}, but in line {known.line} class {known.label}")
         elif known is not row:
             repeated.append((known, row))
     if repeated:

@@ -51,7 +51,7 @@ def _scaled(declared: Declared) -> np.ndarray:
     low, high = _range(declared)
     unit = declared.dtype.kind == "f" and high <= 1
     if low < 0 or high > 255 or (declared.dtype.kind == "f" and 1 < high < LEAST_GREY):
-        raise DataError(f"{declared.place} runs from {low:.4g} to {high:.4g}; {EXPECTED}: {_remedy(low, high)}")
+        raise DataError(f"{declared.place} runs from {low:g} to {high:g}; {EXPECTED}: {_remedy(low, high)}")
     images, done, far = np.empty(declared.shape, np.uint8), 0, 0.0
     for block in declared.blocks():
         levels = block.astype(np.float32) * 255 if unit else block
@@ -61,7 +61,7 @@ def _scaled(declared: Declared) -> np.ndarray:
         done += len(block)
     if not unit and declared.dtype.kind == "f":
         also = "" if far <= ROUNDING else ", and rounded to whole ones"
-        log.warning("%s runs from %.4g to %.4g: taken as grey levels from 0 to 255%s", declared.place, low, high, also)
+        log.warning("%s runs from %g to %g: taken as grey levels from 0 to 255%s", declared.place, low, high, also)
     elif far > ROUNDING:
         log.warning("%s is rounded to 8 bit: its values are not multiples of 1/255", declared.place)
     return images
