@@ -69,7 +69,7 @@ Cascade: TypeAlias = tuple[Stage, ...]
 """What an attack made of others returns: each stage attacks the images that survived the stages before."""
 
 
-class Place:
+class PathMark:
     """Marks a setting that is a path. A leading `~` is the home folder, here for every setting of every plugin."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -91,9 +91,9 @@ class Content:
     """Marks a path setting whose file is part of the result: its bytes, not its name, identify the cell."""
 
 
-PathName = Annotated[str, Place()]
+PathName = Annotated[str, PathMark()]
 """Path of a file or a folder."""
-FilePath = Annotated[str, Content(), Place()]
+FilePath = Annotated[str, Content(), PathMark()]
 """Path of a file that must exist."""
 
 

@@ -57,7 +57,7 @@ def test_the_table_of_attacks_says_what_they_can_do():
     ],
 )
 def test_signatures_that_cannot_be_meant_are_refused(monkeypatch, signature, cost, message):
-    source = "from advrun.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
+    source = "from advrun.system.classifier import *\nfrom advrun.geometry import *\nfrom advrun.types import *\n"
     doc = "'What it does.\\n\\nArgs:\\n    roh: what it is.\\n'" if "rho" in signature else "''"
     source += f"def mine({signature}): {doc}\ndef cost({cost}): ...\n"
     module = types.ModuleType("mine")

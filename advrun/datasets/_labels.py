@@ -12,14 +12,14 @@ from advrun.errors import DataError
 MOST_CLASSES = 100_000
 
 
-class Labels(NamedTuple):
+class ClassNumbers(NamedTuple):
     """labels: (n,) int32. classes: so many are spoken of, the highest label plus one, or the columns of one-hot rows."""
 
     labels: np.ndarray
     classes: int
 
 
-def read_labels(declared: Declared, count: int, most: int = MOST_CLASSES) -> Labels:
+def read_labels(declared: Declared, count: int, most: int = MOST_CLASSES) -> ClassNumbers:
     """Labels (n,) or (n, 1) of whole numbers, or one-hot (n, classes), of any numeric type.
 
     Args:
@@ -38,7 +38,7 @@ def read_labels(declared: Declared, count: int, most: int = MOST_CLASSES) -> Lab
     if len(shape) == 2 and shape[1] > 1:
         if shape[1] > most:
             raise DataError(f"{place} is one-hot for {shape[1]:,} classes; expected at most {most:,}")
-        return Labels(np.concatenate([_one_hot(block, declared) for block in declared.blocks()]), shape[1])
+        return ClassNumbers(np.concatenate([_one_hot(block, declared) for block in declared.blocks()]), shape[1])
     return _numbers(declared.read().reshape(-1), place, most)
 
 
@@ -48,7 +48,7 @@ def _one_hot(values: np.ndarray, declared: Declared) -> np.ndarray:
     return values.argmax(axis=1).astype(np.int32)
 
 
-def _numbers(values: np.ndarray, place: str, most: int) -> Labels:
+def _numbers(values: np.ndarray, place: str, most: int) -> ClassNumbers:
     wrong = np.flatnonzero(~(np.isfinite(values) & (values == np.rint(values)) & (values >= 0)) if values.dtype.kind != "b" else [])
     if len(wrong):
         raise DataError(
@@ -56,4 +56,4 @@ def _numbers(values: np.ndarray, place: str, most: int) -> Labels:
         )
     if values.max() >= most:
         raise DataError(f"{place} runs up to {int(values.max()):,}; expected class numbers from 0, below {most:,}")
-    return Labels(values.astype(np.int32), int(values.max()) + 1)
+    return ClassNumbers(values.astype(np.int32), int(values.max()) + 1)

@@ -25,7 +25,7 @@ NAMED = 4
 """So many lines that cannot be used are named in an error; the others are counted."""
 
 
-class Row(NamedTuple):
+class ListedImage(NamedTuple):
     """One image of a list, and the line that it stands in."""
 
     path: Path
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     line: int
 
 
-def read_list(table: Path, root: Path) -> list[Row]:
+def read_list(table: Path, root: Path) -> list[ListedImage]:
     """The images of a CSV file, in its order; one that is listed twice is taken once, with a warning.
 
     Args:
@@ -86,11 +86,11 @@ def _columns(first: Sequence[str], table: Path, root: Path) -> tuple[tuple[int, 
 
 def _rows(
     lines: Sequence[tuple[int, list[str]]], table: Path, root: Path, path_column: int, label_column: int
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[ListedImage], list[str]]:
     base = os.path.abspath(root)
-    rows: dict[str, Row] = {}
+    rows: dict[str, ListedImage] = {}
     problems: list[str] = []
-    repeated: list[tuple[Row, Row]] = []
+    repeated: list[tuple[ListedImage, ListedImage]] = []
     for line, cells in lines:
         if len(cells) <= max(path_column, label_column) or not cells[path_column] or not cells[label_column]:
             problems.append(f"line {line}: a file or a label is missing")
@@ -101,7 +101,7 @@ def _rows(
         if "\0" in full or os.path.commonpath([base, full]) != base:
             problems.append(f"line {line}: {name} does not lie in {root}; set root to a folder that holds all images")
             continue
-        row = Row(Path(full), label, line)
+        row = ListedImage(Path(full), label, line)
         known = rows.setdefault(full, row)
         if known.label != label:
             problems.append(f"line {line}: {name} is class {label}, but in line {known.line} class {known.label}")
@@ -120,7 +120,7 @@ def _label(text: str) -> str:
     return whole[1] if whole else text
 
 
-def _say_contradictions(rows: Sequence[Row], table: Path) -> None:
+def _say_contradictions(rows: Sequence[ListedImage], table: Path) -> None:
     other = [row for row in rows if _plain(row.path.parent.name) != _plain(row.label)]
     if other and len(other) <= (1 - USUAL) * len(rows):
         row = other[0]

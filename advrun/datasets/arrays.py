@@ -11,7 +11,7 @@ import numpy as np
 from advrun.data import Dataset
 from advrun.datasets import _hdf5, _npz
 from advrun.datasets._declared import Declared
-from advrun.datasets._labels import Labels, read_labels
+from advrun.datasets._labels import ClassNumbers, read_labels
 from advrun.datasets._pixels import image_shape, read_pixels
 from advrun.errors import DataError
 from advrun.types import FilePath
@@ -117,7 +117,7 @@ def _missing(place: Path, name: str, contents: Contents) -> str:
     return f"{place}: no {name} (nor {' nor '.join(NAMES[name])}); it holds {listed or 'no array'}; call the array {name}"
 
 
-def _class_names(names: np.ndarray | None, labels: Iterable[Labels], place: Path) -> tuple[str, ...]:
+def _class_names(names: np.ndarray | None, labels: Iterable[ClassNumbers], place: Path) -> tuple[str, ...]:
     classes = max(each.classes for each in labels)
     if names is None:
         return tuple(str(label) for label in range(classes))

@@ -10,7 +10,7 @@ import numpy as np
 from advrun.data import Dataset
 from advrun.datasets._draw import drawn
 from advrun.datasets._images import Source, read_images
-from advrun.datasets._lists import Row, read_list
+from advrun.datasets._lists import ListedImage, read_list
 from advrun.datasets._tree import FORMATS, in_order
 from advrun.errors import ConfigError, DataError, printable
 from advrun.types import Count, FilePath, Fraction, Natural, PathName
@@ -67,11 +67,11 @@ def listed(
     return Dataset("listed", x_train, y_train, x_test, y_test, tuple(names), variant=variant)
 
 
-def _rows(table: Path, root: str | None) -> list[Row]:
+def _rows(table: Path, root: str | None) -> list[ListedImage]:
     return read_list(table, table.parent if root is None else Path(root))
 
 
-def _check_splits(train: list[Row], test: list[Row], test_table: Path, train_table: Path) -> None:
+def _check_splits(train: list[ListedImage], test: list[ListedImage], test_table: Path, train_table: Path) -> None:
     known = {row.label for row in train}
     unknown = next((row for row in test if row.label not in known), None)
     if unknown:
@@ -83,7 +83,7 @@ def _check_splits(train: list[Row], test: list[Row], test_table: Path, train_tab
         log.warning("%s", printable(text + (f", and {len(both) - 1:,} more" if len(both) > 1 else "")))
 
 
-def _read(rows: list[Row], number: dict[str, int], image_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(rows: list[ListedImage], number: dict[str, int], image_size: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.array([number[row.label] for row in rows], np.int32)
     root = rows[0].path.parent if rows else Path()
     return read_images([Source(row.path) for row in rows], image_size, FORMATS, root, REMEDY), labels
