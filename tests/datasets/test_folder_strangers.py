@@ -187,3 +187,32 @@ def test_names_that_break_a_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\\nb/2\.png \(not an image") as raised:
         folder(root=str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "ppm", "webp", "tif", "gif"])
+def test_damage_anywhere_in_an_image_is_one_line_or_nothing(tmp_path: Path, ending: str) -> None:
+    rng = np.random.default_rng(0)
+    paint(tmp_path / "test/a/0.png", 1)
+    image = tmp_path / f"test/b/0.{ending}"
+    image.parent.mkdir()
+    Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(image)
+    whole, refused = image.read_bytes(), 0
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in (rng.random(rng.integers(1, 8)) ** 2 * len(content)).astype(int):  # headers more often
+            content[place] = rng.integers(256)
+        image.write_bytes(content[: len(content) - int(rng.integers(0, 60)) * int(rng.random() < 0.2)])
+        reason = refusal(tmp_path)
+        refused += reason != ""
+        assert "\n" not in reason
+    assert refused > 20
+
+
+def refusal(root: Path) -> str:
+    """Why the folder is refused, or nothing. Any other exception is the test's failure."""
+    try:
+        folder(root=str(root))
+    except DataError as error:
+        return str(error)
+    return ""
