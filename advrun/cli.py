@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +160,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
     from advrun import download
     from advrun.console import Console
 
-    folder = folder or Path("data") / name
+    folder = Path(os.path.expanduser(folder or Path("data") / name))
     console = Console(quiet=quiet)
     with console.live(), console.bar(f"fetch {name}", 1) as bar:
         download.fetch(name, folder, progress=bar.at)
@@ -178,7 +179,7 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
 
     experiment = load(config, overrides)
     dataset = runner.load_data(experiment, training=True)
-    out = out or runner.folder(experiment).root / "figures" / "data.png"
+    out = Path(os.path.expanduser(out or runner.folder(experiment).root / "figures" / "data.png"))
     described = _sheet.describe(dataset)
     click.echo(json.dumps(described, indent=2) if as_json else in_words(described))
     _sheet.contact_sheet(dataset, out)

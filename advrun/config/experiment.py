@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -120,7 +121,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         ConfigError: one line for each problem: file, line, column, setting, value received, what was expected.
     """
-    return loads(yamlfile.read(Path(path)), overrides, source=str(path), name=Path(path).stem)
+    return loads(yamlfile.read(Path(os.path.expanduser(path))), overrides, source=str(path), name=Path(path).stem)
 
 
 def loads(text: str, overrides: Sequence[str] = (), *, source: str = "<text>", name: str = "experiment") -> Experiment:

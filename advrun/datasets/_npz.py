@@ -37,6 +37,8 @@ def opened(path: Path) -> Iterator[Mapping[str, Callable[[], Declared]]]:
 def _kind(path: Path) -> str | None:
     with open(path, "rb") as file:
         head = file.read(HEAD)
+    if head.startswith(b"PK\x03\x04"):
+        return "damaged: its end is missing"
     return "one array (.npy), without labels" if head.startswith(np.lib.format.MAGIC_PREFIX) else describe(head)
 
 
