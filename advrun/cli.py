@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -255,7 +256,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
     """Download a data set from its official archive, or a mirror: resumed, checked, safely extracted."""
     from advrun import download
 
-    folder = folder or Path("data") / name
+    folder = Path(os.path.expanduser(folder or Path("data") / name))
     console = Console(quiet=quiet)
     with console.listening(), console.live(), console.bar(f"fetch {name}", 1) as bar:
         download.fetch(name, folder, progress=bar.at)
@@ -274,8 +275,8 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
 
     experiment = load(config, overrides)
     with Console().listening():
-        dataset = runner.load_data(experiment)
-    out = out or runner.folder(experiment).root / "figures" / "data.png"
+        dataset = runner.load_data(experiment, training=True)
+    out = Path(os.path.expanduser(out or runner.folder(experiment).root / "figures" / "data.png"))
     described = _sheet.describe(dataset)
     if as_json:
         write_json(described, indent=2)

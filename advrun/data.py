@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from advrun.errors import DataError
+from advrun.errors import DataError, printable
+from advrun.files import content_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,9 +18,9 @@ class Dataset:
     """Images and labels of a training and a test set.
 
     x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1. There may be no training
-    images, for models that are trained already.
+    images, for models that are trained already; `class_names` and the test set are the same with and without them.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
-    class_names: one per class. variant: which published form of the data this is, in words, with its counts.
+    class_names: one per class, on one line. variant: which published form of the data this is, in words, with its counts.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Dataset:
     variant: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(map(printable, self.class_names)))
+        object.__setattr__(self, "variant", printable(self.variant))
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if x.ndim != 4 or x.dtype != np.uint8:
                 raise DataError(f"{self.name}: {split} images are {x.dtype} {x.shape}; expected uint8 (n, height, width, channels)")
@@ -53,14 +57,17 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of every pixel and label: results made from other data never mix with these."""
-        digest = hashlib.blake2b(digest_size=16)
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test, self.group):
-            if array is not None:
-                digest.update(repr((array.shape, array.dtype.str)).encode())
-                digest.update(np.ascontiguousarray(array).data)
-        digest.update("\0".join(self.class_names).encode())
-        return digest.hexdigest()
+        """Hash of every pixel and label of both splits: what learns from the data is made anew when any of it changes."""
+        train = _hashed((self.x_train, self.y_train, self.group), self.class_names)
+        return content_key([train, self.test_fingerprint])
+
+    @cached_property
+    def test_fingerprint(self) -> str:
+        """Hash of every pixel and label of the test set, and of the classes: what is attacked and measured depends on no more.
+
+        It is the same whether training images were read or not, so a finished row stays when a defence is added.
+        """
+        return _hashed((self.x_test, self.y_test), self.class_names)
 
     def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (training, validation): `fraction` of each class's groups, or of its images where there are none.
@@ -83,10 +90,9 @@ class Dataset:
         return np.random.default_rng([seed, 0xE7A1]).permutation(len(self.y_test))
 
     def limited(self, train: int | None, test: int | None, seed: int = 0) -> Dataset:
-        """A random subset of at most `train` and `test` images, for quick runs."""
-        rng = np.random.default_rng([seed, 0x11517])
-        keep_train = np.sort(rng.permutation(len(self.y_train))[:train])
-        keep_test = np.sort(rng.permutation(len(self.y_test))[:test])
+        """A random subset of at most `train` and `test` images, for quick runs; each is the same whatever the other is."""
+        draws = ((len(self.y_train), train, ()), (len(self.y_test), test, (1,)))
+        keep_train, keep_test = (np.sort(np.random.default_rng([seed, 0x11517, *own]).permutation(n)[:most]) for n, most, own in draws)
         return replace(
             self,
             x_train=self.x_train[keep_train],
@@ -95,3 +101,13 @@ class Dataset:
             x_test=self.x_test[keep_test],
             y_test=self.y_test[keep_test],
         )
+
+
+def _hashed(arrays: Iterable[np.ndarray | None], names: Iterable[str]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is not None:
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+    digest.update("\0".join(names).encode())
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -35,9 +36,12 @@ class ConfigError(AdvrunError):
 
 
 class DataError(AdvrunError):
-    """Images or labels that are missing, damaged or of the wrong kind."""
+    """Images or labels that are missing, damaged or of the wrong kind. What files call themselves stays within its one line."""
 
     exit_code = 4
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ModelError(AdvrunError):
@@ -69,11 +73,29 @@ class DownloadError(AdvrunError):
 
     exit_code = 9
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class PluginError(AdvrunError):
     """A plugin file breaks the contract."""
 
     exit_code = 10
+
+
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories: control characters, bytes that are no text, ends of lines and of paragraphs."""
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What lets a terminal write the rest of a line backwards."""
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters and bytes that are no text are escaped, as in `a\\nb`."""
+    return "".join(_escaped(each) if unicodedata.category(each) in UNPRINTABLE or each in TURNING else each for each in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,10 @@ parameters are handed over by the runner, and their annotations say what the plu
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+Those of a data set are handed over too:
+
+    training: bool              False where nothing is trained and nothing learns from images: training images need not be read
+
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
 Files that start with an underscore are helpers, not plugins. Folders of one's own are found beside ours (`folders.py`).
@@ -117,6 +121,11 @@ class Plugin:
         return bool(getattr(self.module, "IN_PYTHON", False))
 
     @property
+    def learns(self) -> bool:
+        """True for attacks that see training images: they learn from them, or start from some."""
+        return "fitted" in self.arguments or "starts" in self.arguments
+
+    @property
     def fit(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
@@ -216,6 +225,7 @@ def get(kind: str, name: str) -> Plugin:
             if key not in settings:
                 raise PluginError(f"{place(kind, name)}: a preset names {key!r}{did_you_mean(key, settings)}")
     plugin = Plugin(kind, name, function, settings, arguments, presets, hints.get("return"), module)
+    _check_handed(plugin)
     if kind == "attacks":
         _check_attack(plugin)
     return plugin
@@ -229,16 +239,23 @@ def crafter(name: str) -> Plugin:
     return plugin
 
 
-HANDED = ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted")
-"""The parameters of an attack that the runner fills; settings are keyword-only."""
+HANDED = {"attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"), "datasets": ("training",)}
+"""The parameters that the runner fills, by name; settings are keyword-only."""
+
+
+def _check_handed(plugin: Plugin) -> None:
+    """Raise PluginError where a parameter is none that the runner hands over."""
+    known = HANDED.get(plugin.kind, plugin.arguments)
+    for name in plugin.arguments:
+        if name not in known:
+            where = place(plugin.kind, plugin.name)
+            raise PluginError(f"{where}: the runner hands over no {name!r}{did_you_mean(name, known)} (settings come after a *)")
 
 
 def _check_attack(plugin: Plugin) -> None:
     """Raise PluginError where the signature cannot be what its author meant."""
     where = place("attacks", plugin.name)
     for name in plugin.arguments:
-        if name not in HANDED:
-            raise PluginError(f"{where}: the runner hands over no {name!r}{did_you_mean(name, HANDED)} (settings come after a *)")
         if plugin.arguments[name] is None and name in ("model", "y", "ball", "norm"):
             raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():

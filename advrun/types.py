@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
@@ -68,11 +69,31 @@ Cascade: TypeAlias = tuple[Stage, ...]
 """What an attack made of others returns: each stage attacks the images that survived the stages before."""
 
 
+class PathMark:
+    """Marks a setting that is a path. A leading `~` is the home folder, here for every setting of every plugin."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(_expanded, handler(source))
+
+
+def _expanded(path: str) -> str:
+    """Raises pydantic's error for a path that would break the line it is named in."""
+    if not path.isprintable() and any(ord(each) < ord(" ") for each in path):
+        from pydantic_core import PydanticCustomError
+
+        raise PydanticCustomError("wrong", "{text}", {"text": f"got {path!r}; expected a path without control characters"})
+    return os.path.expanduser(path)
+
+
 class Content:
     """Marks a path setting whose file is part of the result: its bytes, not its name, identify the cell."""
 
 
-FilePath = Annotated[str, Content()]
+PathName = Annotated[str, PathMark()]
+"""Path of a file or a folder."""
+FilePath = Annotated[str, Content(), PathMark()]
 """Path of a file that must exist."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,7 +18,7 @@ from advrun.config.forms import UNKNOWN, Form, problem, refuse
 from advrun.config.overrides import override
 from advrun.config.yamlfile import Document, KeyPath, show
 from advrun.errors import ConfigError
-from advrun.types import Count
+from advrun.types import Count, PathName
 
 RESERVED = {"attacks": "clean", "defenses": "none"}
 """Labels that the tables use themselves."""
@@ -54,7 +55,7 @@ class Experiment(Form):
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
-    results: Annotated[str, MinLen(1), doc("the path of a folder")] = Field(
+    results: Annotated[PathName, MinLen(1), doc("the path of a folder")] = Field(
         default="results", description="Folder that holds the results of all experiments."
     )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
@@ -123,7 +124,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         ConfigError: one line for each problem: file, line, column, setting, value received, what was expected.
     """
-    return loads(yamlfile.read(Path(path)), overrides, source=str(path), name=Path(path).stem)
+    return loads(yamlfile.read(Path(os.path.expanduser(path))), overrides, source=str(path), name=Path(path).stem)
 
 
 def loads(text: str, overrides: Sequence[str] = (), *, source: str = "<text>", name: str = "experiment") -> Experiment:

@@ -23,9 +23,9 @@ class Drawn:
     plugin: Plugin
     given: Mapping[str, Any] = field(default_factory=dict)
 
-    def again(self) -> Any:
-        """What the function returns."""
-        return self.plugin.function(**settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given}))
+    def again(self, **handed: Any) -> Any:
+        """What the function returns. handed: what the runner hands over."""
+        return self.plugin.function(**handed, **settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given}))
 
     @cached_property
     def data(self) -> Dataset:
@@ -80,6 +80,15 @@ def what_is_tested_was_not_trained_on(trial: Drawn) -> None:
     hold(share <= 0.05, f"{share:.0%} of the test images are training images")
 
 
+def test_images_are_the_same_without_training_images(trial: Drawn) -> None:
+    """Where nothing is trained, `training` is False: then images to learn from need not be read, and what is measured stays."""
+    if "training" not in trial.plugin.arguments:
+        raise Inapplicable("takes no training")
+    data = trial.again(training=False)
+    hold(len(data.y_train) == 0, f"without training it still has {len(data.y_train)} training images")
+    hold(data.test_fingerprint == trial.data.test_fingerprint, "without training its test images, or their classes, are others")
+
+
 def the_images_differ(trial: Drawn) -> None:
     """More than one grey level, and more than one image."""
     x = trial.data.x_test
@@ -93,5 +102,6 @@ PROMISES: tuple[Promise, ...] = (
     classes_have_names_of_their_own,
     it_is_the_same_each_time,
     what_is_tested_was_not_trained_on,
+    test_images_are_the_same_without_training_images,
     the_images_differ,
 )

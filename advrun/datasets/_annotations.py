@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from advrun.errors import DataError
+from advrun.errors import DataError, printable
+
+log = logging.getLogger("advrun")
 
 HIGHEST = 99_999
 """File names have five digits for the track, and five for the number."""
@@ -30,7 +33,7 @@ class Annotation(NamedTuple):
 def read_table(
     table: Path, folder: Path, *, delimiter: str, name_column: str, tracked: bool, classes: int
 ) -> tuple[list[Annotation], list[Problem]]:
-    """Read one CSV file.
+    """Read one CSV file. A row whose class is not that of its folder, and an image listed twice, are warned of with their line.
 
     Args:
         table: the CSV file, any line ends.
@@ -43,8 +46,9 @@ def read_table(
     Raises:
         DataError: the file is missing, or is no such table. Single bad lines are returned as problems.
     """
-    annotations: list[Annotation] = []
+    annotations: dict[Path, tuple[Annotation, int]] = {}
     problems: list[Problem] = []
+    repeated: list[str] = []
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, delimiter=delimiter)
@@ -55,7 +59,10 @@ def read_table(
                 raise DataError(f"{table}: no column {missing[0]!r} in its first line ({found!r}); fetch the file again")
             for row in rows:
                 try:
-                    annotations.append(_annotation(row, folder, name_column, tracked, classes))
+                    annotation = _annotation(row, folder, name_column, tracked, classes)
+                    known = annotations.setdefault(annotation.path, (annotation, rows.line_num))
+                    if known[0] is not annotation:
+                        repeated.append(f"{rows.line_num}: {annotation.path.name} is listed twice, first in line {known[1]}; read once")
                 except TypeError:
                     problems.append((table, f"line {rows.line_num}: columns are missing"))
                 except ValueError as error:
@@ -63,7 +70,20 @@ def read_table(
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(f"{table}: cannot be read ({reason}); fetch the file again") from error
-    return annotations, problems
+    foreign = [
+        f"{line}: class {row.label}, but the folder of {row.path.name} is {row.path.parent.name}; the table is believed"
+        for row, line in annotations.values()
+        if row.path.parent.name.isdecimal() and int(row.path.parent.name) != row.label
+    ]
+    for lines in (repeated, foreign):
+        _warn(table, lines)
+    return [annotation for annotation, _ in annotations.values()], problems
+
+
+def _warn(table: Path, found: Sequence[str]) -> None:
+    if found:
+        more = f" (and {len(found) - 1:,} more such lines)" if len(found) > 1 else ""
+        log.warning("%s", printable(f"{table}:{found[0]}{more}"))
 
 
 def _annotation(row: Mapping[str, str], folder: Path, name_column: str, tracked: bool, classes: int) -> Annotation:

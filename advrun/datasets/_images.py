@@ -52,11 +52,12 @@ def read_images(sources: Sequence[Source], size: int, formats: tuple[str, ...], 
     def read(row: int) -> tuple[Path, str] | None:
         try:
             images[row] = _decode(sources[row], size, formats)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        except Exception as error:  # a damaged image raises whatever its bytes lead to
             return sources[row].path, _reason(sources[row].path, error)
         return None
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")  # of metadata, which nothing here reads
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         problems = [problem for problem in pool.map(read, range(len(sources))) if problem]
     refuse(problems, len(sources), root, remedy)
@@ -102,7 +103,7 @@ def _reason(path: Path, error: Exception) -> str:
             return describe(file.read(HEAD)) or "not an image of the expected format"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"a header that declares far more than {MAX_SIDE} x {MAX_SIDE} pixels"
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _relative(path: Path, root: Path) -> Path:

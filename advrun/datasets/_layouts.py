@@ -32,7 +32,8 @@ def official(root: Path, classes: int) -> Listing | None:
     """The benchmark's own layout: GTSRB/Final_Training/Images/000NN/*.ppm with GT-000NN.csv, and GTSRB/Final_Test/Images.
 
     `root` may be the folder that holds GTSRB, GTSRB itself, a folder inside it, or one above. Also read are the folders
-    of the 2011 competition (GTSRB/Training, GTSRB/Online-Test-sort), and Train and Test, which many scripts make of it.
+    of the 2011 competition (GTSRB/Training, GTSRB/Online-Test-sort), and Train and Test, which many scripts make of it; and the
+    three archives unpacked side by side, each into a folder of its own.
 
     Returns:
         None when there are no training images in this layout.
@@ -87,6 +88,9 @@ def _test_table(images: Path, base: Path) -> Path:
             return folder / TEST_TABLE
         if folder == base:
             break
+    for pattern in (TEST_TABLE, f"*/{TEST_TABLE}", f"*/GTSRB/{TEST_TABLE}"):  # the archive of the labels, unpacked beside the others
+        for table in sorted(base.glob(pattern)):
+            return table
     raise DataError(f"{images}: no {TEST_TABLE}, which holds the labels; it comes in GTSRB_Final_Test_GT.zip")
 
 

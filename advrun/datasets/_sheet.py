@@ -50,7 +50,10 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
-    """Write a PNG with one row for each class: name, counts, and `columns` training images, evenly spaced over the class."""
+    """Write a PNG with one row for each class: name, counts, and `columns` images, evenly spaced over the class.
+
+    They are training images, or test images where a data set has no others.
+    """
     from PIL import Image, ImageDraw
 
     counts = describe(dataset)["counts"]
@@ -65,15 +68,16 @@ def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
     page = Image.new("RGB", (MARGIN + panels * panel, HEADER + rows * line + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     _header(draw, dataset, texts)
+    x, y = (dataset.x_train, dataset.y_train) if len(dataset.y_train) else (dataset.x_test, dataset.y_test)
     longest = max(entry["train"] + entry["test"] for entry in counts)
     for label, entry in enumerate(counts):
         left, top = MARGIN + label // rows * panel, HEADER + label % rows * line
         font = texts(names[label], 15)
         draw.text((left, top + 4), _shortened(names[label], font, label_width - 4 * GAP), INK, font)
         _bar(draw, left, top + 34, entry, BAR_WIDTH / longest, texts("", 12))
-        for column, row in enumerate(_samples(dataset, label, columns)):
+        for column, row in enumerate(_samples(y, label, columns)):
             place = left + label_width + column * (tile[0] + GAP), top
-            page.paste(_scaled(_picture(dataset.x_train[row]), tile), place)
+            page.paste(_scaled(_picture(x[row]), tile), place)
     with atomic(path) as temporary:
         page.save(temporary, "PNG")
 
@@ -124,9 +128,9 @@ def _bar(draw: ImageDraw.ImageDraw, left: int, top: int, entry: Mapping[str, Any
     draw.text((right + 8, top - 4), f"{entry['train']:,} + {entry['test']:,}", GREY, font)
 
 
-def _samples(dataset: Dataset, label: int, count: int) -> np.ndarray:
-    """Row numbers of at most `count` training images, from the first to the last of the class."""
-    rows = np.flatnonzero(dataset.y_train == label)
+def _samples(labels: np.ndarray, label: int, count: int) -> np.ndarray:
+    """Row numbers of at most `count` images, from the first to the last of the class."""
+    rows = np.flatnonzero(labels == label)
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))] if len(rows) else rows
 
 

@@ -3,190 +3,122 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from advrun.data import Dataset
-from advrun.datasets import _hdf5
-from advrun.datasets._images import MAX_BYTES
-from advrun.datasets._sniff import HEAD, describe
+from advrun.datasets import _hdf5, _npz
+from advrun.datasets._declared import Declared
+from advrun.datasets._labels import ClassNumbers, read_labels
+from advrun.datasets._pixels import image_shape, read_pixels
 from advrun.errors import DataError
 from advrun.types import FilePath
 
-if TYPE_CHECKING:
-    import h5py
-
-log = logging.getLogger("advrun")
-
 NAMES = {
-    "x_train": ("train/images",),
-    "y_train": ("train/labels",),
-    "x_test": ("test/images", "x"),
-    "y_test": ("test/labels", "y"),
+    "x_train": ("train/images", "train_images"),
+    "y_train": ("train/labels", "train_labels"),
+    "x_test": ("test/images", "test_images", "x", "images", "data"),
+    "y_test": ("test/labels", "test_labels", "y", "labels", "target"),
     "group_train": ("train/group",),
+    "class_names": (),
 }
-"""The names that are looked for: the usual one, the one in prepared HDF5 files, and that of a file with test images alone."""
-MOST_CLASSES = 100_000
-ROUNDING = 0.01
-"""Steps of 1/255 by which a float image may differ from an 8-bit one without a word."""
+"""The names that are looked for: the usual one, those of other writers, and, last, those of a file with test images alone."""
+LISTED = 12
+"""So many arrays are listed in an error."""
+MOST_NAMED = 64 * 2**20
+"""Bytes of class names."""
 
-Lookup = Callable[[str], np.ndarray | None]
+Contents = Mapping[str, Callable[[], Declared]]
 
 
-def arrays(*, path: FilePath) -> Dataset:
+def arrays(training: bool = True, *, path: FilePath) -> Dataset:
     """Images and labels from one file: x_train, y_train, x_test, y_test in .npz, .h5 or .hdf5.
 
-    Images are (n, height, width, channels) or (n, height, width): integers 0 to 255, or floats 0 to 1, which become 8 bit.
-    Labels are (n,) whole numbers from 0, or one-hot (n, classes). Optional: group_train (n,), equal for images that belong
-    together in a validation split, and class_names. The names train/images, train/labels, test/images, test/labels and
-    train/group are read too. A model that is trained already needs no training images: x_test and y_test do, or x and y.
+    Images are (n, height, width, channels) or (n, height, width): integers 0 to 255, or floats 0 to 1, which become 8 bit;
+    floats that run up to 255 are taken as grey levels, and (n, channels, height, width) is turned round, both with a line that
+    says so. Labels are whole numbers from 0, (n,) or (n, 1), or one-hot (n, classes). Optional: group_train (n,), equal for
+    images that belong together in a validation split, and class_names, which may name more classes than the labels show.
+    Capitals do not matter, and train/images, train_images, test/images, test_images and so on are read too. A model that is
+    trained already needs no training images: x_test and y_test do, or x and y, images and labels, data and target.
 
     Args:
         path: the file. Pickled objects, and HDF5 data that lies in other files, are refused.
 
     Raises:
-        DataError: the file is damaged, lacks an array, or holds one of the wrong kind, shape or range.
+        DataError: the file is damaged, lacks an array, or holds one of the wrong kind, shape or range. Shapes, types and
+            counts are judged before any image is read.
     """
-    place = Path(path).expanduser()
-    opened = _opened_hdf5 if place.suffix.lower() in _hdf5.SUFFIXES else _opened_npz
-    with opened(place) as (lookup, names):
-        found = {name: values for name, other in NAMES.items() if (values := _first(lookup, name, *other)) is not None}
-    trains = "x_train" in found or "y_train" in found
-    for name in ("x_train", "y_train", "x_test", "y_test") if trains else ("x_test", "y_test"):
-        if name not in found:
-            raise DataError(f"{place}: no {name} (nor {' nor '.join(NAMES[name])}); write it into the file")
-    x_test, test = _pixels(found["x_test"], f"{place}: x_test"), _labels(found["y_test"], f"{place}: y_test")
-    if trains:
-        x_train, train = _pixels(found["x_train"], f"{place}: x_train"), _labels(found["y_train"], f"{place}: y_train")
-    else:
-        x_train, train = x_test[:0], _Labels(test.labels[:0], 0)
-    classes = max(train.classes, test.classes)
+    place = Path(path)
+    with _opened(place) as (contents, class_names):
+        found = {name: array for name in NAMES if (array := _find(contents, name, place)) is not None}
+        trains = "x_train" in found or "y_train" in found
+        for name in ("x_train", "y_train", "x_test", "y_test") if trains else ("x_test", "y_test"):
+            if name not in found:
+                raise DataError(_missing(place, name, contents))
+        splits = ("train", "test") if trains else ("test",)
+        shapes = {split: image_shape(found[f"x_{split}"])[0] for split in splits}
+        if trains and shapes["train"][1:] != shapes["test"][1:]:
+            raise DataError(f"{place}: training images are {shapes['train'][1:]}, test images {shapes['test'][1:]}")
+        labels = {split: read_labels(found[f"y_{split}"], shapes[split][0]) for split in splits}
+        names = _class_names(class_names() if class_names else None, labels.values(), place)
+        group = _group(found.get("group_train"), shapes["train"][0], place) if trains else None
+        x_test = read_pixels(found["x_test"])
+        x_train = read_pixels(found["x_train"]) if trains and training else x_test[:0]
+    known = len(labels["train"].labels) if trains else 0
     return Dataset(
         name="arrays",
         x_train=x_train,
-        y_train=train.labels,
+        y_train=labels["train"].labels if len(x_train) else labels["test"].labels[:0],
         x_test=x_test,
-        y_test=test.labels,
-        class_names=_class_names(names, classes, place),
-        group=_group(found.get("group_train"), len(train.labels), place),
-        variant=f"{place.name} ({len(train.labels):,} training, {len(test.labels):,} test images)",
+        y_test=labels["test"].labels,
+        class_names=names,
+        group=group if len(x_train) else None,
+        variant=f"{place.name} ({known:,} training, {len(x_test):,} test images)",
     )
 
 
-def _first(lookup: Lookup, *names: str) -> np.ndarray | None:
-    return next((values for name in names if (values := lookup(name)) is not None), None)
-
-
 @contextlib.contextmanager
-def _opened_hdf5(path: Path) -> Iterator[tuple[Lookup, np.ndarray | None]]:
-    with _hdf5.opened(path) as file:
-        yield lambda name: _hdf5.array(file, name), _hdf5_names(file)
+def _opened(path: Path) -> Iterator[tuple[Contents, Callable[[], np.ndarray] | None]]:
+    """The arrays of the file, and what reads its class names, if it has any."""
+    if path.suffix.lower() in _hdf5.SUFFIXES:
+        with _hdf5.opened(path) as file:
+            names = _hdf5.class_names(file)
+            yield _hdf5.contents(file), None if names is None else lambda: names
+        return
+    with _npz.opened(path) as contents:
+        array = _find(contents, "class_names", path)
+        yield contents, None if array is None else lambda: _text(array)
 
 
-def _hdf5_names(file: h5py.File) -> np.ndarray | None:
-    import h5py
-
-    node = _hdf5.dataset(file, "class_names")
-    if node is None:
-        return np.asarray(file.attrs["class_names"]) if "class_names" in file.attrs else None
-    return np.asarray(node.asstr()[()]) if h5py.check_string_dtype(node.dtype) else np.asarray(node[()])
+def _text(array: Declared) -> np.ndarray:
+    if len(array.shape) != 1 or array.size > MOST_NAMED:
+        raise DataError(f"{array.place} is {array.dtype} {array.shape}; expected a short text for each class")
+    return array.read()
 
 
-@contextlib.contextmanager
-def _opened_npz(path: Path) -> Iterator[tuple[Lookup, np.ndarray | None]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield lambda name: _npz_array(archive, name), _npz_array(archive, "class_names")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected .npz, .h5 or .hdf5") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected .npz, .h5 or .hdf5") from error
-    except zipfile.BadZipFile as error:
-        with open(path, "rb") as file:
-            kind = describe(file.read(HEAD)) or "damaged or not an .npz file"
-        raise DataError(f"{path}: {kind}; expected .npz, .h5 or .hdf5") from error
+def _find(contents: Contents, name: str, place: Path) -> Declared | None:
+    """The array of this name, or of one that means the same; capitals do not matter where only one differs by them."""
+    for alias in (name, *NAMES[name]):
+        if alias in contents:
+            return contents[alias]()
+        alike = [each for each in contents if each.lower() == alias]
+        if len(alike) > 1:
+            raise DataError(f"{place}: {' and '.join(alike)} differ by capitals alone; call the one that is meant {name}")
+        if alike:
+            return contents[alike[0]]()
+    return None
 
 
-def _npz_array(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
-    """One array; its header is judged before memory is taken."""
-    member = f"{name}.npy"
-    if member not in archive.namelist():
-        return None
-    place = f"{archive.filename}: {name}"
-    try:
-        with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
-            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read_header(file)
-        if dtype.hasobject:
-            raise DataError(f"{place} holds Python objects, which are not read; save plain numbers")
-        if math.prod(shape) * dtype.itemsize > MAX_BYTES:
-            raise DataError(f"{place} declares {shape} {dtype}, over {MAX_BYTES >> 30} GiB; refused")
-        with archive.open(member) as file:
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{place} is damaged ({' '.join(str(error).split())}); write the file again") from error
+def _missing(place: Path, name: str, contents: Contents) -> str:
+    names = sorted(contents)
+    listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return f"{place}: no {name} (nor {' nor '.join(NAMES[name])}); it holds {listed or 'no array'}; call the array {name}"
 
 
-def _pixels(values: np.ndarray, place: str) -> np.ndarray:
-    """Images as (n, height, width, channels) uint8."""
-    if values.ndim == 3:
-        values = values[..., None]
-    if values.size == 0:
-        raise DataError(f"{place} is empty: its shape is {values.shape}")
-    if values.ndim != 4:
-        raise DataError(f"{place} has shape {values.shape}; expected (n, height, width, channels)")
-    if values.shape[3] > 4:
-        hint = "channels come first, transpose it to" if values.shape[1] <= 4 else "expected at most 4 channels,"
-        raise DataError(f"{place} has shape {values.shape}; {hint} (n, height, width, channels)")
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{place} holds {values.dtype} values; expected uint8, or floats from 0 to 1")
-    if not np.isfinite(values).all():
-        raise DataError(f"{place} holds NaN or infinite values; expected uint8, or floats from 0 to 1")
-    low, high, most = values.min(), values.max(), 1 if values.dtype.kind == "f" else 255
-    if low < 0 or high > most:
-        raise DataError(f"{place} runs from {low:g} to {high:g}; expected uint8, or floats from 0 to 1: rescale it")
-    if most == 255:
-        return values.astype(np.uint8)
-    scaled = values.astype(np.float32) * 255
-    rounded = np.rint(scaled)
-    if np.abs(scaled - rounded).max() > ROUNDING:
-        log.warning("%s is rounded to 8 bit: its values are not multiples of 1/255", place)
-    return rounded.astype(np.uint8)
-
-
-class _Labels(NamedTuple):
-    labels: np.ndarray
-    classes: int
-
-
-def _labels(values: np.ndarray, place: str) -> _Labels:
-    """Labels as (n,) int32, and the number of classes that they speak of."""
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim not in (1, 2) or values.size == 0 or values.dtype.kind not in "biuf":
-        raise DataError(f"{place} is {values.dtype} {values.shape}; expected whole numbers (n,), or one-hot (n, classes)")
-    if values.ndim == 2:
-        if not (np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()):
-            raise DataError(f"{place} has shape {values.shape} but is not one-hot: each row must hold a single 1 among zeros")
-        return _Labels(values.argmax(axis=1).astype(np.int32), values.shape[1])
-    if not (values == np.rint(values)).all() or values.min() < 0 or values.max() >= 2**31 - 1:
-        raise DataError(f"{place} holds values that are no class numbers; expected whole numbers from 0")
-    if values.max() >= MOST_CLASSES:
-        raise DataError(f"{place} runs up to {int(values.max()):,}; expected class numbers from 0, below {MOST_CLASSES:,}")
-    return _Labels(values.astype(np.int32), int(values.max()) + 1)
-
-
-def _class_names(names: np.ndarray | None, classes: int, place: Path) -> tuple[str, ...]:
+def _class_names(names: np.ndarray | None, labels: Iterable[ClassNumbers], place: Path) -> tuple[str, ...]:
+    classes = max(each.classes for each in labels)
     if names is None:
         return tuple(str(label) for label in range(classes))
     if names.ndim != 1 or len(names) < classes:
@@ -194,9 +126,9 @@ def _class_names(names: np.ndarray | None, classes: int, place: Path) -> tuple[s
     return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names.tolist())
 
 
-def _group(values: np.ndarray | None, images: int, place: Path) -> np.ndarray | None:
-    if values is None:
+def _group(declared: Declared | None, images: int, place: Path) -> np.ndarray | None:
+    if declared is None:
         return None
-    if values.shape != (images,) or values.dtype.kind not in "iu":
-        raise DataError(f"{place}: group_train is {values.dtype} {values.shape}; expected whole numbers ({images},)")
-    return np.unique(values, return_inverse=True)[1].astype(np.int32)
+    if declared.shape != (images,) or declared.dtype.kind not in "iu":
+        raise DataError(f"{place}: group_train is {declared.dtype} {declared.shape}; expected whole numbers ({images},)")
+    return np.unique(declared.read(), return_inverse=True)[1].astype(np.int32)

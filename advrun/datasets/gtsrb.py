@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from advrun.datasets._udacity import udacity
 from advrun.download import Archive
 from advrun.errors import DataError
 from advrun.files import content_key
-from advrun.types import Count
+from advrun.types import Count, PathName
 
 log = logging.getLogger("advrun")
 
@@ -72,6 +73,8 @@ CLASS_NAMES = (
     "End of no passing by vehicles over 3.5 metric tons",
 )
 
+CACHE_FORM = 2
+"""Changes with what a cache holds."""
 OFFICIAL_COUNTS = (39_209, 12_630)
 VARIANTS = {
     OFFICIAL_COUNTS: "official",
@@ -111,7 +114,7 @@ ARCHIVES = (
 """What `advrun data fetch gtsrb` downloads; data/README.md says where sizes and hashes come from."""
 
 
-def gtsrb(*, root: str = "data/gtsrb", image_size: Count = 32, crop: bool = True) -> Dataset:
+def gtsrb(training: bool = True, *, root: PathName = "data/gtsrb", image_size: Count = 32, crop: bool = True) -> Dataset:
     """German Traffic Sign Recognition Benchmark: 39,209 training and 12,630 test images of 43 classes.
 
     Reads what stands at `root`: a prepared HDF5 file, the official folders (.ppm with GT-*.csv), Kaggle's (Train.csv,
@@ -126,11 +129,12 @@ def gtsrb(*, root: str = "data/gtsrb", image_size: Count = 32, crop: bool = True
     Raises:
         DataError: nothing is there, or files are missing, damaged or of the wrong kind; names the first few.
     """
-    place = Path(root).expanduser()
-    splits = prepared(place, image_size, crop) or _from_images(place, image_size, crop)
+    place = Path(root)
+    splits = prepared(place, image_size, crop, training) or _from_images(place, image_size, crop, training)
     if splits is None and (pickles := udacity(place)):
-        return _dataset(place, pickles, _udacity_variant(place, pickles, image_size))
-    splits = splits or prepared(place, image_size, crop, last=True)
+        variant = _udacity_variant(place, pickles, image_size)
+        return _dataset(place, pickles if training else (pickles[0]._replace(images=None), pickles[1]), variant)
+    splits = splits or prepared(place, image_size, crop, training, last=True)
     if splits is None:
         raise DataError(
             f"{place}: {'no GTSRB here' if place.exists() else 'no such file or folder'}; expected GTSRB/Final_Training and "
@@ -140,31 +144,30 @@ def gtsrb(*, root: str = "data/gtsrb", image_size: Count = 32, crop: bool = True
     return _dataset(place, splits, _variant(place, splits, crop))
 
 
-def _from_images(root: Path, image_size: int, crop: bool) -> Splits | None:
+def _from_images(root: Path, image_size: int, crop: bool, training: bool) -> Splits | None:
     listing = official(root, len(CLASS_NAMES)) or kaggle(root, len(CLASS_NAMES))
     if listing is None:
         return None
-    name = f"{image_size}" if crop else f"{image_size}-whole"
-    return cached(root, name, _key(listing, image_size, crop), crop, lambda: _read(root, listing, image_size, crop))
+    key = _key(listing, image_size, crop)
+    return cached(root, image_size, key, crop, training, lambda: _read(root, listing, image_size, crop, training))
 
 
-def _read(root: Path, listing: Listing, image_size: int, crop: bool) -> Splits:
-    count = len(listing.train) + len(listing.test)
-    log.info("gtsrb: reading %d images from %s", count, root)
+def _read(root: Path, listing: Listing, image_size: int, crop: bool, training: bool) -> Splits:
     # Both splits at once, so that an error names the bad files of both.
-    rows: Sequence[Annotation] = [*listing.train, *listing.test]
+    rows: Sequence[Annotation] = [*(listing.train if training else []), *listing.test]
+    log.info("gtsrb: reading %d images from %s", len(rows), root)
     sources = [Source(row.path, row.box if crop else None) for row in rows]
     images = read_images(sources, image_size, ("PPM", "PNG"), root, REMEDY)
-    label, track, number = np.array([row[:3] for row in rows], np.int32).T
-    n = len(listing.train)
-    return Split(images[:n], label[:n], track[:n], number[:n]), Split(images[n:], label[n:], None, number[n:])
+    (label, track, number), (test_label, _, test_number) = (np.array([row[:3] for row in split], np.int32).T for split in listing)
+    n = len(images) - len(listing.test)
+    return Split(images[:n] if training else None, label, track, number), Split(images[n:], test_label, None, test_number)
 
 
 def _key(listing: Listing, image_size: int, crop: bool) -> str:
     """Changes with the annotations, the settings, and any image file's presence, size or time."""
     rows = [(*row[:3], row.path.name, row.box) for split in listing for row in split]
     folders = sorted({row.path.parent for split in listing for row in split})
-    return content_key([image_size, crop, rows, [_state(folder) for folder in folders]])
+    return content_key([CACHE_FORM, image_size, crop, rows, [_state(folder) for folder in folders]])
 
 
 def _state(folder: Path) -> tuple[int, int, int]:
@@ -178,15 +181,17 @@ def _state(folder: Path) -> tuple[int, int, int]:
 def _dataset(root: Path, splits: Splits, variant: str) -> Dataset:
     train, test = splits
     log.info("gtsrb: %s: %s", root, variant)
+    x_test = cast("np.ndarray", test.images)
+    known = train.images is not None
     return Dataset(
         name="gtsrb",
-        x_train=train.images,
-        y_train=train.labels,
-        x_test=test.images,
+        x_train=x_test[:0] if train.images is None else train.images,
+        y_train=train.labels if known else train.labels[:0],
+        x_test=x_test,
         y_test=test.labels,
         class_names=CLASS_NAMES,
         # Track numbers start again in each class and have five digits.
-        group=None if train.track is None else train.labels * 100_000 + train.track,
+        group=train.labels * 100_000 + train.track if known and train.track is not None else None,
         variant=variant,
     )
 
@@ -213,7 +218,7 @@ def _variant(root: Path, splits: Splits, crop: bool) -> str:
 
 def _udacity_variant(root: Path, splits: Splits, image_size: int) -> str:
     train, test = splits
-    height, width = train.images.shape[1:3]
+    height, width = cast("np.ndarray", train.images).shape[1:3]
     if (height, width) != (image_size, image_size):
         raise DataError(f"{root}: Udacity's images are {height} x {width}; set image_size: {height}, or use the official images")
     counts = len(train.labels), len(test.labels)

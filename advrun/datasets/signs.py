@@ -23,7 +23,7 @@ Side = Annotated[int, Interval(ge=16, le=64)]
 """Side of an image in pixels: signs are not legible below the range, and hardly ever photographed as large above it."""
 
 
-def signs(*, train: Count = 10_000, test: Count = 2_000, image_size: Side = 32, seed: Natural = 0) -> Dataset:
+def signs(training: bool = True, *, train: Count = 10_000, test: Count = 2_000, image_size: Side = 32, seed: Natural = 0) -> Dataset:
     """Drawn photographs of the 43 signs of GTSRB (Stallkamp et al., 2012): no download, the same bytes on any machine.
 
     Like GTSRB, the training set consists of tracks (`group`): 8 frames of one physical sign in one light, nearer and
@@ -36,7 +36,7 @@ def signs(*, train: Count = 10_000, test: Count = 2_000, image_size: Side = 32, 
         image_size: Height and width in pixels.
         seed: Another seed gives other photographs.
     """
-    x_train, y_train, group = _photographs(train, FRAMES, image_size, (seed, 0))
+    x_train, y_train, group = _photographs(train if training else 0, FRAMES, image_size, (seed, 0))
     x_test, y_test, _ = _photographs(test, 1, image_size, (seed, 1))
     return Dataset(
         name="signs",
@@ -45,7 +45,7 @@ def signs(*, train: Count = 10_000, test: Count = 2_000, image_size: Side = 32, 
         x_test=x_test,
         y_test=y_test,
         class_names=tuple(SIGNS),
-        group=group,
+        group=group if training else None,
         variant=f"drawn signs, seed {seed}: {train:,} training and {test:,} test images of {image_size} x {image_size}",
     )
 

@@ -148,7 +148,7 @@ class _Planner:
                 "train": training.model_dump(),
                 "validation": self.experiment.data.validation,
                 "mixed_precision": self.experiment.compute.mixed_precision,
-                "data": self.data.fingerprint,
+                "data": self.data.fingerprint,  # of both splits: a defence may look at either
                 "seed": seed,
             }
         label = f"{model.label}{f' {defense.label}' if defense else ''} seed {seed}"
@@ -164,7 +164,7 @@ class _Planner:
             "examples": min(attack.examples or len(self.data.y_test), len(self.data.y_test)),
             "batch_size": self.experiment.compute.batch_size,
             "seed": system.seed,
-            "data": self.data.fingerprint,
+            "data": self.data.fingerprint if attack_learns(attack) else self.data.test_fingerprint,
             "source": [source_key("attacks", attack.name, "attack"), *(source_key("attacks", name) for name in stages(attack))],
         }
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
@@ -183,7 +183,7 @@ class _Planner:
         content = {
             "threat": threat,
             "source": self._measuring,
-            "data": self.data.fingerprint,
+            "data": self.data.test_fingerprint,
             "labels": [system.model.label, system.defense_label, images.attack_label if images else CLEAN],
         }
         needs = (system,) if images is None else (system, images)
@@ -203,3 +203,13 @@ class _Planner:
 def is_trained(model: ModelEntry) -> bool:
     """True for architectures, which advrun trains; False for a model that comes with its weights."""
     return bool(registry.get("models", model.name).arguments)
+
+
+def attack_learns(attack: AttackEntry) -> bool:
+    """True for an attack that sees training images, or one of whose stages does."""
+    return any(registry.get("attacks", name).learns for name in (attack.name, *stages(attack)))
+
+
+def learns(experiment: Experiment) -> bool:
+    """True where anything of the experiment sees training images: a classifier to be trained, a defence, an attack that learns."""
+    return bool(experiment.defenses) or any(map(is_trained, experiment.models)) or any(map(attack_learns, experiment.attacks))

@@ -18,7 +18,7 @@ from advrun.flags import flagged
 from advrun.fonts import families
 from advrun.results import Result
 from advrun.runs.keys import closure
-from advrun.runs.plan import STAGES, Cell, Plan, make_plan
+from advrun.runs.plan import STAGES, Cell, Plan, learns, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
 
@@ -34,10 +34,18 @@ class Status:
     done: bool
 
 
-def load_data(experiment: Experiment) -> Dataset:
-    """The experiment's data set. Raises DataError."""
+def load_data(experiment: Experiment, *, training: bool | None = None) -> Dataset:
+    """The experiment's data set. Raises DataError.
+
+    Args:
+        experiment: from `config.load`.
+        training: False for test images alone; None reads training images where something of the experiment learns from them.
+    """
     settings = experiment.data
-    data: Dataset = registry.get("datasets", settings.name).function(**settings.settings)
+    plugin = registry.get("datasets", settings.name)
+    handed = {"training": learns(experiment) if training is None else training}
+    handed = {name: value for name, value in handed.items() if name in plugin.arguments}
+    data: Dataset = plugin.function(**handed, **settings.settings)
     if settings.train_limit or settings.test_limit:
         data = data.limited(settings.train_limit, settings.test_limit)
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -204,18 +205,22 @@ def test_arrays_of_test_images_alone(file: Path) -> None:
         data = arrays(path=write(file, **{**nothing, names[0]: CONTENT["x_test"], names[1]: CONTENT["y_test"]}))
         assert np.array_equal(data.x_test, CONTENT["x_test"])
         assert (data.x_train.shape, data.y_train.shape, data.classes) == ((0, 4, 4, 3), (0,), 3)
-    with pytest.raises(DataError, match=r"no y_train \(nor train/labels\)"):
+    with pytest.raises(DataError, match=r"no y_train \(nor train/labels nor train_labels\); it holds x_test, x_train, y_test;"):
         arrays(path=write(file, y_train=None))
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"x_test": None}, r"no x_test \(nor test/images nor x\)"),
+        ({"x_test": None}, r"no x_test \(nor test/images nor .* nor x nor images nor data\); it holds"),
         ({"x_train": np.full((6, 4, 4, 3), np.nan)}, "x_train holds NaN"),
-        ({"x_train": np.full((6, 4, 4, 3), 254.0)}, "x_train runs from 254 to 254; .*rescale"),
+        ({"x_train": np.full((6, 4, 4, 3), 256.0)}, "x_train runs from 256 to 256; .*rescale"),
+        ({"x_train": np.full((6, 4, 4, 3), 1.2)}, "x_train runs from 1.2 to 1.2; .*clip them to 1"),
         ({"x_train": np.full((6, 4, 4, 3), -1, np.int16)}, "x_train runs from -1"),
-        ({"x_train": np.zeros((6, 3, 40, 40), np.uint8)}, "channels come first"),
+        ({"x_train": np.full((6, 4, 4, 3), -1.0)}, r"x_train runs from -1 to -1; .*write them as \(x \+ 1\) / 2"),
+        ({"x_train": np.full((6, 4, 4, 3), -0.5)}, r"write them as x \+ 0.5"),
+        ({"x_train": np.linspace(-2.1, 2.6, 288).reshape(6, 4, 4, 3)}, r"undo the standardisation \(x \* std \+ mean\)"),
+        ({"x_train": np.zeros((6, 5, 40, 40), np.uint8)}, "at most 4 channels"),
         ({"x_train": np.zeros((6, 10), np.uint8)}, "expected .n, height, width, channels"),
         ({"x_train": np.zeros((6, 4, 4, 3), bool)}, "x_train holds bool"),
         ({"x_train": np.zeros((0, 4, 4, 3), np.uint8)}, "x_train is empty"),
@@ -259,6 +264,85 @@ def test_files_that_are_something_else(file: Path, content: bytes) -> None:
         arrays(path=str(file.with_stem("absent")))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_either_order_in_memory(tmp_path: Path, order: str) -> None:
+    data = arrays(path=write(tmp_path / "a.npz", x_train=np.asarray(CONTENT["x_train"], order=order)))
+    assert np.array_equal(data.x_train, CONTENT["x_train"])
+
+
+def test_channels_first_are_turned_round_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = np.arange(6 * 8 * 5 * 3, dtype=np.uint8).reshape(6, 8, 5, 3)
+    first = {"x_train": images.transpose(0, 3, 1, 2), "x_test": images[:3].transpose(0, 3, 1, 2)}
+    data = arrays(path=write(file, **first))
+    assert np.array_equal(data.x_train, images)
+    assert np.array_equal(data.x_test, images[:3])
+    assert "x_test has shape (3, 3, 8, 5): read as channels first" in caplog.text
+    narrow = np.zeros((6, 3, 4, 4), np.uint8)  # may be 3 x 4 pixels of 4 channels: taken as it is written
+    assert arrays(path=write(file, x_train=narrow, x_test=narrow[:3])).image_shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize(("add", "also"), [(0, ""), (0.25, ", and rounded to whole ones")])
+def test_floats_up_to_255_are_grey_levels(file: Path, caplog: pytest.LogCaptureFixture, add: float, also: str) -> None:
+    images = np.full((3, 4, 4, 3), 100, np.uint8)
+    images[0, 0, 0, 0] = 7
+    data = arrays(path=write(file, x_test=images.astype(np.float32) + add))
+    assert np.array_equal(data.x_test, images)
+    expected = f"{file}: x_test runs from {7 + add:g} to {100 + add:g}: taken as grey levels from 0 to 255{also}"
+    assert [record.getMessage() for record in caplog.records] == [expected]
+
+
+def test_names_in_capitals_and_of_other_writers(file: Path) -> None:
+    nothing = dict.fromkeys(CONTENT)
+    for x, y in (("X", "Y"), ("images", "labels"), ("data", "target"), ("test_images", "test_labels"), ("X_test", "Y_Test")):
+        data = arrays(path=write(file, **{**nothing, x: CONTENT["x_test"], y: CONTENT["y_test"]}))
+        assert (data.y_test.tolist(), len(data.y_train)) == ([2, 1, 0], 0)
+    with pytest.raises(DataError, match=r"X_(test|TEST) and X_(test|TEST) differ by capitals alone"):
+        arrays(path=write(file, x_test=None, X_test=CONTENT["x_test"], X_TEST=CONTENT["x_test"]))
+
+
+def test_class_names_may_name_more_and_stay_on_one_line(file: Path) -> None:
+    names = ["stop", "give\nway", "\x1b[31mred", "Vorfahrt \u505c"]
+    data = arrays(path=write(file, class_names=names if file.suffix == ".h5" else np.array(names)))
+    assert data.class_names == ("stop", "give\\nway", "\\x1b[31mred", "Vorfahrt \u505c")
+
+
+def test_training_images_that_nothing_needs_are_not_read(tmp_path: Path) -> None:
+    """They are damaged, which shows only where they are read."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), np.uint8)
+    path = Path(write(tmp_path / "a.npz", x_train=images, x_test=images[:3]))
+    content = bytearray(path.read_bytes())
+    content[content.index(images.tobytes()) + 20_000] ^= 1
+    path.write_bytes(content)
+    data = arrays(False, path=str(path))
+    assert (data.x_train.shape, data.y_train.shape, data.y_test.tolist()) == ((0, 40, 40, 3), (0,), [2, 1, 0])
+    assert data.variant == "a.npz (6 training, 3 test images)"
+    with pytest.raises(DataError, match="x_train is damaged"):
+        arrays(True, path=str(path))
+
+
+@pytest.mark.slow
+def test_damage_anywhere_is_one_line_or_nothing(file: Path) -> None:
+    write(file, group_train=np.zeros(6, int), class_names=["a", "b", "c"] if file.suffix == ".h5" else np.array(["a", "b", "c"]))
+    whole, rng, refused = file.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(500):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 6)):
+            content[place] = rng.integers(256)
+        file.write_bytes(content[: len(content) - int(rng.integers(0, 400)) * int(rng.random() < 0.3)])
+        refused += (reason := refusal(file)) != ""
+        assert "\n" not in reason
+    assert refused > 50
+
+
+def refusal(file: Path) -> str:
+    """Why the file is refused, or nothing. Any other exception is the test's failure."""
+    try:
+        arrays(path=str(file))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 def test_damage_inside_an_npz(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     write(path)
@@ -297,6 +381,26 @@ def shape_bomb(path: Path, other: Path) -> None:
         file.create_dataset("x_train", (10**6, 10**3, 10**3, 3), "u1", chunks=(1, 10, 10, 3))
 
 
+def never_written(path: Path, other: Path) -> None:
+    """14 kB that would be 1.1 GB of zeros."""
+    with h5py.File(path, "a") as file:
+        file.create_dataset("x_train", (360_000, 32, 32, 3), "u1", chunks=(1000, 32, 32, 3), compression="gzip")
+        del file["y_train"]
+        file["y_train"] = np.zeros(360_000, np.uint8)
+
+
+def half_written(path: Path, other: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file.create_dataset("x_train", (6, 4, 4, 3), "u1", chunks=(1, 4, 4, 3))[:3] = 1
+
+
+def a_chunk_of_a_gigabyte(path: Path, other: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["x_train"] = CONTENT["x_train"]
+        del file["y_train"]
+        file.create_dataset("y_train", (6,), "u1", chunks=(2**30,), maxshape=(None,), compression="gzip")
+
+
 def a_group(path: Path, other: Path) -> None:
     with h5py.File(path, "a") as file:
         file.create_group("x_train")
@@ -316,7 +420,10 @@ def text(path: Path, other: Path) -> None:
         (external_storage, "in another file"),
         (shape_bomb, "over 8 GiB; refused"),
         (a_group, "not an array"),
-        (text, "expected numbers"),
+        (text, "x_train holds object values"),
+        (never_written, "not all of it was ever written"),
+        (half_written, "not all of it was ever written"),
+        (a_chunk_of_a_gigabyte, "chunks of .1073741824,., far more than its shape"),
     ],
 )
 def test_hostile_hdf5(tmp_path: Path, make, reason: str) -> None:
@@ -324,8 +431,12 @@ def test_hostile_hdf5(tmp_path: Path, make, reason: str) -> None:
     write(path, x_train=None)
     write(other)
     make(path, other)
+    tracemalloc.start()
     with pytest.raises(DataError, match=reason):
         arrays(path=str(path))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20 * 2**20
 
 
 # The contact sheet ----------------------------------------------------------------------------------------------

@@ -352,6 +352,53 @@ def test_no_place_for_a_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
         root.chmod(0o755)
 
 
+@pytest.mark.parametrize("crop", [True, False])
+def test_training_images_that_nothing_needs_are_not_decoded(root: Path, crop: bool) -> None:
+    damaged = first_images(root) / "00000_00000.ppm"
+    content = damaged.read_bytes()
+    damaged.write_bytes(b"no image")
+    alone = gtsrb(False, root=str(root), crop=crop)
+    assert (len(alone.x_train), alone.group) == (0, None)
+    name = "advrun-cache-32-test.h5" if crop else "advrun-cache-32-whole-test.h5"
+    assert [path.name for path in root.glob("*.h5")] == [name]
+    repaint(root / "GTSRB/Final_Test/Images/00000.ppm", keep_time=True)
+    assert gtsrb(False, root=str(root), crop=crop).fingerprint == alone.fingerprint  # so it came from the cache
+    with pytest.raises(DataError, match="1 of 22 images cannot be used"):
+        gtsrb(root=str(root), crop=crop)
+    repaint(root / "GTSRB/Final_Test/Images/00000.ppm", keep_time=True)
+    damaged.write_bytes(content)
+    both = gtsrb(root=str(root), crop=crop)
+    assert both.test_fingerprint == alone.test_fingerprint
+    assert both.variant == alone.variant
+
+
+def test_the_archives_side_by_side(root: Path) -> None:
+    """Each unpacked into a folder of its own name, the labels of the test images among them."""
+    expected = gtsrb(root=str(root)).fingerprint
+    apart = root.parent / "apart"
+    for name, inside in (("GTSRB_Final_Training_Images", "Final_Training"), ("GTSRB_Final_Test_Images", "Final_Test")):
+        shutil.copytree(root / "GTSRB" / inside, apart / name / "GTSRB" / inside)
+    labels = apart / "GTSRB_Final_Test_GT" / "GT-final_test.csv"
+    labels.parent.mkdir()
+    (apart / "GTSRB_Final_Test_Images/GTSRB/Final_Test/Images/GT-final_test.csv").rename(labels)
+    assert gtsrb(root=str(apart)).fingerprint == expected
+    labels.unlink()
+    with pytest.raises(DataError, match=r"no GT-final_test\.csv, which holds the labels"):
+        gtsrb(root=str(apart))
+
+
+def test_a_row_that_contradicts_its_folder_and_an_image_listed_twice(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = first_images(root) / "GT-00000.csv"
+    change_row(table, 1, "ClassId", 14)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]))
+    data = gtsrb(root=str(root))
+    assert (np.bincount(data.y_train)[[0, 14]].tolist(), len(data.y_train)) == ([5, 7], 18)
+    said = [record.getMessage() for record in caplog.records]
+    assert f"{table}:3: class 14, but the folder of 00000_00001.ppm is 00000; the table is believed" in said
+    assert f"{table}:8: 00000_00000.ppm is listed twice, first in line 2; read once" in said
+
+
 # Prepared files -------------------------------------------------------------------------------------------------
 
 
