@@ -174,11 +174,12 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
     """Show counts and classes of a configuration's data set, and draw a contact sheet."""
     from advrun.config import load
     from advrun.datasets import _sheet
+    from advrun.files import inside
     from advrun.runs import runner
 
     experiment = load(config, overrides)
     dataset = runner.load_data(experiment)
-    out = out or runner.folder(experiment).root / "figures" / "data.png"
+    out = out or inside(runner.folder(experiment).root, "figures/data.png")
     described = _sheet.describe(dataset)
     click.echo(json.dumps(described, indent=2) if as_json else in_words(described))
     _sheet.contact_sheet(dataset, out)

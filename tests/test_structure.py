@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
     ["files"],
+    ["npz"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],

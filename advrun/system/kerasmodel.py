@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -66,9 +67,11 @@ def save_model(model: Any, path: Path) -> None:
         return match[1] + seen.setdefault(match[2], b"%d" % len(seen))
 
     content["config.json"] = re.sub(rb'("shared_object_id": )(\d+)', numbered, content["config.json"])
-    with zipfile.ZipFile(path, "w") as archive:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
         for name, data in content.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    path.write_bytes(whole.getvalue())
 
 
 def logits_model(model: Any) -> Any:
