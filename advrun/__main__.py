@@ -1,5 +1,15 @@
-"""`python -m advrun`."""
+"""`advrun`, and `python -m advrun`."""
 
-from advrun.cli import main
+from advrun import process
 
-main()
+
+def main() -> None:
+    """The command line. A signal during its imports is answered too."""
+    process.start()
+    from advrun.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from advrun import __version__
+from advrun import __version__, process
 from advrun.errors import GOES_ON, AdvrunError
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
@@ -29,18 +30,38 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        with process.ended_at_once(), one_line():
+            return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AdvrunError as error:
-            if "-v" in sys.argv or "--verbose" in sys.argv:
-                raise
-            click.echo(f"advrun: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo(f"advrun: interrupted; {GOES_ON}", err=True)
-            exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
-            sys.exit(130)
+        with one_line():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Errors end the process with one line and their exit code; with -v, with where they came from."""
+    try:
+        yield
+    except AdvrunError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        click.echo(f"advrun: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        process.silence()
+        sys.exit(process.READER_GONE)
+    except OSError as error:
+        click.echo(f"advrun: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        process.silence()
+        sys.exit(AdvrunError.exit_code)
+    except KeyboardInterrupt:
+        click.echo(f"advrun: interrupted; {GOES_ON}", err=True)
+        exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
+        sys.exit(130)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -161,7 +182,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 
     folder = folder or Path("data") / name
     console = Console(quiet=quiet)
-    with console.live(), console.bar(f"fetch {name}", 1) as bar:
+    with process.terminated_as_interrupt(), console.live(), console.bar(f"fetch {name}", 1) as bar:
         download.fetch(name, folder, progress=bar.at)
     console.result(str(folder))
 

@@ -15,7 +15,7 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files"],
+    ["files", "process"],
     ["npz"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],

@@ -13,9 +13,9 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
+from advrun.process import terminated_as_interrupt
 from advrun.results import GLOSSARY, Result, flagged
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
-from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
 
 
