@@ -122,8 +122,11 @@ class Result:
     def _from(cls, content: Any) -> Result:
         if not isinstance(content, dict) or content.keys() != {"row", *ARRAYS}:
             raise ValueError("no measured row")
-        row: Row = _row_form().validate_python(content["row"])
-        arrays = [np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()]
+        try:
+            row: Row = _row_form().validate_python(content["row"])
+            arrays = [np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError("no measured row: a column is missing, or of another type") from error
         if row.n < 1 or any(array.shape != (row.n,) for array in arrays) or min(array.min() for array in arrays) < 0:
             raise ValueError("outcomes that do not belong to the row")
         if row.norm not in ("", *GEOMETRIES) or row.threat not in THREATS or not 0 <= row.accuracy <= 1:

@@ -32,7 +32,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # text that is no text, and types that are none, too
         raise DataError(f"{path}: {_damage(path, error)}; fetch or make the file again") from error
 
 

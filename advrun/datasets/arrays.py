@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -108,7 +107,7 @@ def _opened_npz(path: Path) -> Iterator[tuple[Lookup, np.ndarray | None]]:
         raise DataError(f"{path}: no such file; expected .npz, .h5 or .hdf5") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected .npz, .h5 or .hdf5") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # the index of the archive
         with open(path, "rb") as file:
             kind = describe(file.read(HEAD)) or "damaged or not an .npz file"
         raise DataError(f"{path}: {kind}; expected .npz, .h5 or .hdf5") from error
@@ -131,7 +130,9 @@ def _npz_array(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
             raise DataError(f"{place} declares {shape} {dtype}, over {MAX_BYTES >> 30} GiB; refused")
         with archive.open(member) as file:
             return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # damage shows as errors of many kinds: of zipfile, zlib, struct, tokenize and NumPy
         raise DataError(f"{place} is damaged ({' '.join(str(error).split())}); write the file again") from error
 
 
