@@ -116,7 +116,7 @@ class Result:
     @classmethod
     def read(cls, path: Path) -> Result:
         """What `to_json` wrote. Raises ValueError where the file holds anything else."""
-        return cls._from(read_json(path, MAX_ROW))
+        return cls._from(read_json(path))
 
     @classmethod
     def _from(cls, content: Any) -> Result:
@@ -141,8 +141,6 @@ def _row_form() -> Any:
     return TypeAdapter(Row)
 
 
-MAX_ROW = 64 << 20
-"""Bytes of the file of a row: two million images."""
 ARRAYS = {"labels": np.int32, "predictions": np.int32, "distances": np.float32}
 """The per-example outcomes of a `Result`."""
 

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
     ["files", "process"],
-    ["npz"],
+    ["npz", "hdf5"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],

@@ -17,6 +17,7 @@ import numpy as np
 from advrun.datasets._images import MAX_BYTES
 from advrun.datasets._sniff import HEAD, describe
 from advrun.errors import DataError
+from advrun.hdf5 import check_file
 
 if TYPE_CHECKING:
     import h5py
@@ -30,6 +31,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
+        check_file(path)
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # text that is no text, and types that are none, too

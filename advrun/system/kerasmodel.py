@@ -14,6 +14,7 @@ import numpy as np
 
 from advrun.engine import keras
 from advrun.errors import ModelError
+from advrun.hdf5 import check_file
 
 
 def load_model(path: str | Path) -> Any:
@@ -26,6 +27,8 @@ def load_model(path: str | Path) -> Any:
     if path.suffix == ".keras" and not is_zipfile(path):
         raise ModelError(f"{path}: damaged, or no .keras file: save the model again")
     try:
+        if path.suffix != ".keras":
+            check_file(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for one cause: the file is not a model that can be read safely
         reason = str(error).strip().split("\n")[0]
