@@ -269,7 +269,20 @@ def test_a_results_folder_may_be_a_link_and_lie_under_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "models/../../x", "", ".", "models/link/x", "link", "a\0b", "models\\..\\x", "x" * 300, "models/a/b"]
+    "name",
+    [
+        "../outside/file.txt",
+        "/etc/passwd",
+        "models/../../x",
+        "",
+        ".",
+        "models/link/file.txt",
+        "link",
+        "a\0b",
+        "models\\..\\x",
+        "x" * 300,
+        "models/a/b",
+    ],
 )
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path, outside, name):
     store, cell = Store(tmp_path / "results"), FakeCell("a")
