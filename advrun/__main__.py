@@ -1,5 +1,15 @@
-"""`python -m advrun`."""
+"""`advrun`, and `python -m advrun`."""
 
-from advrun.cli import main
+from advrun import process
 
-main(prog_name="advrun")
+
+def main() -> None:
+    """The command line. A signal during its imports is answered too."""
+    process.start()
+    from advrun.cli import main as command
+
+    command(prog_name="advrun")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,57 +2,96 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
+import logging
+import os
 import time
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from advrun.files import write_bytes
+from advrun.errors import AdvrunError
+from advrun.files import inside, is_regular, write_bytes
+from advrun.npz import MAX_BYTES, pack, unpack
 
 CHECKPOINT_SECONDS = 1.0
 """Checkpoints closer together than this are put off: a kill loses at most one batch, or this much work."""
+Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 class Checkpoints:
     """Numbered checkpoints of one unfinished cell: mappings of arrays, each in a file of its own.
 
-    `put` keeps what comes in quick succession in memory, and writes it once `CHECKPOINT_SECONDS` have passed.
+    `put` keeps what comes in quick succession in memory, and writes it once `CHECKPOINT_SECONDS` have passed. Of what is put under one
+    name again and again, the last checkpoint but one is kept too.
+
+    Args:
+        folder: made when the first checkpoint is written. Where it is a link, the link is removed, and nothing behind it touched.
+        damaged: told the file, and what is wrong with it, of a checkpoint that cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, damaged: Callable[[Path, str], None] | None = None) -> None:
         self.folder = folder
+        self._damaged = damaged or _warn
         self._pending: dict[str, Mapping[str, np.ndarray]] = {}
         self._last_write = time.monotonic()
 
-    def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays put under `name`, or None. A file that cannot be read counts as not there."""
-        path = self.folder / f"{name}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-            return None
+    def get(self, name: str, use: Callable[[Arrays], T], most: int = MAX_BYTES) -> T | None:
+        """What `use` makes of the last good checkpoint put under `name`, or None where there is none.
+
+        A checkpoint that cannot be read, or of which `use` raises an error, is told to `damaged` and thrown away.
+
+        Args:
+            name: as it was put.
+            use: takes the arrays; it must check them all before it changes anything, and raise an Exception where they do not fit.
+            most: bytes that the arrays may declare, judged before they are read.
+        """
+        for place in (self._path(name), self._path(f"{name}.before")):
+            if not os.path.lexists(place):
+                continue
+            try:
+                return use(unpack(place, most))
+            except Exception as error:  # whatever it is, the work can be done anew
+                reason = str(error) if isinstance(error, (AdvrunError, ValueError)) else f"{type(error).__name__}: {error}"
+                self._damaged(place, reason)
+                with contextlib.suppress(OSError):
+                    place.unlink()
+        return None
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep the arrays under the name. Raises WriteError where the disk is full."""
         self._pending[name] = arrays
         if time.monotonic() - self._last_write >= CHECKPOINT_SECONDS:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was put off. Raises WriteError where the disk is full."""
         for name, arrays in self._pending.items():
-            buffer = io.BytesIO()
-            np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub: allow_pickle
-            write_bytes(self.folder / f"{name}.npz", buffer.getvalue())
+            place = self._path(name)
+            content = pack(arrays)
+            if is_regular(place):
+                os.replace(place, self._path(f"{name}.before"))
+            write_bytes(place, content)
         self._pending.clear()
         self._last_write = time.monotonic()
 
     def clear(self) -> None:
         """The cell is finished: forget its checkpoints."""
         self._pending.clear()
-        if self.folder.is_dir():
-            for file in self.folder.iterdir():
+        with contextlib.suppress(AdvrunError, OSError):
+            for file in self._path("").parent.iterdir():
                 file.unlink()
             self.folder.rmdir()
+
+    def _path(self, name: str) -> Path:
+        if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
+            self._damaged(self.folder, "a link, or no folder")
+            self.folder.unlink()  # the link, not what is behind it
+        return inside(self.folder, f"{name}.npz")
+
+
+def _warn(file: Path, reason: str) -> None:
+    logging.getLogger("advrun").warning("%s: a checkpoint that cannot be used (%s); it is thrown away", file, reason)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from advrun import __version__, registry
+from advrun import __version__, process, registry
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
@@ -59,32 +60,49 @@ class Commands(click.Group):
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
         """Run a command; a wrong command line is said by the console too, for click knows fewer encodings."""
         accept_everything()
-        if not standalone_mode:
-            return super().main(args, standalone_mode=False, **more)
-        try:
-            done = super().main(args, standalone_mode=False, **more)
-            sys.exit(done if isinstance(done, int) else 0)
-        except click.ClickException as error:
-            said = io.StringIO()
-            error.show(said)
-            write(said.getvalue().rstrip("\n"), err=True)
-            sys.exit(error.exit_code)
-        except click.Abort:
-            write("advrun: aborted", err=True)
-            sys.exit(1)
+        with process.ended_at_once(), one_line():
+            if not standalone_mode:
+                return super().main(args, standalone_mode=False, **more)
+            try:
+                done = super().main(args, standalone_mode=False, **more)
+                sys.exit(done if isinstance(done, int) else 0)
+            except click.ClickException as error:
+                said = io.StringIO()
+                error.show(said)
+                write(said.getvalue().rstrip("\n"), err=True)
+                sys.exit(error.exit_code)
+            except click.Abort:
+                write("advrun: aborted", err=True)
+                sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AdvrunError as error:
-            if "-v" in sys.argv or "--verbose" in sys.argv:
-                raise
-            write(f"advrun: {error}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            write(f"advrun: interrupted; {GOES_ON}", err=True)
-            exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
-            sys.exit(130)
+        with one_line():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Errors end the process with one line and their exit code; with -v, with where they came from."""
+    try:
+        yield
+    except AdvrunError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        write(f"advrun: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        process.silence()
+        sys.exit(process.READER_GONE)
+    except OSError as error:
+        write(f"advrun: {error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        process.silence()
+        sys.exit(AdvrunError.exit_code)
+    except KeyboardInterrupt:
+        write(f"advrun: interrupted; {GOES_ON}", err=True)
+        exec("")  # an interrupt inside exec (dataclasses, imports) has marked `python -m` to die of the signal; this clears the mark
+        sys.exit(130)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -258,7 +276,7 @@ def fetch(name: str, folder: Path | None, quiet: bool) -> None:
 
     folder = Path(os.path.expanduser(folder or Path("data") / name))
     console = Console(quiet=quiet)
-    with console.listening(), console.live(), console.bar(f"fetch {name}", 1) as bar:
+    with process.terminated_as_interrupt(), console.listening(), console.live(), console.bar(f"fetch {name}", 1) as bar:
         download.fetch(name, folder, progress=bar.at)
     console.result(str(folder))
 
@@ -271,12 +289,13 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
     """Show counts and classes of a configuration's data set, and draw a contact sheet."""
     from advrun.config import load
     from advrun.datasets import _sheet
+    from advrun.files import inside
     from advrun.runs import runner
 
     experiment = load(config, overrides)
     with Console().listening():
         dataset = runner.load_data(experiment, training=True)
-    out = Path(os.path.expanduser(out or runner.folder(experiment).root / "figures" / "data.png"))
+    out = Path(os.path.expanduser(out)) if out else inside(runner.folder(experiment).root, "figures/data.png")
     described = _sheet.describe(dataset)
     if as_json:
         write_json(described, indent=2)

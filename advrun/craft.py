@@ -259,9 +259,9 @@ class _Batches:
         if self.attack.plugin.fit is None:
             return None
         checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
-        kept = checkpoints.get(name) if checkpoints else None
+        kept = checkpoints.get(name, finite_fitted) if checkpoints else None
         if kept is not None:
-            return kept["fitted"]
+            return kept
         self.view.counter.start()
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
@@ -278,7 +278,11 @@ class _Batches:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
         checkpoints = self.work.checkpoints
         name = f"{self.work.name}{first}-{len(x)}"
-        saved: dict[str, np.ndarray] | None = checkpoints.get(name) if checkpoints else None
+
+        def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return self._checked(saved, x, first)
+
+        saved: dict[str, np.ndarray] | None = checkpoints.get(name, use, 2 * x.nbytes + (1 << 20)) if checkpoints else None
         if saved is None:
             try:
                 saved = self._attack(x, y, starts, first)
@@ -290,6 +294,17 @@ class _Batches:
                 return None
             if checkpoints:
                 checkpoints.put(name, saved)
+        return saved
+
+    def _checked(self, saved: dict[str, np.ndarray], x: np.ndarray, first: int) -> dict[str, np.ndarray]:
+        """A batch from a checkpoint, if it is one of this attack. Raises ValueError or BudgetError where it is not."""
+        expected = {"x_adv": (x.shape, "f"), "gradients": (x.shape[:1], "i"), "queries": (x.shape[:1], "i"), "seconds": ((), "f")}
+        found = {name: (array.shape, array.dtype.kind) for name, array in saved.items()}
+        if found != expected:
+            raise ValueError(f"it holds {found}; expected {expected}")
+        if min(saved["gradients"].min(), saved["queries"].min(), saved["seconds"]) < 0:
+            raise ValueError("costs below zero")
+        check_budget(saved["x_adv"], x, self.attack, first, saved["queries"])
         return saved
 
     def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
@@ -308,6 +323,14 @@ class _Batches:
         check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
+
+
+def finite_fitted(saved: dict[str, np.ndarray]) -> np.ndarray:
+    """What an attack has learnt, from a checkpoint. Raises ValueError where it holds no numbers."""
+    fitted = saved["fitted"]
+    if fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all():
+        raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
+    return fitted
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

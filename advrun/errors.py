@@ -7,10 +7,12 @@
     |-- BudgetError         6   an attack returned images outside the box or the ball, or NaN
     |-- LockError           7   another process is writing the same results folder
     |-- CellError           8   some cells of the run failed; the others are done and kept
+    |   `-- WriteError      8   a result cannot be written: the disk is full, say; the run stops, and goes on when there is room
     |-- DownloadError       9   no mirror gave the right bytes
     `-- PluginError        10   a file in attacks/, defenses/, ... breaks the contract
 
-Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C.
+Where the only cause of failed cells is a model file of the user's own, the run ends with the error of that file, not with CellError.
+Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C or SIGTERM; 141 is a reader who has gone (`advrun report | head -1`).
 """
 
 from __future__ import annotations
@@ -66,6 +68,10 @@ class CellError(AdvrunError):
     """Some cells of the run failed; the others are done and kept."""
 
     exit_code = 8
+
+
+class WriteError(CellError):
+    """A result cannot be written: the disk is full, or the folder may not be written."""
 
 
 class DownloadError(AdvrunError):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from advrun.files import read_json
+from advrun.geometry import GEOMETRIES
 
 CLEAN = "clean"
 WORST_CASE, CLOSEST = "worst case", "closest example"
@@ -82,14 +86,34 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Result:
-        content = json.loads(text)
-        row = content["row"]
-        row["interval"], row["flags"] = tuple(row["interval"]), tuple(row["flags"])
-        return cls(Row(**row), *(np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()))
+        return cls._from(json.loads(text))
 
     @classmethod
     def read(cls, path: Path) -> Result:
-        return cls.from_json(path.read_text(encoding="utf-8"))
+        """What `to_json` wrote. Raises ValueError where the file holds anything else."""
+        return cls._from(read_json(path))
+
+    @classmethod
+    def _from(cls, content: Any) -> Result:
+        if not isinstance(content, dict) or content.keys() != {"row", *ARRAYS}:
+            raise ValueError("no measured row")
+        try:
+            row: Row = _row_form().validate_python(content["row"])
+            arrays = [np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError("no measured row: a column is missing, or of another type") from error
+        if row.n < 1 or any(array.shape != (row.n,) for array in arrays) or min(array.min() for array in arrays) < 0:
+            raise ValueError("outcomes that do not belong to the row")
+        if row.norm not in ("", *GEOMETRIES) or row.threat not in THREATS or not 0 <= row.accuracy <= 1:
+            raise ValueError("values that no row has")
+        return cls(row, *arrays)
+
+
+@cache
+def _row_form() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Row)
 
 
 ARRAYS = {"labels": np.int32, "predictions": np.int32, "distances": np.float32}

@@ -156,15 +156,28 @@ class _Run:
             self.fit.checkpoints.flush()
 
     def resume(self) -> None:
-        saved = self.fit.checkpoints.get(self._name)
-        if saved is None:
-            return
-        count = len(self.best)
+        most = 4 * sum(array.nbytes for array in self.best) + (1 << 20)  # the state and the best weights, with room for the curves
+        if self.fit.checkpoints.get(self._name, self._take, most):
+            self.fit.console.event("resumed", label=self.fit.label, epoch=self.epoch)
+
+    def _take(self, saved: Mapping[str, np.ndarray]) -> bool:
+        """Go on from a checkpoint. Raises ValueError, and changes nothing, where it is none of this training."""
+        state, best = ([saved[f"{kind}_{i}"] for i in range(len(self.best))] for kind in ("state", "best"))
+        for ours, *theirs in zip(self.best, state, best, strict=True):
+            if any((array.shape, array.dtype) != (ours.shape, ours.dtype) for array in theirs):
+                raise ValueError(f"arrays of shape {theirs[0].shape} where the model has {ours.shape}: of another architecture")
+            if ours.dtype.kind == "f" and not all(np.isfinite(array).all() for array in theirs):
+                raise ValueError("weights that are NaN or infinite")
         progress = json.loads(str(saved["progress"]))
-        self.step.restore([saved[f"state_{i}"] for i in range(count)])
-        self.best = [saved[f"best_{i}"] for i in range(count)]
-        self.history, self.best_epoch = progress["history"], progress["best_epoch"]
-        self.fit.console.event("resumed", label=self.fit.label, epoch=self.epoch)
+        history, best_epoch = progress["history"], progress["best_epoch"]
+        curves = [[float(value) for value in curve] for curve in history.values()]
+        if not curves or len({len(curve) for curve in curves}) != 1 or "loss" not in history or not 0 <= best_epoch <= len(curves[0]):
+            raise ValueError("curves that do not belong together")
+        if len(curves[0]) > self.fit.settings.epochs:
+            raise ValueError("more epochs than are to be trained")
+        self.step.restore(state)
+        self.best, self.history, self.best_epoch = best, dict(zip(history, curves, strict=True)), int(best_epoch)
+        return True
 
 
 def classification(model: Any) -> Objective:

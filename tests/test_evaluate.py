@@ -98,12 +98,42 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
     assert (whole.gradients == 40).all()
 
 
+@pytest.mark.parametrize("damage", ["missing", "shape", "NaN", "far", "outside the box", "negative", "truncated"])
+def test_a_damaged_batch_is_named_and_attacked_again(network, images, tmp_path, damage, caplog):
+    y = network.predict(images).argmax(-1)
+    checkpoints = Checkpoints(tmp_path)
+    whole = craft(network, pgd(), images, y, batch_size=5, checkpoints=checkpoints)
+    checkpoints.flush()
+    file = tmp_path / "5-5.npz"
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    if damage == "missing":
+        del kept["queries"]
+    elif damage == "shape":
+        kept["x_adv"] = kept["x_adv"][:2]
+    elif damage in ("NaN", "far", "outside the box"):
+        kept["x_adv"] = kept["x_adv"] + {"NaN": np.nan, "far": 0.1, "outside the box": 2}[damage]
+    else:
+        kept["queries"] = -kept["queries"] - 1
+    np.savez(file, **{name: array.astype(whole.x_adv.dtype) if name == "x_adv" else array for name, array in kept.items()})
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:500])
+    again = craft(network, pgd(), images, y, batch_size=5, checkpoints=Checkpoints(tmp_path))
+    assert caplog.text.count("5-5.npz: a checkpoint that cannot be used") == 1
+    np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+
+
 def test_what_an_attack_has_learnt_outlives_a_kill(network, images, tmp_path, monkeypatch):
     plugin = registry.get("attacks", "universal")
     attack = Attack(plugin, Linf(0.05), settings_of(plugin, {"epochs": 1}))
     y = network.predict(images).argmax(-1)
     whole = craft(network, attack, images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
+    good = (tmp_path / "fit.npz").read_bytes()
+    np.savez(tmp_path / "fit.npz", fitted=np.full(images.shape[1:], np.nan))
+    again = craft(network, attack, images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
+    np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+    assert (tmp_path / "fit.npz").read_bytes() == good
     monkeypatch.setattr(plugin.module, "fit", lambda *arguments, **settings: pytest.fail("learnt again"))
     resumed = craft(network, attack, images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
     np.testing.assert_array_equal(resumed.x_adv, whole.x_adv)

@@ -193,7 +193,7 @@ def test_a_model_file_older_than_the_data_is_told(finished, workplace):
     more["class_names"] = np.array(["a", "b", "c", "d", "e"])
     np.savez(workplace / "more.npz", **more)
     run = advrun("run", config, *arguments, "--set", f"data.path={workplace / 'more.npz'}")
-    assert run.exit_code == 8
+    assert run.exit_code == 5
     assert "has 4 classes, data set arrays has 5" in run.output
 
 

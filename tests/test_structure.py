@@ -15,7 +15,8 @@ PACKAGE = Path(advrun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
-    ["files", "console", "folders", "fonts"],
+    ["files", "console", "folders", "fonts", "process"],
+    ["npz", "hdf5"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data"],

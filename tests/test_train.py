@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -11,10 +12,10 @@ import pytest
 from advrun import engine
 from advrun.checkpoints import Checkpoints
 from advrun.console import Console
-from advrun.engine import keras
+from advrun.engine import TrainStep, keras
 from advrun.errors import ConfigError, ModelError
 from advrun.models.cnn import cnn
-from advrun.train import Fit, classification
+from advrun.train import Fit, _Run, classification
 
 
 def make_fit(data, folder, **settings) -> Fit:
@@ -86,6 +87,76 @@ def test_resumed_training_ends_with_the_same_bits(toy_data, tmp_path, monkeypatc
     second(resumed, classification(resumed))
     assert second.histories == fit.histories
     for left, right in zip(weights(resumed), weights(whole), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_not_the_training(toy_data, tmp_path, monkeypatch, caplog):
+    """The one before it serves, and the bits at the end are the same; where both are damaged, it begins again."""
+    monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
+    whole, fit = small(), make_fit(toy_data, tmp_path / "whole", epochs=3)
+    fit(whole, classification(whole))
+    for damaged in (["fit-model"], ["fit-model", "fit-model.before"]):
+        folder = tmp_path / f"{len(damaged)}"
+        cut, first = small(), make_fit(toy_data, folder, epochs=3)
+        first.console = Fatal(4)
+        with pytest.raises(Killed):
+            first(cut, classification(cut))
+        for name in damaged:
+            with np.load(folder / f"{name}.npz") as arrays:
+                kept = {key: value for key, value in arrays.items() if key != "progress"}
+            np.savez(folder / f"{name}.npz", **kept)
+        caplog.clear()
+        resumed, second = small(), make_fit(toy_data, folder, epochs=3)
+        second(resumed, classification(resumed))
+        assert caplog.text.count("KeyError: 'progress") == len(damaged)
+        assert second.histories == fit.histories
+        for left, right in zip(weights(resumed), weights(whole), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def broken(arrays: dict, damage: str) -> dict:
+    progress = json.loads(str(arrays["progress"]))
+    if damage == "NaN":
+        arrays["best_0"] = arrays["best_0"] * np.nan
+    elif damage == "another architecture":
+        arrays["state_0"] = np.zeros((2, 2), np.float32)
+    elif damage == "another dtype":
+        arrays["state_0"] = arrays["state_0"].astype(np.float64)
+    elif damage == "no curves":
+        progress["history"] = {}
+    elif damage == "curves of other lengths":
+        progress["history"]["loss"].append(0.1)
+    elif damage == "curves of text":
+        progress["history"]["loss"] = ["a"]
+    elif damage == "a list":
+        progress = []
+    elif damage == "a best epoch that is not there":
+        progress["best_epoch"] = 99
+    else:
+        progress["history"] = {name: [0.1] * 50 for name in progress["history"]}
+    return {**arrays, "progress": np.array(json.dumps(progress))}
+
+
+DAMAGES = ["NaN", "another architecture", "another dtype", "no curves", "curves of other lengths", "curves of text", "a list"]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "a best epoch that is not there", "too many epochs"])
+def test_what_is_no_checkpoint_of_this_training_changes_nothing(toy_data, tmp_path, damage, caplog):
+    model = small()
+    run = _Run(make_fit(toy_data, tmp_path), TrainStep(model, classification(model), engine.adam(0.01)), "loss", "")
+    before = run.step.state()
+    run.history = {"loss": [1.0], "val_loss": [1.0]}
+    run.save()
+    run.fit.checkpoints.flush()
+    with np.load(tmp_path / "fit-model.npz") as arrays:
+        content = broken(dict(arrays), damage)
+    np.savez(tmp_path / "fit-model.npz", **content)
+    run.history = {}
+    run.resume()
+    assert run.epoch == 0
+    assert "cannot be used" in caplog.text
+    assert not list(tmp_path.iterdir())
+    for left, right in zip(run.step.state(), before, strict=True):
         np.testing.assert_array_equal(left, right)
 
 

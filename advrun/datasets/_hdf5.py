@@ -18,6 +18,7 @@ import numpy as np
 from advrun.datasets._declared import BLOCK, Declared, damage, judged
 from advrun.datasets._sniff import HEAD, describe
 from advrun.errors import AdvrunError, DataError
+from advrun.hdf5 import check_file
 
 if TYPE_CHECKING:
     import h5py
@@ -36,6 +37,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
+        check_file(path)
         with h5py.File(path, "r") as file:
             yield file
     except AdvrunError:

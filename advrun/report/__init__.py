@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advrun.files import write_bytes
+from advrun.files import inside, write_bytes
 from advrun.report.findings import Findings, Gallery
 from advrun.report.summary import Summary, summarise
 
@@ -34,5 +34,5 @@ def write(findings: Findings, folder: Path, summary: Summary | None = None) -> l
     for picture in drawn:
         files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
     for name, content in files.items():
-        write_bytes(folder / name, content)
+        write_bytes(inside(folder, name), content)
     return [folder / name for name in files]

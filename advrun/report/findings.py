@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from advrun.errors import DataError
+from advrun.npz import pack, unpack
 from advrun.results import Result
 
 STEPS = 127
@@ -75,16 +75,20 @@ class Gallery:
 
     def write(self, path: Path) -> None:
         """Store as .npz, under exactly this path."""
-        with path.open("wb") as file:
-            np.savez_compressed(file, **self.to_arrays())  # type: ignore[arg-type]  # numpy's stub: allow_pickle
+        path.write_bytes(pack(self.to_arrays(), compressed=True))
 
     @classmethod
     def read(cls, path: Path) -> Gallery:
         """Read what `write` stored; nothing is unpickled. Raises DataError when the file is not a whole gallery."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls.from_arrays(arrays)
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            gallery = cls.from_arrays(unpack(path))
+            images, numbers = (gallery.x, gallery.x_adv, gallery.defended), (gallery.label, gallery.predicted, gallery.predicted_adv)
+            if gallery.x.ndim != 4 or any(each is not None and (each.shape, each.dtype.kind) != (gallery.x.shape, "f") for each in images):
+                raise ValueError("its images do not belong together")
+            if any(each.shape != gallery.x.shape[:1] for each in (*numbers, gallery.confidence, gallery.confidence_adv)):
+                raise ValueError("its classes do not belong to its images")
+            return gallery
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: not a gallery ({error}); delete it and run again") from error
 
 

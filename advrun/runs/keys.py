@@ -19,7 +19,10 @@ from advrun.files import content_key
 from advrun.folders import LAYERS
 from advrun.geometry import GEOMETRIES
 
-CARRIERS = ("api", "checkpoints", "config", "console", "errors", "files", "folders", "registry", "runs.plan", "runs.store")
+CARRIERS = (
+    *("api", "checkpoints", "config", "console", "errors", "files", "folders", "hdf5", "npz", "process", "registry"),
+    *("runs.plan", "runs.store"),
+)
 """Modules that hand values over and make none: what they say is in the key as values. Imports of them are not followed."""
 
 

@@ -12,14 +12,14 @@ from advrun import registry
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import CellError
-from advrun.files import content_key, digest, write_text
+from advrun.errors import AdvrunError, WriteError
+from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
+from advrun.process import terminated_as_interrupt
 from advrun.results import Result
 from advrun.runs.keys import closure
 from advrun.runs.plan import STAGES, Cell, Plan, learns, make_plan
-from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
@@ -82,7 +82,8 @@ def run(
         fail_fast: stop at the first cell that fails.
 
     Raises:
-        LockError: when another process writes the folder. CellError: when cells failed, after everything else is done.
+        LockError: when another process writes the folder. CellError: when cells failed, after everything else is done; ModelError:
+            when they failed for nothing but model files of the user's own. WriteError: when the disk is full.
     """
     from advrun.report import summarise
 
@@ -92,37 +93,46 @@ def run(
     with store.locked(wait), terminated_as_interrupt(), heard:
         data = load_data(experiment)
         plan = make_plan(experiment, data)
-        write_text(store.root / "config.yaml", experiment.to_yaml())
         cells = plan.upto(upto)
-        failures: list[tuple[str, str]] = []
-        blocked = 0
+        failure: AdvrunError | None = None
+        paths: list[Path] = []
         store.tidy()
+        write_text(inside(store.root, "config.yaml"), experiment.to_yaml())
         store.event("run", upto=upto, cells=len(cells))
         try:
-            if compute and any(store.manifest(cell) is None for cell in cells):
-                from advrun.runs.schedule import execute
-
-                outcomes = execute(plan, cells, store, console, fail_fast=fail_fast)
-                failures, blocked = outcomes.failed, len(outcomes.blocked)
-            elif compute:
-                console.event("nothing", label="to do: every cell is finished", cells=len(cells))
-            found = findings(plan, store)
-            summary = summarise(found.results)
-            paths = report(found, summary, store, console)
+            for _ in range(2):  # again where a finished cell turns out to be unusable
+                if compute:
+                    failure = computed(plan, cells, store, console, fail_fast)
+                found = findings(plan, store, console)
+                summary = summarise(found.results)
+                if failure or not compute or all(store.manifest(cell) for cell in cells):
+                    break
+            try:
+                paths = report(found, summary, store, console)
+            except WriteError as error:
+                failure = failure or error
         except KeyboardInterrupt:
             store.event("interrupted")
             raise
-        store.event("finished", failed=len(failures))
+        store.event("finished", failure=str(failure or ""))
     _present(found, summary, store, paths, console)
-    if failures:
-        listed = "; ".join(f"{label}: {reason}" for label, reason in failures[:5])
-        waiting = f", {blocked} more need them" if blocked else ""
-        raise CellError(f"{len(failures)} of {len(cells)} cells failed{waiting}; what is done is kept: {listed}")
+    if failure:
+        raise failure
     return found
 
 
-def findings(plan: Plan, store: Store) -> Any:
-    """Everything of the plan that is on disk, as the report wants it; flags raised."""
+def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool) -> AdvrunError | None:
+    """Do the cells that are not done. Returns what the run shall end with where some failed."""
+    if all(store.manifest(cell) for cell in cells):
+        console.event("nothing", label="to do: every cell is finished", cells=len(cells))
+        return None
+    from advrun.runs.schedule import execute
+
+    return execute(plan, cells, store, console, fail_fast=fail_fast).error(len(cells))
+
+
+def findings(plan: Plan, store: Store, console: Console) -> Any:
+    """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
 
     results, galleries, histories, environment = [], [], {}, {}
@@ -130,17 +140,19 @@ def findings(plan: Plan, store: Store) -> Any:
         manifest = store.manifest(cell)
         if manifest is None:
             continue
-        files = {Path(name).suffix: store.root / name for name in manifest.files}
-        if cell.kind == "measure":
-            results.append(Result.read(files[".json"]))
-            galleries += [Gallery.read(files[".npz"])] if ".npz" in files else []
-        elif cell.kind == "metric":  # of the last row: a cell comes after the one that it needs
-            results[-1].row.metrics.update(json.loads(files[".json"].read_text(encoding="utf-8")))
-        elif cell.kind == "train":
-            environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
-            label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
-            label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
-            histories[label] = json.loads(files[".json"].read_text(encoding="utf-8"))
+        try:
+            if cell.kind == "measure":
+                results.append(store.read(cell, ".json", Result.read))
+                galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
+            elif cell.kind == "metric":  # of the last row: a cell comes after the one that it needs
+                results[-1].row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.kind == "train":
+                environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
+                label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
+                label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
+                histories[label] = store.read(cell, ".json", curves)
+        except AdvrunError as error:
+            console.warn(str(error))
     experiment = plan.experiment
     return Findings(
         name=experiment.name,
@@ -155,6 +167,22 @@ def findings(plan: Plan, store: Store) -> Any:
     )
 
 
+def numbers(path: Path) -> dict[str, float | None]:
+    """The columns of a metric. Raises ValueError where the file holds anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(value is None or isinstance(value, (int, float)) for value in content.values()):
+        raise ValueError("no columns of a metric")
+    return content
+
+
+def curves(path: Path) -> dict[str, list[float]]:
+    """The curves of a training. Raises ValueError where the file holds anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(curve, list) for curve in content.values()):
+        raise ValueError("no curves")
+    return {name: [float(value) for value in curve] for name, curve in content.items()}
+
+
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
@@ -165,22 +193,28 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
-    record = store.root / "manifests" / "report.json"
-    known: dict[str, str] = {}
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        known = dict(content["files"])
-        if content["key"] == key and all(digest(store.root / name) == value for name, value in known.items()):
-            return [store.root / name for name in known]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no report yet, or not a whole one: write it
+    record = inside(store.root, "manifests/report.json")
+    known = _written(record)
+    if known.get("key") == key and all(store.holds(name, value) for name, value in known["files"].items()):
+        return [store.root / name for name in known["files"]]
     console.event("report", label=str(store.root))
     paths: list[Path] = package.write(found, store.root, summary)
-    files = {str(path.relative_to(store.root)): digest(path) for path in paths}
+    files = {path.relative_to(store.root).as_posix(): digest(path) for path in paths}
     write_text(record, json.dumps({"key": key, "files": files}, indent=1))
-    for name in known.keys() - files.keys():  # figures of what is no longer in the configuration
-        (store.root / name).unlink(missing_ok=True)
+    for name in known.get("files", {}).keys() - files.keys():  # figures of what is no longer in the configuration
+        if name.startswith(("tables/", "figures/")):
+            store.remove(name)
     return paths
+
+
+def _written(record: Path) -> dict[str, Any]:
+    """What the last report left on record: its key, and its files with their hashes. Nothing where it is no whole record."""
+    try:
+        content = read_json(record)
+        whole = isinstance(content["files"], dict) and all(isinstance(value, str) for value in content["files"].values())
+        return content if whole else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _present(found: Any, summary: Any, store: Store, paths: list[Path], console: Console) -> None:

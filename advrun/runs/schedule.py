@@ -9,9 +9,9 @@ from pathlib import Path
 
 from advrun import engine, folders, registry
 from advrun.console import Console, Course
-from advrun.errors import AdvrunError
+from advrun.errors import GOES_ON, AdvrunError, CellError, ModelError, WriteError
 from advrun.runs.expected import part
-from advrun.runs.plan import Cell, Plan
+from advrun.runs.plan import Cell, Plan, is_trained
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
 
@@ -21,16 +21,53 @@ WORK = [registry.PACKAGE / name for name in ("craft.py", "runs/store.py", "files
 
 @dataclass
 class Outcomes:
-    """What happened to the cells of a run: labels by fate; `failed` holds (label, reason)."""
+    """What happened to the cells of a run: labels by fate; `failed` holds (label, reason).
+
+    refused: what is wrong with model files of the user's own, each reason once. unwritten: what could not be written, which ended the run.
+    """
 
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     blocked: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unwritten: WriteError | None = None
+
+    def add(self, cell: Cell, error: BaseException) -> str:
+        """A cell has failed; returns the reason, in one line."""
+        reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
+        if isinstance(error, ModelError) and not is_trained(cell.model) and cell.defense is None:
+            reason = with_file(cell, reason)
+            if reason not in self.refused:
+                self.refused.append(reason)
+        if isinstance(error, WriteError):
+            self.unwritten = error
+        self.failed.append((cell.label, reason))
+        return reason
+
+    def error(self, cells: int) -> AdvrunError | None:
+        """What a run of so many cells ends with: None where all went well, ModelError where only model files of the user's own failed."""
+        if not self.failed:
+            return None
+        kept = f"{f', {len(self.blocked)} more need them' if self.blocked else ''}; what is done is kept"
+        if {reason for _, reason in self.failed} == set(self.refused):
+            return ModelError(f"{'; '.join(self.refused)} ({len(self.failed)} of {cells} cells failed{kept})")
+        if self.unwritten is not None and len(self.failed) == 1:
+            return WriteError(f"{self.unwritten}; {GOES_ON}")
+        listed = "; ".join(f"{labels[0]}{f' and {len(labels) - 1} more' * (len(labels) > 1)}: {why}" for why, labels in self._causes()[:5])
+        return CellError(f"{len(self.failed)} of {cells} cells failed{kept}: {listed}")
+
+    def _causes(self) -> list[tuple[str, list[str]]]:
+        """Each reason once, with the labels of the cells that failed for it."""
+        causes: dict[str, list[str]] = {}
+        for label, reason in self.failed:
+            causes.setdefault(reason, []).append(label)
+        return list(causes.items())
 
 
 def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, *, fail_fast: bool = False) -> Outcomes:
-    """Run every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it."""
+    """Run every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it, and so
+    does a disk that is full."""
     outcomes = Outcomes()
     worker = Worker(plan, store, console)
     pending = [cell for cell in cells if store.manifest(cell) is None]
@@ -50,11 +87,12 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
                 with course.part(number - 1):
                     worker.run(cell)
             except (Exception, MemoryError) as error:
-                reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
+                known = list(outcomes.refused)
+                reason = outcomes.add(cell, error)
                 store.event("failed", cell=cell.label, reason=reason, traceback=traceback.format_exc())
-                console.event("failed", label=cell.label, reason=reason)
-                outcomes.failed.append((cell.label, reason))
-                if fail_fast:
+                if console.as_json or reason not in known:
+                    console.event("failed", label=cell.label, reason=reason)
+                if fail_fast or isinstance(error, WriteError):  # whatever else is computed could not be written either
                     break
                 continue
             seconds = round(time.perf_counter() - clock, 2)
@@ -63,6 +101,13 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
                 console.event("done", label=cell.label, cell=f"{number} of {len(pending)}", seconds=seconds)
             outcomes.done.append(cell.label)
     return outcomes
+
+
+def with_file(cell: Cell, reason: str) -> str:
+    """The reason, beginning with the file that the model of a cell comes from."""
+    settings = registry.get("models", cell.model.name).settings
+    file = next((str(value) for name, value in cell.model.settings.items() if settings[name].is_file), "")
+    return reason if file in reason else f"{file}: {reason}"
 
 
 def place(error: BaseException) -> str:

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from advrun.errors import GOES_ON
+from advrun.process import say_interrupted
 from advrun.runs.store import Store
-
-
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: the log says so, and nothing is lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
 
 GRACE = 5.0
 """Seconds after a signal in which a run may end by itself."""
@@ -48,8 +28,7 @@ def interrupted_soon(store: Store) -> Iterator[None]:
         signals = iter(lambda: os.read(wakened, 1)[0], 0)
         if any(number in (signal.SIGINT, signal.SIGTERM) for number in signals) and not over.wait(GRACE):
             store.event("interrupted")
-            show_cursor = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-            os.write(2, f"{show_cursor}advrun: interrupted within a batch; {GOES_ON}\n".encode())
+            say_interrupted(" within a batch")
             os._exit(130)
 
     os.set_blocking(wake, False)

@@ -11,28 +11,41 @@
 
 Every file is written under a temporary name, flushed to the disk and renamed. The manifest comes last, so a kill at any
 moment leaves either the finished cell or the last checkpoint of it.
+
+A results folder may come from somebody else. Nothing outside it is written, followed or deleted, whatever its manifests name and
+whatever links it holds; only the folder itself, and those that it lies in, may be links.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
-from advrun.files import atomic, content_key, digest, write_text
+from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
+
+FOLDERS = ("models", "examples", "rows", "metrics", "manifests", "partial", "tables", "figures")
+"""Of a results folder."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished cell left behind. files: path relative to the results folder -> digest. info: anything worth keeping."""
+    """What a finished cell left behind.
+
+    files: path relative to the results folder -> digest. inputs: key -> output of the cells it was made from. info: anything
+    worth keeping. On disk there is a seal too, a hash of all this: a manifest that was changed by hand is damaged.
+    """
 
     key: str
     label: str
@@ -40,10 +53,31 @@ class Manifest:
     inputs: Mapping[str, str]
     info: Mapping[str, Any]
 
-    @property
+    @cached_property
     def output(self) -> str:
         """One hash for all files of the cell."""
         return content_key(dict(self.files))
+
+    def to_json(self) -> str:
+        content = json.loads(json.dumps(asdict(self)))
+        return json.dumps({**content, "seal": content_key(content)}, indent=1)
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest | None:
+        """The manifest in a file, or None where an earlier version wrote it. Raises ValueError for anything else, and FileNotFoundError."""
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError("no manifest")
+        if "seal" not in content:
+            return None
+        if content.pop("seal") != content_key(content):
+            raise ValueError("changed by hand")
+        named = {"key": str, "label": str, "files": dict, "inputs": dict, "info": dict}
+        if content.keys() != named.keys() or not all(isinstance(content[name], kind) for name, kind in named.items()):
+            raise ValueError("no manifest")
+        if not all(isinstance(text, str) for name in ("files", "inputs") for text in content[name].values()):
+            raise ValueError("no manifest")
+        return cls(**content)
 
 
 class Store:
@@ -62,39 +96,44 @@ class Store:
         """
         if cell.key in self._verified:
             return self._verified[cell.key]
-        path = self._manifest_path(cell)
+        name = f"manifests/{cell.stem}.json"
         try:
-            manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-            if not isinstance(manifest.files, dict) or not isinstance(manifest.inputs, dict):
-                raise ValueError("not a manifest")
+            manifest = Manifest.read(inside(self.root, name))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, OSError):
-            self.event("damaged", cell=cell.label, file=str(path.relative_to(self.root)))
+        except (ValueError, AdvrunError) as error:
+            self._damaged(cell.label, name, str(error))
             return None
-        if manifest.key != cell.key:
+        if manifest is None or manifest.key != cell.key:
             return None
         for needed in cell.needs:
             source = self.manifest(needed, verify=verify)
             if source is None or manifest.inputs.get(needed.key) != source.output:
                 return None
         for name, expected in manifest.files.items():
-            file = self.root / name
-            if not file.is_file() or (verify and digest(file) != expected):
-                self.event("damaged", cell=cell.label, file=name)
+            if not self.holds(name, expected if verify else None):
+                self._damaged(cell.label, name, "its bytes are not those that were written")
                 return None
         if verify:
             self._verified[cell.key] = manifest
         return manifest
 
     def finish(self, cell: Any, files: Mapping[str, Callable[[Path], Any]], info: Mapping[str, Any]) -> Manifest:
-        """Write a cell's files and then its manifest. `files` maps a relative path to a function that writes that path."""
+        """Write a cell's files and then its manifest. `files` maps a relative path to a function that writes that path.
+
+        Raises:
+            WriteError: when the disk is full; then the cell is not finished, and what was there before is.
+        """
+        digests = {}
         for name, write in files.items():
-            with atomic(self.root / name) as temporary:
+            place = inside(self.root, name)
+            with atomic(place) as temporary:
                 write(temporary)
+            with opened(place) as file:
+                digests[name] = digest_of(file)
         inputs = {needed.key: manifest.output for needed in cell.needs if (manifest := self.manifest(needed))}
-        manifest = Manifest(cell.key, cell.label, {name: digest(self.root / name) for name in files}, inputs, dict(info))
-        write_text(self._manifest_path(cell), json.dumps(vars(manifest), indent=1))
+        manifest = Manifest(cell.key, cell.label, digests, inputs, dict(info))
+        write_text(inside(self.root, f"manifests/{cell.stem}.json"), manifest.to_json())
         self._verified[cell.key] = manifest
         return manifest
 
@@ -106,16 +145,61 @@ class Store:
         return manifest
 
     def file(self, cell: Any, ending: str) -> Path:
-        """The file of a finished cell with this ending."""
-        return self.root / next(name for name in self.finished(cell).files if name.endswith(ending))
+        """The file of a finished cell with this ending. Raises AdvrunError."""
+        return self.read(cell, ending, lambda path: path)
 
-    def _manifest_path(self, cell: Any) -> Path:
-        return self.root / "manifests" / f"{cell.stem}.json"
+    def read(self, cell: Any, ending: str, reader: Callable[[Path], T]) -> T:
+        """What `reader` makes of the file of a finished cell with this ending.
+
+        Raises:
+            AdvrunError: when there is none, or `reader` raises an error, though the file has the bytes that its manifest says. Then the
+                cell is forgotten, and the next run does it again.
+        """
+        name = next((name for name in self.finished(cell).files if name.endswith(ending)), None)
+        try:
+            if name is None:
+                raise ValueError(f"its manifest names no {ending} file")
+            return reader(inside(self.root, name))
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever it is, the cell can be done anew
+            self.forget(cell)
+            what = name or f"manifests/{cell.stem}.json"
+            reason = str(error) if isinstance(error, (AdvrunError, ValueError)) else f"{type(error).__name__}: {error}"
+            self._damaged(cell.label, what, " ".join(reason.split()))
+            raise AdvrunError(f"{self.root / what}: cannot be used ({' '.join(reason.split())}); run again to rebuild it") from error
+
+    def forget(self, cell: Any) -> None:
+        """A cell is not finished after all."""
+        self._verified.pop(cell.key, None)
+        self.remove(f"manifests/{cell.stem}.json")
+
+    def holds(self, name: str, expected: str | None = None) -> bool:
+        """Whether there is such a file, with the digest that is expected where one is."""
+        try:
+            with opened(inside(self.root, name)) as file:
+                return expected is None or digest_of(file) == expected
+        except (OSError, ValueError, AdvrunError):
+            return False
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there, and lies in the results folder; a link is removed, not what is behind it."""
+        with contextlib.suppress(OSError, AdvrunError):
+            inside(self.root, name).unlink()
+
+    def _damaged(self, label: str, name: str, reason: str) -> None:
+        self.event("damaged", cell=label, file=name, reason=reason)
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 
     def checkpoints(self, cell: Any) -> Checkpoints:
-        return Checkpoints(self.root / "partial" / cell.key)
+        """Of an unfinished cell. One that cannot be used is told in the log and on the console."""
+
+        def damaged(file: Path, reason: str) -> None:
+            self._damaged(cell.label, str(file.relative_to(self.root)), reason)
+            logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
+
+        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged)
 
     # Log and lock ------------------------------------------------------------------------------------------------
 
@@ -125,16 +209,30 @@ class Store:
         A log that cannot be written (full disk, read-only folder) stops nothing.
         """
         line = json.dumps({"time": round(time.time(), 3), "event": kind, "pid": os.getpid(), **details}, default=str)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self.root.mkdir(parents=True, exist_ok=True)
-            with open(self.root / "log.jsonl", "ab+") as file:
+            with opened(self.root / "log.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
+                if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, perhaps elsewhere
+                    return
                 torn = file.tell() > 0 and _last_byte(file) != b"\n"
-                file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+                file.write((b"\n" if torn else b"") + line.encode(errors="surrogateescape") + b"\n")
 
     def tidy(self) -> None:
         """Remove what killed writers left half-written. Only under the lock."""
-        for file in [*self.root.glob(".*.tmp*"), *self.root.glob("*/.*.tmp*"), *self.root.glob("partial/*/.*.tmp*")]:
-            file.unlink(missing_ok=True)
+        for pattern in (".*.tmp*", *(f"{folder}/.*.tmp*" for folder in FOLDERS), "partial/*/.*.tmp*"):
+            for file in self.root.glob(pattern):
+                with contextlib.suppress(OSError, AdvrunError):
+                    inside(self.root, file.relative_to(self.root).as_posix()).unlink()
+
+    def _check(self) -> None:
+        """Refuse links where our folders should be, and put away what is no file where the log should be."""
+        for name in FOLDERS:
+            inside(self.root, f"{name}/file")
+        log = self.root / "log.jsonl"
+        if os.path.lexists(log) and not (is_regular(log) and log.stat().st_nlink == 1):
+            with contextlib.suppress(OSError):
+                log.unlink()  # the name, not the file behind it
+            self.event("damaged", file="log.jsonl", reason="a link, or no file")
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False) -> Iterator[None]:
@@ -149,18 +247,32 @@ class Store:
         lock = FileLock(self.root / ".lock", timeout=-1 if wait else 0.5)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self.root / ".lock") and not is_regular(self.root / ".lock"):
+                raise AdvrunError(f"{self.root / '.lock'} is a link, or no file; remove it, and run again")
             lock.acquire()
         except Timeout as error:
-            held_by = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            held_by = _text(owner) or "another process"
             raise LockError(f"{self.root} is being written by {held_by}; wait for it, or use --wait") from error
         except OSError as error:
             raise AdvrunError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
         try:
+            self._check()
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
             yield
         finally:
-            owner.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                owner.unlink()
             lock.release()
+
+
+def _text(path: Path) -> str:
+    """The first words of a small file of text; "" where there is none."""
+    try:
+        with opened(path) as file:
+            text = file.read(200).decode("ascii", errors="replace")
+            return "".join(letter if letter.isprintable() else "?" for letter in text)
+    except OSError:
+        return ""
 
 
 def _last_byte(file: BinaryIO) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 
 from advrun.errors import ModelError
+from advrun.hdf5 import check_file, check_heaps
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", ("model.weights.h5", "model.weights.npz")
 LARGE = 2**26
@@ -51,6 +52,7 @@ def find(path: Path) -> Found:
         if zipfile.is_zipfile(path):
             return _zip(path)
         if h5py.is_hdf5(path):
+            check_file(path)
             with h5py.File(path, "r") as archive:
                 return _hdf5(path, archive)
     except ModelError:
@@ -142,7 +144,9 @@ def _weights(path: Path, archive: zipfile.ZipFile, name: str) -> int:
     size = archive.getinfo(name).file_size
     if name.endswith(".npz"):
         return size // 2  # of float16 at the least
-    with h5py.File(io.BytesIO(archive.read(name)), "r") as weights:  # all at once: to seek in an archive is slow
+    content = archive.read(name)  # all at once: to seek in an archive is slow
+    check_heaps(content)
+    with h5py.File(io.BytesIO(content), "r") as weights:
         return _declared(path, weights, size)
 
 

@@ -35,7 +35,8 @@ def outcome_of(worker: Worker, cell: Cell) -> Outcome:
 
 def _outcome(worker: Worker, cell: Cell) -> Outcome:
     system, images = worker.system(cell.system), cell.images
-    arrays = read_examples(worker.store.file(images, ".h5")) if images else {}
+    most = len(worker.order), *worker.data.image_shape
+    arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most)) if images else {}
     rows = arrays.get("row", worker.order)  # a prefix of the evaluation order
     x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean(len(rows))
     if not images:

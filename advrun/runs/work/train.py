@@ -63,7 +63,7 @@ def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
 
 def defended(worker: Worker, cell: Cell, entry: DefenseEntry, fit: Fit) -> Any:
     """What a defence makes of the trained classifier."""
-    model = load_model(worker.store.file(cell.needs[0], ".keras"))
+    model = worker.store.read(cell.needs[0], ".keras", load_model)
     plugin = registry.get("defenses", entry.name)
     settings = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in entry.settings.items()}
     return plugin.function(model, fit, **settings)

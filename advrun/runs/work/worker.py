@@ -72,7 +72,7 @@ class Worker:
         """The trained system of a cell, checked against plain Keras."""
         if self._loaded is None or self._loaded.key != cell.key:
             self._loaded = None
-            model = load_model(self.store.file(cell, ".keras"))
+            model = self.store.read(cell, ".keras", load_model)
             self.check_fits(model)  # the file may be older than the data
             classifier = Classifier(model, name=cell.label)
             check_against_keras(classifier, model, self.checked, self.batch_size)
