@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,6 +20,7 @@ class Dataset:
     images, for models that are trained already.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
     class_names: one per class. variant: which published form of the data this is, in words, with its counts.
+    by_name: the labels only number the names, as where each class is a folder; a model with more classes finds its own by the names.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Dataset:
     class_names: tuple[str, ...]
     group: np.ndarray | None = None
     variant: str = ""
+    by_name: bool = False
 
     def __post_init__(self) -> None:
         for split, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
@@ -61,6 +64,45 @@ class Dataset:
                 digest.update(np.ascontiguousarray(array).data)
         digest.update("\0".join(self.class_names).encode())
         return digest.hexdigest()
+
+    def with_classes(self, count: int, names: Sequence[str] = ()) -> Dataset:
+        """The same images as examples of `count` classes, of which they may show some only; what identifies the data stays.
+
+        Where both sides name their classes, names are matched; folders named by numbers are the classes of these numbers.
+
+        Args:
+            count: how many classes there are, at least as many as there are now.
+            names: of the classes; numbers where it is empty.
+
+        Raises:
+            DataError: when `count` is less than the classes of the data, or when there is no telling which of them the data have.
+        """
+        if count < self.classes:
+            raise DataError(f"data set {self.name} has {self.classes} classes, more than {count}")
+        numbers = self._numbers_among(count, names)
+        if numbers is None and self.by_name and count > self.classes:
+            raise DataError(
+                f"data set {self.name} shows {self.classes} of the model's {count} classes, and nothing says which "
+                f"{self.class_names[0]!r} is; name the folders by class numbers, or list the model's class_names"
+            )
+        numbers = numbers or tuple(range(self.classes))
+        all_names = list(names) or [str(number) for number in range(count)]
+        for number, name in zip(numbers, self.class_names, strict=True):
+            all_names[number] = name if not names else all_names[number]
+        translated = np.asarray(numbers, np.int32)
+        wider = replace(self, y_train=translated[self.y_train], y_test=translated[self.y_test], class_names=tuple(all_names))
+        for name, each in vars(Dataset).items():
+            if isinstance(each, cached_property):  # results are of these data, whatever model they are for
+                vars(wider)[name] = getattr(self, name)
+        return wider
+
+    def _numbers_among(self, count: int, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The number that each class has among those of a model, as far as names tell."""
+        own = self.class_names
+        if names and set(own) <= set(names) and len(set(names)) == len(names):
+            return tuple(map(list(names).index, own))
+        numbers = [int(name) for name in own if name.isdecimal() and int(name) < count]
+        return tuple(numbers) if self.by_name and len(set(numbers)) == len(own) else None
 
     def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (training, validation): `fraction` of each class's groups, or of its images where there are none.

@@ -32,14 +32,14 @@ RANKS = [
     ["__main__"],
 ]
 INNER = {
-    "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
-    "system": [["kerasmodel"], ["classifier"], ["check"], ["__init__"]],
+    "config": [["yamlfile"], ["forms", "overrides"], ["mappings"], ["entries"], ["experiment", "describe"], ["__init__"]],
+    "system": [["inputs", "kerasmodel"], ["foreign"], ["classifier"], ["check", "readings"], ["__init__"]],
     "runs": [
         ["__init__"],
         ["keys"],
         ["plan"],
         ["columns", "examples", "store"],
-        ["gallery"],
+        ["gallery", "opened"],
         ["work"],
         ["schedule", "signals"],
         ["runner"],

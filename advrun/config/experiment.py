@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from advrun.config import yamlfile
 from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, AttackEntry, DataEntry, DefenseEntry, ModelEntry, Name, Training
 from advrun.config.forms import UNKNOWN, Form, problem, refuse
+from advrun.config.mappings import plain
 from advrun.config.overrides import override
 from advrun.config.yamlfile import Document, KeyPath, show
 from advrun.errors import ConfigError
@@ -103,8 +104,8 @@ def _plain(value: Any) -> Any:
         return value.model_dump()
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
-    if not dataclasses.is_dataclass(value):
-        return value
+    if not hasattr(value, "settings"):
+        return plain(value)
     fields = vars(value).copy()
     settings = {key: _plain(setting) for key, setting in fields.pop("settings").items()}
     return {key: _plain(field) for key, field in fields.items() if field not in (None, ())} | settings

@@ -55,7 +55,7 @@ def folder(*, root: str, image_size: Count = 32, test_fraction: Fraction = 0.2, 
     names = tuple(train)
     (x_train, y_train), (x_test, y_test) = (_read(place, split, names, image_size) for split in (train, test))
     variant = f"{len(y_train):,} training, {len(y_test):,} test images; {source}"
-    return Dataset("folder", x_train, y_train, x_test, y_test, names, variant=variant)
+    return Dataset("folder", x_train, y_train, x_test, y_test, names, variant=variant, by_name=True)
 
 
 def _classes(place: Path) -> Classes:

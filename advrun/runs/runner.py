@@ -67,7 +67,8 @@ def run(
         fail_fast: stop at the first cell that fails.
 
     Raises:
-        LockError: when another process writes the folder. CellError: when cells failed, after everything else is done.
+        LockError: when another process writes the folder. ModelError: when a model that comes trained does not fit the data, before
+            anything is computed. CellError: when cells failed, after everything else is done.
     """
     console = console or Console(quiet=True)
     store = folder(experiment)
@@ -82,9 +83,10 @@ def run(
         store.event("run", upto=upto, cells=len(cells))
         try:
             if compute and any(store.manifest(cell) is None for cell in cells):
+                from advrun.runs.opened import open_models
                 from advrun.runs.schedule import execute
 
-                outcomes = execute(plan, cells, store, console, fail_fast=fail_fast)
+                outcomes = execute(plan, cells, store, console, open_models(plan, store, console), fail_fast=fail_fast)
                 failures, blocked = outcomes.failed, len(outcomes.blocked)
             elif compute:
                 console.event("nothing", label="to do: every cell is finished", cells=len(cells))
@@ -107,6 +109,8 @@ def findings(plan: Plan, store: Store) -> Any:
     from advrun.report import Findings, Gallery
 
     results, galleries, histories, environment = [], [], {}, {}
+    notes: dict[str, str] = {}
+    class_names = plan.data.class_names
     for cell in plan.cells:
         manifest = store.manifest(cell)
         if manifest is None:
@@ -119,6 +123,9 @@ def findings(plan: Plan, store: Store) -> Any:
             results[-1].row.metrics.update(json.loads(files[".json"].read_text(encoding="utf-8")))
         elif cell.kind == "train":
             environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
+            if "model" in manifest.info:  # it came trained: it knows how many classes there are
+                class_names = tuple(manifest.info["model"]["class_names"])
+                notes |= {f"note on {cell.model.label}": text for text in (manifest.info["model"]["note"],) if text}
             label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
             label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
             histories[label] = json.loads(files[".json"].read_text(encoding="utf-8"))
@@ -128,8 +135,8 @@ def findings(plan: Plan, store: Store) -> Any:
         title=experiment.name,
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
-        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")},
-        class_names=plan.data.class_names,
+        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
+        class_names=class_names,
         results=flagged(results),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,

@@ -10,6 +10,7 @@ from pathlib import Path
 from advrun import engine, registry
 from advrun.console import Console
 from advrun.errors import AdvrunError
+from advrun.runs.opened import Opened
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
@@ -28,10 +29,10 @@ class Outcomes:
     blocked: list[str] = field(default_factory=list)
 
 
-def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, *, fail_fast: bool = False) -> Outcomes:
+def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, opened: Opened, *, fail_fast: bool = False) -> Outcomes:
     """Run every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it."""
     outcomes = Outcomes()
-    worker = Worker(plan, store, console)
+    worker = Worker(plan, store, console, opened)
     pending = [cell for cell in cells if store.manifest(cell) is None]
     outcomes.skipped = [cell.label for cell in cells if cell not in pending]
     with console.live():

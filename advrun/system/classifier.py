@@ -12,7 +12,7 @@ The margin alone is less a hair (`ROUNDING`), towards a class as away from it, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from advrun import engine
+from advrun.config.mappings import from_mapping
 from advrun.engine import ops
-from advrun.errors import DataError
+from advrun.errors import ConfigError, DataError
 from advrun.losses import at_label, margin
+from advrun.system.foreign import Foreign
+from advrun.system.inputs import ModelInput, Order
 from advrun.system.kerasmodel import load_model, logits_model
 from advrun.types import Tensor
 
@@ -112,13 +115,26 @@ class Classifier:
         model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes).
             A softmax at its end is cut off; the model itself is left as it is.
         name: how tables call it; the model's own name by default.
+        input: what the model expects of its images where that is not RGB in [0, 1], as in YAML: {"channels": "bgr", "scale": 255}.
+        classes: the order of its outputs where it is not that of class numbers: "alphabetical", or a list of them.
+        image_shape: (height, width, channels) of the images, where `input` leaves it open.
 
     Raises:
-        ModelError: when the input or output has another shape, or when there are no logits to be had.
+        ModelError: when the input or output has another shape, or when there are no logits to be had. ConfigError: for `input` or
+            `classes` that say nothing sensible.
     """
 
-    def __init__(self, model: Any, *, name: str | None = None) -> None:
-        self.model = logits_model(model)
+    def __init__(
+        self,
+        model: Any,
+        *,
+        name: str | None = None,
+        input: ModelInput | Mapping[str, Any] | None = None,
+        classes: Order | Sequence[int] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.foreign = Foreign(model, from_mapping(ModelInput, input, "input"), _as_order(classes))
+        self.model = logits_model(self.foreign.system(image_shape))
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
@@ -128,9 +144,12 @@ class Classifier:
         self._runs: dict[Any, Any] = {}
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Classifier:
-        """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError."""
-        return cls(load_model(path), name=Path(path).stem)
+    def from_file(cls, path: str | Path, **reading: Any) -> Classifier:
+        """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError.
+
+        reading: input, classes and image_shape, as for the class itself.
+        """
+        return cls(load_model(path), name=Path(path).stem, **reading)
 
     @property
     def targeted(self) -> bool:
@@ -228,6 +247,12 @@ class Classifier:
         return self._runs[key]
 
 
+def _as_order(classes: Any) -> Order | None:
+    if isinstance(classes, str) and classes != "alphabetical":
+        raise ConfigError(f"classes is {classes!r}; expected 'alphabetical', or a list of the classes in the order of the outputs")
+    return classes if classes is None or isinstance(classes, str) else tuple(classes)  # type: ignore[return-value]
+
+
 def hair(gap: Tensor, own: Tensor) -> Tensor:
     """What rounding may take from the gap between two logits, one of which is `own`; see `ROUNDING`."""
     return ROUNDING * ops.stop_gradient(ops.maximum(ops.abs(own), ops.abs(own + gap)))
@@ -269,10 +294,18 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def check_labels(y: Any, n: int, classes: int) -> np.ndarray:
-    """The labels as int32 (n,), each in 0 .. classes - 1. Raises DataError."""
+    """The labels as int32 (n,), each in 0 .. classes - 1, from such or from (n, 1), or one-hot (n, classes). Raises DataError."""
     y = np.asarray(y)
+    if y.shape == (n, 1):
+        y = y[:, 0]
+    if y.shape == (n, classes) and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all():
+        y = y.argmax(-1)
+    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.rint(y)).all() and (np.abs(y) < 2**31).all():
+        y = y.astype(np.int64)
     if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"labels are {y.dtype} {y.shape}; expected whole numbers ({n},), one class number per image")
+        raise DataError(
+            f"labels are {y.dtype} {y.shape}; expected whole numbers ({n},), one class number per image, or one-hot ({n}, {classes})"
+        )
     if y.min() < 0 or y.max() >= classes:
         raise DataError(f"labels run from {y.min()} to {y.max()}; the model has the classes 0 to {classes - 1}")
     return y.astype(np.int32)
