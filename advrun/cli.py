@@ -109,12 +109,23 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
 
 
 @main.command()
-@options(CONFIG, SET)
-def check(config: Path, overrides: tuple[str, ...]) -> None:
-    """Validate a configuration, and print it with every default filled in."""
-    from advrun.config import load
+@options(CONFIG, SET, click.option("--json", "as_json", is_flag=True, help="JSON on stdout."))
+def check(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Validate a configuration, and print it with every default filled in.
 
-    click.echo(load(config, overrides).to_yaml(), nl=False)
+    Models that come trained are opened: what is found in them comes first, as comments; one that does not fit the data is refused.
+    """
+    from advrun.config import load
+    from advrun.runs import runner
+
+    experiment = load(config, overrides)
+    found = runner.inspect(experiment)
+    if as_json:
+        click.echo(json.dumps({"models": found, "config": experiment.to_plain()}, indent=2))
+        return
+    for label, facts in found.items():
+        click.echo("\n".join([f"# model {label}", *(f"#   {name:<12} {value}" for name, value in facts.items())]))
+    click.echo(experiment.to_yaml(), nl=False)
 
 
 @main.command()

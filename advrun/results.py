@@ -31,7 +31,7 @@ GLOSSARY = {
     FEWER_STEPS_WIN: "An attack with fewer gradients at the same eps is stronger: this one did not converge, or gradients mislead.",
     UNBROKEN: "An attack that may go as far as it needs left more than 2 % right: it failed, or ran too few steps.",
     UNMOVED: "An attack within a ball gave more than 2 % of the images back as they were, still right: it did nothing there.",
-    GUESSES: "Hardly more clean images are right than by naming the commonest class: does the model take pixels from 0 to 1?",
+    GUESSES: "Hardly more clean images are right than by naming the commonest class: nothing that is said of such a model means much.",
 }
 """What each flag means: why an accuracy is to be doubted."""
 SLACK = 0.005

@@ -91,7 +91,11 @@ class Experiment(Form):
 
     def to_yaml(self) -> str:
         """The experiment with every setting written out; loading it gives an equal one."""
-        return yamlfile.dump({name: _plain(getattr(self, name)) for name in type(self).model_fields})
+        return yamlfile.dump(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
 
 
 def _given(form: BaseModel) -> dict[str, Any]:

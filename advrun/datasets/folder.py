@@ -94,3 +94,8 @@ def _read(root: Path, split: Classes, names: tuple[str, ...], image_size: int) -
     sources = [Source(file) for files in split.values() for file in files]
     labels = np.repeat([names.index(name) for name in split], [len(files) for files in split.values()])
     return read_images(sources, image_size, FORMATS, root, REMEDY), labels.astype(np.int32)
+
+
+def outline(*, image_size: int, **_: object) -> tuple[tuple[int, int, int], None]:
+    """Shape of an image, from the settings alone; the classes are not counted."""
+    return (image_size, image_size, 3), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,16 +46,16 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
         compute = plan.experiment.compute
         engine.start(0, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision, jit=compute.jit)
     models = {entry.label: open_model(entry) for entry in {each.label: each for each in missing}.values()}
-    check_fits(models, plan.experiment, plan.data.image_shape, plan.data.name)
+    check_fits(models, plan.experiment, plan.data.image_shape)
     known = {label: (info["classes"], tuple(info["class_names"])) for label, info in done.items() if label not in models}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
     data = fitted(plan.data, known, plan.experiment)
     info = {}
     for label, model in models.items():
         found = examine(model, data)
+        found.check()
         if found.note:
             console.warn(f"model {label!r}: {found.note}")
-        found.check()
         read = {"clean": found.accuracy, "note": found.note}
         info[label] = {**read, "classes": model.classes, "class_names": list(data.class_names)}
     return Opened(data, models, info)
@@ -67,15 +67,36 @@ def open_model(entry: ModelEntry) -> Foreign:
     return model if isinstance(model, Foreign) else Foreign(model)
 
 
-def trained_elsewhere(experiment: Experiment) -> Iterator[ModelEntry]:
-    """The models of an experiment that come with their weights."""
-    return (entry for entry in experiment.models if not is_trained(entry))
+def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) -> dict[str, dict[str, Any]]:
+    """What is found in the models that come trained: facts by label of the model, and a note where another reading is better.
+
+    Raises ModelError as `open_models` does; what the settings and the headers of the data set tell is judged before its images are read.
+    """
+    models = {entry.label: open_model(entry) for entry in experiment.models if not is_trained(entry)}
+    if not models:
+        return {}
+    outline = outline_of(experiment)
+    if outline is not None:
+        check_fits(models, experiment, outline[0])
+        if outline[1] is not None:
+            check_classes({label: model.classes for label, model in models.items()}, experiment, outline[1])
+    data = load_data(experiment)
+    check_fits(models, experiment, data.image_shape)
+    data = fitted(data, {label: (model.classes, model.names()) for label, model in models.items()}, experiment)
+    found = {}
+    for label, model in models.items():
+        examined = examine(model, data)
+        examined.check()
+        right = f"{examined.accuracy:.1%} of {examined.n:,} images".replace("%", " %")
+        found[label] = {**model.facts(), "clean": right} | ({"note": examined.note} if examined.note else {})
+    return found
 
 
-def check_fits(models: Mapping[str, Foreign], experiment: Experiment, image_shape: tuple[int, int, int], name: str) -> None:
+def check_fits(models: Mapping[str, Foreign], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
     """Raise ModelError, with the remedy, for a model that does not take the data's images."""
     for model in models.values():
-        model.check_fits(image_shape, name, resizable=_allows(experiment, model))
+        if not model.takes(image_shape):
+            model.refuse(image_shape, experiment.data.name, resizable=_allows(experiment, model))
 
 
 def _allows(experiment: Experiment, model: Foreign) -> bool:
@@ -91,8 +112,8 @@ def _allows(experiment: Experiment, model: Foreign) -> bool:
     return outline is None or outline[0][:2] == (side, side)
 
 
-def outline_of(experiment: Experiment, **changed: Any) -> tuple[tuple[int, int, int], int] | None:
-    """Image shape and number of classes of the data set, from its settings and headers; None where its file has no `outline`."""
+def outline_of(experiment: Experiment, **changed: Any) -> tuple[tuple[int, int, int], int | None] | None:
+    """Image shape of the data set, and its classes where they are known, from settings and headers; None without a function `outline`."""
     plugin = registry.get("datasets", experiment.data.name)
     outline = getattr(plugin.module, "outline", None)
     return None if outline is None else outline(**{**experiment.data.settings, **changed})
@@ -105,13 +126,14 @@ def fitted(data: Dataset, known: Mapping[str, tuple[int, tuple[str, ...]]], expe
     """
     if not known:
         return data
-    check_classes({label: count for label, (count, _) in known.items()}, experiment, data.classes, data.name)
+    check_classes({label: count for label, (count, _) in known.items()}, experiment, data.classes)
     count, names = next((each for each in known.values() if each[1]), next(iter(known.values())))
     return data.with_classes(count, names)
 
 
-def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: int, name: str) -> None:
-    """Raise ModelError when models have different numbers of classes, or fewer than the data."""
+def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: int) -> None:
+    """Raise ModelError when models have different numbers of classes, or fewer than the data; ConfigError for a target that is none."""
+    name = experiment.data.name
     for label, count in counts.items():
         if count < classes:
             raise ModelError(f"model {label!r} has {count} classes, data set {name} has {classes}")

@@ -14,7 +14,7 @@ from advrun.data import Dataset
 from advrun.errors import CellError
 from advrun.files import content_key, digest, write_text
 from advrun.results import GLOSSARY, Result, flagged
-from advrun.runs.plan import STAGES, Cell, Plan, make_plan
+from advrun.runs.plan import STAGES, Cell, Plan, is_trained, make_plan
 from advrun.runs.signals import terminated_as_interrupt
 from advrun.runs.store import Store
 
@@ -34,6 +34,15 @@ def load_data(experiment: Experiment) -> Dataset:
     if settings.train_limit or settings.test_limit:
         data = data.limited(settings.train_limit, settings.test_limit)
     return data
+
+
+def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded."""
+    if all(map(is_trained, experiment.models)):
+        return {}
+    from advrun.runs import opened
+
+    return opened.inspect(experiment, load_data)
 
 
 def status(experiment: Experiment, upto: str = STAGES[-1]) -> list[Status]:

@@ -7,9 +7,9 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from advrun.errors import ModelError
+from advrun.errors import ConfigError, ModelError
 from advrun.system.inputs import AS_IT_IS, ModelInput, Order, adapted, class_order, expected_shape, is_channels_first, reordered
 from advrun.system.kerasmodel import logits_model
 
@@ -57,8 +57,7 @@ class Foreign:
             return self.class_names
         if self.by_name:
             return ()  # the data set's own
-        order = class_order(self.order, self.classes)
-        return tuple(name for _, name in sorted(zip(order, self.class_names, strict=True)))
+        return tuple(name for _, name in sorted(zip(self.numbers(), self.class_names, strict=True)))
 
     def system(self, image_shape: tuple[int, int, int] | None, names: tuple[str, ...] = ()) -> Any:
         """A Keras model from images in [0, 1] of this shape to answers in the order of class numbers. Raises ModelError.
@@ -68,21 +67,39 @@ class Foreign:
         model = adapted(self.model, self.expects, image_shape)
         if self.order is None:
             return model
-        return reordered(logits_model(model), class_order(self.order, self.classes, names))
+        return reordered(logits_model(model), self.numbers(names))
 
-    def check_fits(self, image_shape: tuple[int, int, int], data: str, *, resizable: bool = False) -> None:
-        """Raise ModelError, with the remedy, unless the model takes images of this shape. resizable: the data may have other sizes."""
+    def numbers(self, names: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """The class number of each output; `names` are the data's, where `order` speaks of them. Raises ConfigError."""
+        try:
+            return tuple(range(self.classes)) if self.order is None else class_order(self.order, self.classes, names)
+        except ConfigError as error:
+            raise ConfigError(f"{self}: {error}") from None
+
+    def takes(self, image_shape: tuple[int, int, int]) -> bool:
+        """Whether it is shown images of this shape as they are, or through its `expects`."""
+        return self._has_size(image_shape) and self._sees(image_shape) in (None, expected_shape(self.model)[2])
+
+    def _has_size(self, image_shape: tuple[int, int, int]) -> bool:
+        sides = zip(expected_shape(self.model), image_shape[:2], strict=False)
+        return self.expects.size is not None or all(side in (None, got) for side, got in sides)
+
+    def _sees(self, image_shape: tuple[int, int, int]) -> int | None:
+        """How many channels it is shown, None for as many as it takes."""
+        return None if self.expects.channels == "gray" or expected_shape(self.model)[2] is None else image_shape[2]
+
+    def refuse(self, image_shape: tuple[int, int, int], data: str, *, resizable: bool = False) -> NoReturn:
+        """Raise the ModelError, with the remedy, that images of this shape are not taken. resizable: the data may have other sizes."""
         height, width, channels = expected_shape(self.model)
         taken, given = (height, width), tuple(image_shape[:2])
-        if self.expects.size is None and any(side not in (None, got) for side, got in zip(taken, given, strict=True)):
+        if not self._has_size(image_shape):
             size: Any = height if height == width else taken
             text = f"input: {replace(self.expects, size=size)}" if None not in taken else "input: {size: ...}"
             remedy = f"set data.image_size: {height}, or write {text}" if resizable and height == width else f"write {text}"
             raise ModelError(f"{self} takes images of {height} x {width}, data set {data} has {given[0]} x {given[1]}; {remedy}")
-        shown = image_shape[2] if self.expects.channels != "gray" else channels
-        if channels not in (None, shown):
-            remedy = f"write input: {replace(self.expects, channels='gray')}" if {channels, shown} == {1, 3} else "no input fits that"
-            raise ModelError(f"{self} takes {channels} channels, data set {data} has {shown}; {remedy}")
+        shown = self._sees(image_shape)
+        remedy = f"write input: {replace(self.expects, channels='gray')}" if {channels, shown} == {1, 3} else "no input makes them fit"
+        raise ModelError(f"{self} takes {channels} channel{'s' * (channels != 1)}, data set {data} has {shown}; {remedy}")
 
     def facts(self) -> dict[str, Any]:
         """What a person may want to know before a run, by name."""

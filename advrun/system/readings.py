@@ -17,7 +17,7 @@ from advrun import engine
 from advrun.data import Dataset
 from advrun.errors import ModelError
 from advrun.system.foreign import Foreign
-from advrun.system.inputs import AS_IT_IS, ModelInput, Order, channels_last, class_order, expected_shape, preparation
+from advrun.system.inputs import AS_IT_IS, ModelInput, Order, channels_last, expected_shape, preparation
 from advrun.system.kerasmodel import logits_model
 
 CLAIMED, TESTED, SCREENED = 2000, 512, 64
@@ -78,8 +78,10 @@ class Examination:
         return self._sentence(1)
 
     def _sentence(self, most: int) -> str:
+        """The readings that are about as good as the best, the plainest first."""
         found = []
-        for reading, then, now, n in self.better[:most]:
+        enough = max((then for _, then, _, _ in self.better), default=0) - MATTERS * self.n
+        for reading, then, now, n in [each for each in self.better if each[1] >= enough][:most]:
             with_words = f"with {' and '.join(reading.words)}" if reading.words else "with images as they are"
             found.append(f"{with_words} {then / n:.1%} would be right (as it is: {now / n:.1%}; n = {n}); {reading.remedy(self.model)}")
         return "; or ".join(found).replace("%", " %")
@@ -153,7 +155,7 @@ class _Runner:
             self._logits[key] = self._answers(reading.expects, self.data.x_test[rows])
         answers = self._logits[key]
         if reading.order is not None:
-            answers = np.asarray(class_order(reading.order, self.model.classes, self.data.class_names))[answers]
+            answers = np.asarray(replace(self.model, order=reading.order).numbers(self.data.class_names))[answers]
         return answers == self.data.y_test[rows]
 
     def _answers(self, expects: ModelInput, x: np.ndarray) -> np.ndarray:
