@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
-from advrun.errors import ConfigError, PluginError
+from advrun.errors import AdvrunWarning, ConfigError, PluginError
 from advrun.geometry import Ball
 
 EXAMPLES = {"Linf": "Linf(8/255)", "L2": "L2(0.5)", "L1": "L1(12)", "L0": "L0(10)"}
@@ -85,9 +86,10 @@ class PublicAttack:
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
-        crafted = craft(
-            as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train
-        )
+        classifier = as_classifier(model)
+        crafted = craft(classifier, attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train)
+        if self.plugin.access == "gradients":
+            _warn_of_zero_gradients(classifier, x, y)
         return crafted.x_adv
 
     @property
@@ -124,6 +126,25 @@ def as_classifier(model: Any) -> Any:
     if isinstance(model, (str, Path)):
         return Classifier.from_file(model)
     return Classifier(model)
+
+
+PROBED = 64
+"""Images whose gradients are looked at when a classifier is first attacked by them."""
+
+
+def _warn_of_zero_gradients(classifier: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Warn once for each classifier whose loss gradient is zero for some of the images: a table would flag it."""
+    from advrun.system.check import zero_gradients
+    from advrun.system.classifier import check_images, check_labels
+
+    if classifier.probed:
+        return
+    classifier.probed = True
+    images, labels = check_images(x, classifier.image_shape)[:PROBED], check_labels(y, len(x), classifier.classes)[:PROBED]
+    share = zero_gradients(classifier, images, labels, PROBED)
+    if share > 0:
+        text = f"model {classifier.name!r}: the gradient of {100 * share:.1f} % of the images is zero, or not a number"
+        warnings.warn(f"{text}; there a gradient attack is blind, the model not robust: run square too", AdvrunWarning, stacklevel=3)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

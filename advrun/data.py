@@ -11,6 +11,15 @@ import numpy as np
 
 from advrun.errors import DataError
 
+SKILL = 0.1
+"""A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
+
+
+def is_guess(accuracy: float, labels: np.ndarray) -> bool:
+    """Whether an accuracy on images with these labels is hardly more than by always naming the commonest class."""
+    guess = float(np.bincount(labels).max() / len(labels))
+    return guess < 1 and accuracy - guess < SKILL * (1 - guess)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

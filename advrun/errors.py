@@ -76,6 +76,10 @@ class PluginError(AdvrunError):
     exit_code = 10
 
 
+class AdvrunWarning(UserWarning):
+    """Python's warning where a table would flag: a number that is there, and that should not be believed as it is."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'eps'?"` for the known name nearest to `name`, else the sorted list of known names."""
     known = sorted(known)

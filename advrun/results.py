@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from advrun.data import is_guess
 from advrun.geometry import GEOMETRIES
 
 CLEAN = "clean"
@@ -36,8 +37,6 @@ GLOSSARY = {
 """What each flag means: why an accuracy is to be doubted."""
 SLACK = 0.005
 """Differences of accuracy up to this are no reason for a flag."""
-SKILL = 0.1
-"""A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
 THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
 
 
@@ -141,8 +140,7 @@ def flagged(results: Iterable[Result]) -> list[Result]:
 
 def _doubts(result: Result, results: list[Result]) -> Iterable[str]:
     row = result.row
-    guess = np.bincount(result.labels).max() / row.n
-    if row.attack == CLEAN and guess < 1 and row.accuracy - guess < SKILL * (1 - guess):
+    if row.attack == CLEAN and is_guess(row.accuracy, result.labels):
         yield GUESSES
     if row.threat != "adaptive" or row.target:
         return

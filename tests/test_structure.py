@@ -33,7 +33,7 @@ RANKS = [
 ]
 INNER = {
     "config": [["yamlfile"], ["forms", "overrides"], ["mappings"], ["entries"], ["experiment", "describe"], ["__init__"]],
-    "system": [["inputs", "kerasmodel"], ["foreign"], ["classifier"], ["check", "readings"], ["__init__"]],
+    "system": [["inputs", "kerasmodel"], ["foreign"], ["readings"], ["classifier"], ["check"], ["__init__"]],
     "runs": [
         ["__init__"],
         ["keys"],

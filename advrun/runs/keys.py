@@ -18,7 +18,19 @@ from advrun.files import content_key
 from advrun.geometry import GEOMETRIES
 from advrun.registry import PACKAGE
 
-CARRIERS = ("api", "checkpoints", "config", "console", "errors", "files", "registry", "runs.opened", "runs.plan", "runs.store")
+CARRIERS = (
+    "api",
+    "checkpoints",
+    "config",
+    "console",
+    "errors",
+    "files",
+    "registry",
+    "runs.opened",
+    "runs.plan",
+    "runs.store",
+    "system.readings",
+)
 """Modules that hand values over and make none: what they say is in the key as values. Imports of them are not followed."""
 
 

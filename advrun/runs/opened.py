@@ -15,7 +15,7 @@ from advrun.runs.plan import Plan, is_trained
 from advrun.runs.store import Store
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import expected_shape
-from advrun.system.readings import examine
+from advrun.system.readings import CLAIMED, Examination, examine
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
     data = fitted(plan.data, known, plan.experiment)
     info = {}
     for label, model in models.items():
-        found = examine(model, data)
+        found = examined(model, data)
         found.check()
         if found.note:
             console.warn(f"model {label!r}: {found.note}")
@@ -85,11 +85,17 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
     data = fitted(data, {label: (model.classes, model.names()) for label, model in models.items()}, experiment)
     found = {}
     for label, model in models.items():
-        examined = examine(model, data)
-        examined.check()
-        right = f"{examined.accuracy:.1%} of {examined.n:,} images".replace("%", " %")
-        found[label] = {**model.facts(), "clean": right} | ({"note": examined.note} if examined.note else {})
+        seen = examined(model, data)
+        seen.check()
+        right = f"{100 * seen.accuracy:.1f} % of {seen.n:,} images"
+        found[label] = {**model.facts(), "clean": right} | ({"note": seen.note} if seen.note else {})
     return found
+
+
+def examined(model: Foreign, data: Dataset) -> Examination:
+    """What the first images of the evaluation order say of the model."""
+    rows = data.evaluation_order()[:CLAIMED]
+    return examine(model, data.x_test[rows], data.y_test[rows], data.class_names)
 
 
 def check_fits(models: Mapping[str, Foreign], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:

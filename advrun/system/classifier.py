@@ -12,6 +12,7 @@ The margin alone is less a hair (`ROUNDING`), towards a class as away from it, s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -21,12 +22,14 @@ import numpy as np
 
 from advrun import engine
 from advrun.config.mappings import from_mapping
+from advrun.data import is_guess
 from advrun.engine import ops
-from advrun.errors import ConfigError, DataError
+from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.losses import at_label, margin
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
 from advrun.system.kerasmodel import load_model, logits_model
+from advrun.system.readings import examine, shuffled
 from advrun.types import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -141,6 +144,7 @@ class Classifier:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
+        self.probed = False  # whether its gradients have been looked at
         self._runs: dict[Any, Any] = {}
 
     @classmethod
@@ -218,9 +222,14 @@ class Classifier:
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
     def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
-        """Share of the images classified right, 0 to 1."""
-        y = check_labels(y, len(x), self.classes)
-        return float((self.predict(x, batch_size).argmax(-1) == y).mean())
+        """Share of the images classified right, 0 to 1. Warns (AdvrunWarning) of a model that guesses, and says how it may be meant."""
+        x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
+        right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
+        if is_guess(right, y):
+            hint = examine(self.foreign, *shuffled(x, y)).note or "nothing that is said of such a model means much"
+            text = f"model {self.name!r}: {100 * right:.1f} % are right, hardly more than by naming the commonest class; {hint}"
+            warnings.warn(text, AdvrunWarning, stacklevel=2)
+        return right
 
     @property
     def purifier(self) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from advrun import engine
-from advrun.data import Dataset
 from advrun.errors import ModelError
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import AS_IT_IS, ModelInput, Order, channels_last, expected_shape, preparation
@@ -100,21 +99,23 @@ class Examination:
             raise ModelError(f"{self.model}: {measured}, expect says {100 * claim:g} %: nothing is attacked; {hint}")
 
 
-def examine(model: Foreign, data: Dataset) -> Examination:
-    """Measure the clean accuracy of a model that fits the data, and look for a reading that gives clearly more. Raises ModelError."""
-    rows = data.evaluation_order()
-    small = min(1.0, max(0.25, SIDE**2 / np.prod(data.image_shape[:2])))
-    runner = _Runner(model, data)
-    tested = rows[: int(TESTED * small)]
+def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...] = ()) -> Examination:
+    """Measure the clean accuracy of a model that fits the images, and look for a reading that gives clearly more. Raises ModelError.
+
+    x, y: (n, height, width, channels) uint8 or float32 in [0, 1], and labels, in random order; the first ones are looked at.
+    names: of the classes.
+    """
+    small = min(1.0, max(0.25, SIDE**2 / np.prod(x.shape[1:3])))
+    runner = _Runner(model, x, y, names)
+    tested = int(TESTED * small)
     own = Reading(model.expects, model.order)
     base = runner.right(own, tested)
-    measured = runner.right(own, rows[:CLAIMED]) if model.claim is not None else base
+    measured = runner.right(own, CLAIMED) if model.claim is not None else base
     examined = Examination(model, int(measured.sum()), len(measured))
     if base.all():
         return examined
-    others = [each for each in _readings(model, data, runner.statistics) if (each.expects, each.order) != (own.expects, own.order)]
-    screened = tested[: int(SCREENED * small)]
-    score = {each: runner.right(each, screened).mean() for each in others}
+    others = [each for each in _readings(model, x.shape[3], runner.statistics) if (each.expects, each.order) != (own.expects, own.order)]
+    score = {each: runner.right(each, int(SCREENED * small)).mean() for each in others}
     finalists = sorted(others, key=lambda each: (-score[each], each.odd))[:FINALISTS]
     outcome = {each: runner.right(each, tested) for each in finalists}
     good = [each for each in finalists if _is_better(outcome[each], base, len(others))]
@@ -125,6 +126,12 @@ def examine(model: Foreign, data: Dataset) -> Examination:
         good.sort(key=lambda each: (each not in equal, each.odd if each in equal else 0, -outcome[each].sum()))
     better = tuple((each, int(outcome[each].sum()), int(base.sum()), len(base)) for each in good)
     return replace(examined, better=better)
+
+
+def shuffled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As many images and labels as are looked at, drawn at random and always the same."""
+    rows = np.random.default_rng(0x0DD).permutation(len(x))[:TESTED]
+    return x[rows], y[rows]
 
 
 def _is_better(right: np.ndarray, base: np.ndarray, tried: int) -> bool:
@@ -142,24 +149,24 @@ def _chance(right: np.ndarray, base: np.ndarray) -> float:
 class _Runner:
     """Shows the model images in many ways; its own part is compiled once."""
 
-    def __init__(self, model: Foreign, data: Dataset) -> None:
-        self.model, self.data = model, data
+    def __init__(self, model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
+        self.model, self.x, self.y, self.names = model, x, y, names
         network = logits_model(channels_last(model.model))
         self._run = engine.compiled(lambda images: network(images, training=False))
-        self._logits: dict[tuple[ModelInput, bytes], np.ndarray] = {}
+        self._known: dict[tuple[ModelInput, int], np.ndarray] = {}
 
-    def right(self, reading: Reading, rows: np.ndarray) -> np.ndarray:
-        """(n,) bool."""
-        key = reading.expects, rows.tobytes()
-        if key not in self._logits:
-            self._logits[key] = self._answers(reading.expects, self.data.x_test[rows])
-        answers = self._logits[key]
+    def right(self, reading: Reading, most: int) -> np.ndarray:
+        """Of the first `most` images, (n,) bool."""
+        key = reading.expects, most
+        if key not in self._known:
+            self._known[key] = self._answers(reading.expects, self.x[:most])
+        answers = self._known[key]
         if reading.order is not None:
-            answers = np.asarray(replace(self.model, order=reading.order).numbers(self.data.class_names))[answers]
-        return answers == self.data.y_test[rows]
+            answers = np.asarray(replace(self.model, order=reading.order).numbers(self.names))[answers]
+        return np.asarray(answers == self.y[:most])
 
     def _answers(self, expects: ModelInput, x: np.ndarray) -> np.ndarray:
-        layers = preparation(self.model.model, expects, self.data.image_shape)
+        layers = preparation(self.model.model, expects, x.shape[1:])
         found = []
         for start in range(0, len(x), BATCH):
             batch = x[start : start + BATCH]
@@ -173,13 +180,13 @@ class _Runner:
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel of the images, from 0 to 1."""
-        x = engine.to_unit(self.data.x_test[self.data.evaluation_order()[:CLAIMED]]).reshape(-1, self.data.image_shape[2])
+        x = engine.to_unit(self.x[:CLAIMED]).reshape(-1, self.x.shape[3])
         return x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
 
 
-def _readings(model: Foreign, data: Dataset, statistics: tuple[np.ndarray, np.ndarray]) -> Iterator[Reading]:
+def _readings(model: Foreign, given: int, statistics: tuple[np.ndarray, np.ndarray]) -> Iterator[Reading]:
     """What is tried: each order of channels with each range of pixels and each order of classes."""
-    given, wanted = data.image_shape[2], expected_shape(model.model)[2]
+    wanted = expected_shape(model.model)[2]
     orders: list[tuple[Order | None, tuple[str, ...]]] = [(model.order, ())]
     if model.order is not None:
         orders.append((None, ("the labels in the order of class numbers",)))
