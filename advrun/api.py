@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ class PublicAttack:
             raise ConfigError(f"{self.name} has no targeted form")
         classifier = as_classifier(model)
         crafted = craft(classifier, attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train)
-        if self.plugin.access == "gradients":
-            _warn_of_zero_gradients(classifier, x, y)
+        for doubt in _doubts(classifier, x, y, by_gradients=self.plugin.access == "gradients"):
+            warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return crafted.x_adv
 
     @property
@@ -132,19 +133,25 @@ PROBED = 64
 """Images whose gradients are looked at when a classifier is first attacked by them."""
 
 
-def _warn_of_zero_gradients(classifier: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Warn once for each classifier whose loss gradient is zero for some of the images: a table would flag it."""
+def _doubts(classifier: Any, x: np.ndarray, y: np.ndarray, *, by_gradients: bool) -> Iterator[str]:
+    """Why a table would flag an attack on these clean images; each is said once for a classifier."""
+    from advrun.data import is_guess
     from advrun.system.check import zero_gradients
     from advrun.system.classifier import check_images, check_labels
+    from advrun.system.readings import shuffled
 
-    if classifier.probed:
-        return
-    classifier.probed = True
-    images, labels = check_images(x, classifier.image_shape)[:PROBED], check_labels(y, len(x), classifier.classes)[:PROBED]
-    share = zero_gradients(classifier, images, labels, PROBED)
-    if share > 0:
-        text = f"model {classifier.name!r}: the gradient of {100 * share:.1f} % of the images is zero, or not a number"
-        warnings.warn(f"{text}; there a gradient attack is blind, the model not robust: run square too", AdvrunWarning, stacklevel=3)
+    images, labels = shuffled(check_images(x, classifier.image_shape), check_labels(y, len(x), classifier.classes))
+    if "guesses" not in classifier.probed:
+        classifier.probed.add("guesses")
+        right = float((classifier.predict(images).argmax(-1) == labels).mean())
+        if is_guess(right, labels):
+            yield classifier.doubt(right, images, labels)
+    if by_gradients and "gradients" not in classifier.probed:
+        classifier.probed.add("gradients")
+        share = zero_gradients(classifier, images[:PROBED], labels[:PROBED], PROBED)
+        if share > 0:
+            text = f"model {classifier.name!r}: the gradient of {100 * share:.1f} % of the images is zero, or not a number"
+            yield f"{text}; there a gradient attack is blind, the model not robust: run square too"
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -144,7 +144,7 @@ class Classifier:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
-        self.probed = False  # whether its gradients have been looked at
+        self.probed: set[str] = set()  # what has been looked at, and said
         self._runs: dict[Any, Any] = {}
 
     @classmethod
@@ -222,14 +222,20 @@ class Classifier:
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
     def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
-        """Share of the images classified right, 0 to 1. Warns (AdvrunWarning) of a model that guesses, and says how it may be meant."""
+        """Share of the images classified right, 0 to 1.
+
+        Warns (AdvrunWarning) of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
+        """
         x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
         right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
-        if is_guess(right, y):
-            hint = examine(self.foreign, *shuffled(x, y)).note or "nothing that is said of such a model means much"
-            text = f"model {self.name!r}: {100 * right:.1f} % are right, hardly more than by naming the commonest class; {hint}"
-            warnings.warn(text, AdvrunWarning, stacklevel=2)
+        if x.dtype == np.uint8 and is_guess(right, y):
+            warnings.warn(self.doubt(right, x, y), AdvrunWarning, stacklevel=2)
         return right
+
+    def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
+        """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant."""
+        hint = examine(self.foreign, *shuffled(x, y)).note or "nothing that is said of such a model means much"
+        return f"model {self.name!r}: {100 * right:.1f} % are right, hardly more than by naming the commonest class; {hint}"
 
     @property
     def purifier(self) -> Any:

@@ -6,7 +6,7 @@ numbers or of the numbers as text. Nothing in the file says which; a few hundred
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -81,7 +81,7 @@ class Examination:
         found = []
         enough = max((then for _, then, _, _ in self.better), default=0) - MATTERS * self.n
         for reading, then, now, n in [each for each in self.better if each[1] >= enough][:most]:
-            with_words = f"with {' and '.join(reading.words)}" if reading.words else "with images as they are"
+            with_words = f"with {in_a_row(reading.words)}" if reading.words else "with images as they are"
             found.append(f"{with_words} {then / n:.1%} would be right (as it is: {now / n:.1%}; n = {n}); {reading.remedy(self.model)}")
         return "; or ".join(found).replace("%", " %")
 
@@ -128,6 +128,12 @@ def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]
     return replace(examined, better=better)
 
 
+def in_a_row(words: Sequence[str]) -> str:
+    """a, b and c."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def shuffled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As many images and labels as are looked at, drawn at random and always the same."""
     rows = np.random.default_rng(0x0DD).permutation(len(x))[:TESTED]
@@ -151,7 +157,9 @@ class _Runner:
 
     def __init__(self, model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
         self.model, self.x, self.y, self.names = model, x, y, names
-        network = logits_model(channels_last(model.model))
+        network = channels_last(model.model)
+        if network.output_shape[-1] == 1:
+            network = logits_model(network)  # of more outputs the largest is the answer, whatever they end in
         self._run = engine.compiled(lambda images: network(images, training=False))
         self._known: dict[tuple[ModelInput, int], np.ndarray] = {}
 
