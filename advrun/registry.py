@@ -12,6 +12,9 @@ parameters are handed over by the runner, and their annotations say what the plu
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
+A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
 Files that start with an underscore are helpers, not plugins.
