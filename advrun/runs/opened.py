@@ -38,16 +38,17 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
     for cell in plan.cells:
         if cell.kind == "train" and cell.defense is None and not is_trained(cell.model):
             manifest = store.manifest(cell)
-            if manifest is None:
+            before = known_classes(manifest.info) if manifest else None
+            if before is None:
                 missing.append(cell.model)
             else:
-                done[cell.model.label] = manifest.info["model"]
+                done[cell.model.label] = before
     if missing:
         compute = plan.experiment.compute
         engine.start(0, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision, jit=compute.jit)
     models = {entry.label: open_model(entry) for entry in {each.label: each for each in missing}.values()}
     check_fits(models, plan.experiment, plan.data.image_shape)
-    known = {label: (info["classes"], tuple(info["class_names"])) for label, info in done.items() if label not in models}
+    known = {label: classes for label, classes in done.items() if label not in models}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
     data = fitted(plan.data, known, plan.experiment)
     info = {}
@@ -57,8 +58,15 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
         if found.note:
             console.warn(f"model {label!r}: {found.note}")
         read = {"clean": found.accuracy, "note": found.note}
-        info[label] = {**read, "classes": model.classes, "class_names": list(data.class_names)}
+        info[label] = {**read, "class_names": list(data.class_names)}
     return Opened(data, models, info)
+
+
+def known_classes(info: Mapping[str, Any]) -> tuple[int, tuple[str, ...]] | None:
+    """How many classes a model has that was read before, and their names, from the manifest of its cell; None where that does not say."""
+    found = info.get("model")
+    names = found.get("class_names") if isinstance(found, dict) else None
+    return (len(names), tuple(map(str, names))) if isinstance(names, list) else None
 
 
 def open_model(entry: ModelEntry) -> Foreign:
@@ -133,8 +141,13 @@ def fitted(data: Dataset, known: Mapping[str, tuple[int, tuple[str, ...]]], expe
     if not known:
         return data
     check_classes({label: count for label, (count, _) in known.items()}, experiment, data.classes)
-    count, names = next((each for each in known.values() if each[1]), next(iter(known.values())))
-    return data.with_classes(count, names)
+    named = {label: names for label, (_, names) in known.items() if names}
+    for label, names in named.items():
+        first = next(iter(named))
+        if names != named[first] and set(names) == set(named[first]):
+            raise ModelError(f"models {first!r} and {label!r} name the same classes in different orders; say which is meant by `classes`")
+    count = next(iter(known.values()))[0]
+    return data.with_classes(count, next(iter(named.values()), ()))
 
 
 def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: int) -> None:

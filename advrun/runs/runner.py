@@ -134,7 +134,7 @@ def findings(plan: Plan, store: Store) -> Any:
             environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
             if "model" in manifest.info:  # it came trained: it knows how many classes there are
                 class_names = tuple(manifest.info["model"]["class_names"])
-                notes |= {f"note on {cell.model.label}": text for text in (manifest.info["model"]["note"],) if text}
+                notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
             label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
             label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
             histories[label] = json.loads(files[".json"].read_text(encoding="utf-8"))

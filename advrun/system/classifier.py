@@ -304,7 +304,9 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise DataError(f"images hold NaN or infinite pixels, first in image {int(np.argmin(np.isfinite(x).all((1, 2, 3))))}")
     if low < 0 or high > 1:
-        raise DataError(f"pixels run from {low:.8g} to {high:.8g}; advrun takes [0, 1] (divide by 255, and normalise inside the model)")
+        hint = "divide by 255" if low >= 0 and high <= 255 else "undo the normalisation"
+        said = "input={'scale': 255}" if low >= 0 and high <= 255 else "input={'mean': ..., 'std': ...}"
+        raise DataError(f"pixels run from {low:.8g} to {high:.8g}; advrun takes [0, 1]: {hint}, and say what the model expects by {said}")
     return x
 
 
