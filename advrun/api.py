@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
-from advrun.errors import ConfigError
+from advrun.errors import AdvrunWarning, ConfigError
 from advrun.geometry import Ball
 
 EXAMPLES = {"Linf": "Linf(8/255)", "L2": "L2(0.5)", "L1": "L1(12)", "L0": "L0(10)"}
@@ -84,9 +86,10 @@ class PublicAttack:
         attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
-        crafted = craft(
-            as_classifier(model), attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train
-        )
+        classifier = as_classifier(model)
+        crafted = craft(classifier, attack, x, y, seed=seed, batch_size=batch_size, target=target, only_correct=only_correct, train=train)
+        for doubt in _doubts(classifier, x, y, by_gradients=self.plugin.access == "gradients"):
+            warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return crafted.x_adv
 
     @property
@@ -123,6 +126,31 @@ def as_classifier(model: Any) -> Any:
     if isinstance(model, (str, Path)):
         return Classifier.from_file(model)
     return Classifier(model)
+
+
+PROBED = 64
+"""Images whose gradients are looked at when a classifier is first attacked by them."""
+
+
+def _doubts(classifier: Any, x: np.ndarray, y: np.ndarray, *, by_gradients: bool) -> Iterator[str]:
+    """Why a table would flag an attack on these clean images; each is said once for a classifier."""
+    from advrun.data import is_guess
+    from advrun.system.check import zero_gradients
+    from advrun.system.classifier import check_images, check_labels
+    from advrun.system.readings import shuffled
+
+    images, labels = shuffled(check_images(x, classifier.image_shape), check_labels(y, len(x), classifier.classes))
+    if "guesses" not in classifier.probed:
+        classifier.probed.add("guesses")
+        right = float((classifier.predict(images).argmax(-1) == labels).mean())
+        if is_guess(right, labels):
+            yield classifier.doubt(right, images, labels)
+    if by_gradients and "gradients" not in classifier.probed:
+        classifier.probed.add("gradients")
+        share = zero_gradients(classifier, images[:PROBED], labels[:PROBED], PROBED)
+        if share > 0:
+            text = f"model {classifier.name!r}: the gradient of {100 * share:.1f} % of the images is zero, or not a number"
+            yield f"{text}; there a gradient attack is blind, the model not robust: run square too"
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

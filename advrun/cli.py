@@ -176,17 +176,30 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
     SET,
     PLUGINS,
     click.option("--contract", metavar="[KIND/]NAME", help="Hold a unit to the contract instead; --set NAME=VALUE gives its settings."),
+    AS_JSON,
 )
-def check(config: Path | None, overrides: tuple[str, ...], contract: str | None) -> None:
-    """Validate a configuration, and print it with every default filled in."""
+def check(config: Path | None, overrides: tuple[str, ...], contract: str | None, as_json: bool) -> None:
+    """Validate a configuration, and print it with every default filled in.
+
+    Models that come trained are opened: what is found in them comes first, as comments; one that does not fit the data is refused.
+    """
     if contract is not None:
         check_contract(contract, overrides)
         return
     if config is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
     from advrun.config import load
+    from advrun.runs import runner
 
-    write(load(config, overrides).to_yaml().rstrip("\n"))
+    experiment = load(config, overrides)
+    with Console().listening():
+        found = runner.inspect(experiment)
+    if as_json:
+        write_json({"models": found, "config": experiment.to_plain()}, indent=2)
+        return
+    for label, facts in found.items():
+        write("\n".join([f"# model {label}", *(f"#   {name:<12} {value}" for name, value in facts.items())]))
+    write(experiment.to_yaml().rstrip("\n"))
 
 
 def check_contract(unit: str, assignments: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,6 +11,15 @@ import numpy as np
 
 from advrun.errors import DataError, printable
 from advrun.files import content_key
+
+SKILL = 0.1
+"""A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
+
+
+def is_guess(accuracy: float, labels: np.ndarray) -> bool:
+    """Whether an accuracy on images with these labels is hardly more than by always naming the commonest class."""
+    guess = float(np.bincount(labels).max() / len(labels))
+    return guess < 1 and accuracy - guess < SKILL * (1 - guess)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +30,7 @@ class Dataset:
     images, for models that are trained already; `class_names` and the test set are the same with and without them.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
     class_names: one per class, on one line. variant: which published form of the data this is, in words, with its counts.
+    by_name: the labels only number the names, as where each class is a folder; a model with more classes finds its own by the names.
     """
 
     name: str
@@ -31,6 +41,7 @@ class Dataset:
     class_names: tuple[str, ...]
     group: np.ndarray | None = None
     variant: str = ""
+    by_name: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(map(printable, self.class_names)))
@@ -68,6 +79,45 @@ class Dataset:
         It is the same whether training images were read or not, so a finished row stays when a defence is added.
         """
         return _hashed((self.x_test, self.y_test), self.class_names)
+
+    def with_classes(self, count: int, names: Sequence[str] = ()) -> Dataset:
+        """The same images as examples of `count` classes, of which they may show some only; what identifies the data stays.
+
+        Where both sides name their classes, names are matched; folders named by numbers are the classes of these numbers.
+
+        Args:
+            count: how many classes there are, at least as many as there are now.
+            names: of the classes; numbers where it is empty.
+
+        Raises:
+            DataError: when `count` is less than the classes of the data, or when there is no telling which of them the data have.
+        """
+        if count < self.classes:
+            raise DataError(f"data set {self.name} has {self.classes} classes, more than {count}")
+        numbers = self._numbers_among(count, names)
+        if numbers is None and self.by_name and count > self.classes:
+            raise DataError(
+                f"data set {self.name} shows {self.classes} of the model's {count} classes, and nothing says which "
+                f"{self.class_names[0]!r} is; name the folders by class numbers, or list the model's class_names"
+            )
+        numbers = numbers or tuple(range(self.classes))
+        all_names = list(names) or [str(number) for number in range(count)]
+        for number, name in zip(numbers, self.class_names, strict=True):
+            all_names[number] = name if not names else all_names[number]
+        translated = np.asarray(numbers, np.int32)
+        wider = replace(self, y_train=translated[self.y_train], y_test=translated[self.y_test], class_names=tuple(all_names))
+        for name, each in vars(Dataset).items():
+            if isinstance(each, cached_property):  # results are of these data, whatever model they are for
+                vars(wider)[name] = getattr(self, name)
+        return wider
+
+    def _numbers_among(self, count: int, names: Sequence[str]) -> tuple[int, ...] | None:
+        """The number that each class has among those of a model, as far as names tell."""
+        own = self.class_names
+        if names and set(own) <= set(names) and len(set(names)) == len(names):
+            return tuple(map(list(names).index, own))
+        numbers = [int(name) for name in own if name.isdecimal() and int(name) < count]
+        return tuple(numbers) if self.by_name and len(set(numbers)) == len(own) else None
 
     def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (training, validation): `fraction` of each class's groups, or of its images where there are none.

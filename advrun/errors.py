@@ -89,6 +89,10 @@ class PluginError(AdvrunError):
     exit_code = 10
 
 
+class AdvrunWarning(UserWarning):
+    """Python's warning where a table would flag: a number that is there, and that should not be believed as it is."""
+
+
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories: control characters, bytes that are no text, ends of lines and of paragraphs."""
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -16,6 +16,9 @@ Those of a data set are handed over too:
 
     training: bool              False where nothing is trained and nothing learns from images: training images need not be read
 
+A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
+A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
 Files that start with an underscore are helpers, not plugins. Folders of one's own are found beside ours (`folders.py`).

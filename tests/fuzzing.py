@@ -78,9 +78,8 @@ def _hdf5(folder: Path, **arrays: np.ndarray) -> bytes:
 
 
 def _keras(path: Path) -> bytes:
-    from advrun.system.kerasmodel import save_model
-
     from advrun.engine import keras
+    from advrun.system.modelfile import save_model
 
     layers = keras.layers
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Flatten(), layers.Dense(3)])
@@ -174,7 +173,7 @@ def _read_examples(path: Path) -> None:
 
 
 def _read_model(path: Path) -> None:
-    from advrun.system.kerasmodel import load_model
+    from advrun.system.modelfile import load_model
 
     load_model(path)
 

@@ -66,9 +66,10 @@ def test_bad_images_are_refused(network, x, reason):
         network.predict(x)
 
 
-def test_a_column_of_labels_is_refused_instead_of_broadcast(network, images):
-    with pytest.raises(DataError, match="one class number per image"):
-        network.accuracy(images, np.zeros((10, 1), int))
+def test_labels_of_another_shape_are_refused_instead_of_broadcast(network, images):
+    for labels in (np.zeros((10, 2), int), np.full((10, CLASSES), 0.2), np.full(10, 0.5)):
+        with pytest.raises(DataError, match="one class number per image"):
+            network.accuracy(images, labels)
 
 
 def test_targeted_views_count_on_the_same_counter(network):

@@ -181,7 +181,7 @@ def test_seeds_of_a_model_from_a_file_are_cells_of_their_own(finished, workplace
 
 
 def test_a_model_file_older_than_the_data_is_told(finished, workplace):
-    """Its cell does not depend on the data, and is done; then the data set gets a class more."""
+    """The data set gets a class more: nothing is computed."""
     file = next((finished / "models").glob("cnn-seed*.keras"), None) or next((finished / "models").glob("*.keras"))
     config = write_config(workplace, workplace / "older")
     changes = (f"models=[{{name: file, path: {file}}}]", "defenses=[]", "attacks=[{name: fgsm, eps: 8/255}]")

@@ -35,8 +35,17 @@ RANKS = [
     ["__main__"],
 ]
 INNER = {
-    "config": [["yamlfile"], ["forms", "overrides"], ["entries"], ["experiment", "describe"], ["__init__"]],
-    "system": [["formats", "repair", "copies"], ["modelfile"], ["ends"], ["classifier"], ["check"], ["__init__"]],
+    "config": [["yamlfile"], ["forms", "overrides"], ["mappings"], ["entries"], ["experiment", "describe"], ["__init__"]],
+    "system": [
+        ["formats", "repair", "copies"],
+        ["modelfile", "inputs"],
+        ["ends"],
+        ["foreign"],
+        ["readings"],
+        ["classifier"],
+        ["check"],
+        ["__init__"],
+    ],
     "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
     "contract": [
         ["victims", "promise"],
@@ -51,7 +60,7 @@ INNER = {
         ["plan"],
         ["expected"],
         ["columns", "examples", "store"],
-        ["gallery"],
+        ["gallery", "opened"],
         ["work"],
         ["schedule", "signals"],
         ["runner"],

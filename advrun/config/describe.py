@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic.fields import FieldInfo
 from advrun import folders, registry
 from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, EntryForm, form_of
 from advrun.config.forms import Form, annotated_type, words
+from advrun.config.mappings import form_of_mapping, is_mapping, plain
 from advrun.config.yamlfile import inline
 from advrun.console import spelt
 from advrun.errors import ConfigError, PluginError, did_you_mean
@@ -149,16 +151,20 @@ def _entry(plugin: Plugin, section: str, base: type[EntryForm]) -> str:
     return "\n\n".join("\n".join([f"{title}:", *lines]) for title, lines in blocks if lines)
 
 
-def _key(key: str, info: FieldInfo) -> str:
-    default = info.default.model_dump(exclude_unset=True) if isinstance(info.default, Form) else info.default
+def _key(key: str, info: FieldInfo, indent: int = 2) -> str:
+    """A setting with what it expects, its default and its help; below a mapping, its own settings."""
+    default = info.default.model_dump(exclude_unset=True) if isinstance(info.default, Form) else plain(info.default)
     given = "required" if info.is_required() else f"default {inline(default)}"
-    help_text = textwrap.fill(info.description or "", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
-    return f"  {key}: {words(annotated_type(info))}; {given}\n{help_text}"
+    margin = " " * (indent + 4)
+    help_text = textwrap.fill(info.description or "", WIDTH, initial_indent=margin, subsequent_indent=margin)
+    inner = form_of_mapping(typing.cast("type", type(info.default))).model_fields if is_mapping(info.default) else {}
+    below = [_key(each, field, indent + 4) for each, field in inner.items()]
+    return "\n".join([f"{' ' * indent}{key}: {words(annotated_type(info))}; {given}", help_text, *below])
 
 
 def example(plugin: Plugin, section: str) -> str:
     """YAML that names the plugin with all its own settings, as they are by default."""
     eps = {"eps": EPS[plugin.norms[0]]} if plugin.kind == "attacks" and plugin.needs_eps else {}
     settings = {key: key.upper() if setting.required else setting.default for key, setting in plugin.settings.items()}
-    entry = inline({"name": plugin.name, **eps, **settings})
+    entry = inline({"name": plugin.name, **eps, **{key: plain(value) for key, value in settings.items()}})
     return f"{section}: {entry}" if section == "data" else f"{section}:\n  - {entry}"

@@ -7,6 +7,7 @@ file names are imported; none of them needs TensorFlow for that.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import operator
 import types
@@ -32,6 +33,7 @@ from pydantic_core import core_schema
 
 from advrun import registry
 from advrun.config.forms import Form, problem, refuse, words
+from advrun.config.mappings import MappingField
 from advrun.config.yamlfile import show
 from advrun.errors import ConfigError, PluginError
 from advrun.registry import Plugin, Setting
@@ -332,4 +334,6 @@ def _typed(annotation: Any) -> Any:
         return Annotated[annotation, AfterValidator(_crafter)]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return Annotated[annotation, MappingField(annotation)]
     return Annotated[InnerAttack, INNER_ATTACK] if annotation == AttackChoice else annotation

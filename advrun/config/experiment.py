@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from advrun.config import yamlfile
 from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, AttackEntry, DataEntry, DefenseEntry, ModelEntry, Name, Training
 from advrun.config.forms import UNKNOWN, Form, problem, refuse
+from advrun.config.mappings import plain
 from advrun.config.overrides import override
 from advrun.config.yamlfile import Document, KeyPath, show
 from advrun.errors import ConfigError
@@ -94,7 +95,11 @@ class Experiment(Form):
 
     def to_yaml(self) -> str:
         """The experiment with every setting written out; loading it gives an equal one."""
-        return yamlfile.dump({name: _plain(getattr(self, name)) for name in type(self).model_fields})
+        return yamlfile.dump(self.to_plain())
+
+    def to_plain(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
 
 
 def _given(form: BaseModel) -> dict[str, Any]:
@@ -107,8 +112,8 @@ def _plain(value: Any) -> Any:
         return value.model_dump()
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
-    if not dataclasses.is_dataclass(value):
-        return value
+    if not hasattr(value, "settings"):
+        return plain(value)
     fields = vars(value).copy()
     settings = {key: _plain(setting) for key, setting in fields.pop("settings").items()}
     return {key: _plain(field) for key, field in fields.items() if field not in (None, ())} | settings

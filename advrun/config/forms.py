@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import types
 import typing
@@ -110,10 +111,13 @@ def words(annotation: Any) -> str:
         return f"a list, each {words(members[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Form):
         return "a mapping of settings"
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return f"a mapping of {', '.join(field.name for field in dataclasses.fields(annotation))}"
     if annotation in _BASIC:
         return _BASIC[annotation]
     raise TypeError(
-        f"the annotation {annotation} is not one of int, float, bool, str, Literal[...], tuple[T, ...], T | None, and advrun.types"
+        f"the annotation {annotation} is not one of int, float, bool, str, Literal[...], tuple[T, ...], T | None, advrun.types, "
+        "and a dataclass of these"
     )
 
 

@@ -80,7 +80,7 @@ def folder(training: bool = True, *, root: PathName, image_size: Count = 32, tes
     counted = sum(map(len, train.values()))
     x_train, y_train = _read(place, train, names, image_size) if training and counted else (x_test[:0], y_test[:0])
     variant = f"{counted:,} training, {len(y_test):,} test images; {source}"
-    return Dataset("folder", x_train, y_train, x_test, y_test, names, variant=variant)
+    return Dataset("folder", x_train, y_train, x_test, y_test, names, variant=variant, by_name=True)
 
 
 def _layout(place: Path) -> Layout:
@@ -149,3 +149,8 @@ def _read(root: Path, split: Classes, names: tuple[str, ...], image_size: int) -
     sources = [Source(file) for files in split.values() for file in files]
     labels = np.repeat([names.index(name) for name in split], [len(files) for files in split.values()])
     return read_images(sources, image_size, FORMATS, root, REMEDY), labels.astype(np.int32)
+
+
+def outline(*, image_size: int, **_: object) -> tuple[tuple[int, int, int], None]:
+    """Shape of an image, from the settings alone; the classes are not counted."""
+    return (image_size, image_size, 3), None

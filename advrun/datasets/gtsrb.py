@@ -228,3 +228,16 @@ def _udacity_variant(root: Path, splits: Splits, image_size: int) -> str:
         log.warning("gtsrb: the rows of %s are shuffled: tracks are unknown, and validation images show training signs", root)
         tracks = "tracks unknown, so validation images show training signs"
     return f"Udacity ({training} training, {counts[1]:,} test; whole images, not cropped; {tracks})"
+
+
+def outline(*, root: str, image_size: int, crop: bool) -> tuple[tuple[int, int, int], int]:
+    """Shape of an image and number of classes; no image is read. Raises DataError where only prepared files of other images are there."""
+    from advrun.datasets._hdf5 import SUFFIXES
+    from advrun.datasets._prepared import _kind
+
+    place = Path(root).expanduser()
+    files = [place] if place.is_file() else sorted(file for end in SUFFIXES for file in place.glob(f"*{end}"))
+    known = {kind for file in files if (kind := _kind(file))}
+    if known and (image_size, crop) not in known and not (official(place, len(CLASS_NAMES)) or kaggle(place, len(CLASS_NAMES))):
+        raise DataError(f"{place}: no images of {image_size} x {image_size}")
+    return (image_size, image_size, 3), len(CLASS_NAMES)

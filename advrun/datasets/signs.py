@@ -71,3 +71,8 @@ def _block(rng: np.random.Generator, frames: int, size: int) -> tuple[np.ndarray
     images = photograph(scene(labels, tracks, size), Camera.for_tracks(tracks, size), rng)
     listed = np.arange(BLOCK).reshape(signs_in_block, frames).T.ravel()
     return images[listed], labels[listed], listed // frames
+
+
+def outline(*, image_size: int, **_: object) -> tuple[tuple[int, int, int], int]:
+    """Shape of an image and number of classes, from the settings alone."""
+    return (image_size, image_size, 3), len(SIGNS)

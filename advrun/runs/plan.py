@@ -93,7 +93,7 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
-    for attack in experiment.attacks:
+    for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
         if isinstance(attack.target, int) and attack.target >= data.classes:
             raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
     return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
@@ -151,6 +151,8 @@ class _Planner:
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either
                 "seed": seed,
             }
+        else:  # it is read as it is for these images
+            content["data"] = self.data.test_fingerprint
         label = f"{model.label}{f' {defense.label}' if defense else ''} seed {seed}"
         stage = "defend" if defense else "train"
         return self._cell("train", stage, label, content, needs, model=model, defense=defense, seed=seed)

@@ -19,7 +19,7 @@ from advrun.fonts import families
 from advrun.process import terminated_as_interrupt
 from advrun.results import Result
 from advrun.runs.keys import closure
-from advrun.runs.plan import STAGES, Cell, Plan, learns, make_plan
+from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
 from advrun.runs.store import Store
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
@@ -49,6 +49,15 @@ def load_data(experiment: Experiment, *, training: bool | None = None) -> Datase
     if settings.train_limit or settings.test_limit:
         data = data.limited(settings.train_limit, settings.test_limit)
     return data
+
+
+def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded."""
+    if all(map(is_trained, experiment.models)):
+        return {}
+    from advrun.runs import opened
+
+    return opened.inspect(experiment, load_data)
 
 
 def status(experiment: Experiment, upto: str = STAGES[-1]) -> list[Status]:
@@ -82,8 +91,9 @@ def run(
         fail_fast: stop at the first cell that fails.
 
     Raises:
-        LockError: when another process writes the folder. CellError: when cells failed, after everything else is done; ModelError:
-            when they failed for nothing but model files of the user's own. WriteError: when the disk is full.
+        LockError: when another process writes the folder. ModelError: when a model that comes trained does not fit the data, before
+            anything is computed, or when cells failed for nothing but model files of the user's own. CellError: when cells failed, after
+            everything else is done. WriteError: when the disk is full.
     """
     from advrun.report import summarise
 
@@ -126,28 +136,35 @@ def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console
     if all(store.manifest(cell) for cell in cells):
         console.event("nothing", label="to do: every cell is finished", cells=len(cells))
         return None
+    from advrun.runs.opened import open_models
     from advrun.runs.schedule import execute
 
-    return execute(plan, cells, store, console, fail_fast=fail_fast).error(len(cells))
+    return execute(plan, cells, store, console, open_models(plan, store, console), fail_fast=fail_fast).error(len(cells))
 
 
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
 
-    results, galleries, histories, environment = [], [], {}, {}
+    results: dict[str, Result] = {}  # by the key of the cell that measured
+    galleries, histories, environment = [], {}, {}
+    notes: dict[str, str] = {}
+    class_names = plan.data.class_names
     for cell in plan.cells:
         manifest = store.manifest(cell)
         if manifest is None:
             continue
         try:
             if cell.kind == "measure":
-                results.append(store.read(cell, ".json", Result.read))
+                results[cell.key] = store.read(cell, ".json", Result.read)
                 galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
-            elif cell.kind == "metric":  # of the last row: a cell comes after the one that it needs
-                results[-1].row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
+                measured.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "train":
                 environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
+                if "model" in manifest.info:  # it came trained: it knows how many classes there are
+                    class_names = tuple(manifest.info["model"]["class_names"])
+                    notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
                 label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
                 label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
                 histories[label] = store.read(cell, ".json", curves)
@@ -159,9 +176,9 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         title=experiment.name,
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
-        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")},
-        class_names=plan.data.class_names,
-        results=flagged(results),
+        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
+        class_names=class_names,
+        results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
     )

@@ -11,6 +11,7 @@ from advrun import engine, folders, registry
 from advrun.console import Console, Course
 from advrun.errors import GOES_ON, AdvrunError, CellError, ModelError, WriteError
 from advrun.runs.expected import part
+from advrun.runs.opened import Opened
 from advrun.runs.plan import Cell, Plan, is_trained
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
@@ -65,11 +66,11 @@ class Outcomes:
         return list(causes.items())
 
 
-def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, *, fail_fast: bool = False) -> Outcomes:
+def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, opened: Opened, *, fail_fast: bool = False) -> Outcomes:
     """Run every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it, and so
     does a disk that is full."""
     outcomes = Outcomes()
-    worker = Worker(plan, store, console)
+    worker = Worker(plan, store, console, opened)
     pending = [cell for cell in cells if store.manifest(cell) is None]
     outcomes.skipped = [cell.label for cell in cells if cell not in pending]
     course = Course([part(cell, plan) for cell in pending])

@@ -13,8 +13,9 @@ one wherever it is measured.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +23,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from advrun import engine
+from advrun.config.mappings import from_mapping
+from advrun.data import is_guess
 from advrun.engine import ops
-from advrun.errors import DataError
+from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.losses import Decisive, at_label, margin
 from advrun.system.ends import logits_model
+from advrun.system.foreign import Foreign
+from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
+from advrun.system.readings import examine, shuffled
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 8
@@ -114,13 +120,26 @@ class Classifier:
         model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or (n, 1) behind
             a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
         name: how tables call it; the model's own name by default.
+        input: what the model expects of its images where that is not RGB in [0, 1], as in YAML: {"channels": "bgr", "scale": 255}.
+        classes: the order of its outputs where it is not that of class numbers: "alphabetical", or a list of them.
+        image_shape: (height, width, channels) of the images, where `input` leaves it open.
 
     Raises:
-        ModelError: when the input or output has another shape, or when there are no logits to be had.
+        ModelError: when the input or output has another shape, or when there are no logits to be had. ConfigError: for `input` or
+            `classes` that say nothing sensible.
     """
 
-    def __init__(self, model: Any, *, name: str | None = None) -> None:
-        self.model = logits_model(model)
+    def __init__(
+        self,
+        model: Any,
+        *,
+        name: str | None = None,
+        input: ModelInput | Mapping[str, Any] | None = None,
+        classes: Order | Sequence[int] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.foreign = Foreign(model, from_mapping(ModelInput, input, "input"), _as_order(classes))
+        self.model = logits_model(self.foreign.system(image_shape))
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
@@ -128,11 +147,15 @@ class Classifier:
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
         self._runs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()  # compiled functions, the last used at the end
+        self.probed: set[str] = set()  # what has been looked at, and said
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Classifier:
-        """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError."""
-        return cls(load_model(path), name=Path(path).stem)
+    def from_file(cls, path: str | Path, **reading: Any) -> Classifier:
+        """Read a `.keras` or `.h5` file, never running code from it. Raises ModelError.
+
+        reading: input, classes and image_shape, as for the class itself.
+        """
+        return cls(load_model(path), name=Path(path).stem, **reading)
 
     @property
     def targeted(self) -> bool:
@@ -201,9 +224,20 @@ class Classifier:
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
     def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
-        """Share of the images classified right, 0 to 1."""
-        y = check_labels(y, len(x), self.classes)
-        return float((self.predict(x, batch_size).argmax(-1) == y).mean())
+        """Share of the images classified right, 0 to 1.
+
+        Warns (AdvrunWarning) of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
+        """
+        x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
+        right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
+        if x.dtype == np.uint8 and is_guess(right, y):
+            warnings.warn(self.doubt(right, x, y), AdvrunWarning, stacklevel=2)
+        return right
+
+    def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
+        """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant."""
+        hint = examine(self.foreign, *shuffled(x, y)).note or "nothing that is said of such a model means much"
+        return f"model {self.name!r}: {100 * right:.1f} % are right, hardly more than by naming the commonest class; {hint}"
 
     @property
     def purifier(self) -> Any:
@@ -231,6 +265,12 @@ class Classifier:
         while len(self._runs) > KEPT_GRAPHS:
             self._runs.popitem(last=False)
         return self._runs[key]
+
+
+def _as_order(classes: Any) -> Order | None:
+    if isinstance(classes, str) and classes != "alphabetical":
+        raise ConfigError(f"classes is {classes!r}; expected 'alphabetical', or a list of the classes in the order of the outputs")
+    return classes if classes is None or isinstance(classes, str) else tuple(classes)  # type: ignore[return-value]
 
 
 def batches(x: np.ndarray, batch_size: int) -> Any:
@@ -264,15 +304,25 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
     if not np.isfinite([low, high]).all():
         raise DataError(f"images hold NaN or infinite pixels, first in image {int(np.argmin(np.isfinite(x).all((1, 2, 3))))}")
     if low < 0 or high > 1:
-        raise DataError(f"pixels run from {low:.8g} to {high:.8g}; advrun takes [0, 1] (divide by 255, and normalise inside the model)")
+        hint = "divide by 255" if low >= 0 and high <= 255 else "undo the normalisation"
+        said = "input={'scale': 255}" if low >= 0 and high <= 255 else "input={'mean': ..., 'std': ...}"
+        raise DataError(f"pixels run from {low:.8g} to {high:.8g}; advrun takes [0, 1]: {hint}, and say what the model expects by {said}")
     return x
 
 
 def check_labels(y: Any, n: int, classes: int) -> np.ndarray:
-    """The labels as int32 (n,), each in 0 .. classes - 1. Raises DataError."""
+    """The labels as int32 (n,), each in 0 .. classes - 1, from such or from (n, 1), or one-hot (n, classes). Raises DataError."""
     y = np.asarray(y)
+    if y.shape == (n, 1):
+        y = y[:, 0]
+    if y.shape == (n, classes) and y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all():
+        y = y.argmax(-1)
+    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.rint(y)).all() and (np.abs(y) < 2**31).all():
+        y = y.astype(np.int64)
     if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"labels are {y.dtype} {y.shape}; expected whole numbers ({n},), one class number per image")
+        raise DataError(
+            f"labels are {y.dtype} {y.shape}; expected whole numbers ({n},), one class number per image, or one-hot ({n}, {classes})"
+        )
     if y.min() < 0 or y.max() >= classes:
         raise DataError(f"labels run from {y.min()} to {y.max()}; the model has the classes 0 to {classes - 1}")
     return y.astype(np.int32)

@@ -41,7 +41,10 @@ def train(worker: Worker, cell: Cell) -> Done:
         f"models/{cell.stem}.keras": partial(save_model, model),
         f"models/{cell.stem}.json": partial(Path.write_text, data=history),
     }
-    return files, {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
+    info: dict[str, Any] = {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
+    if cell.defense is None and not is_trained(cell.model):
+        info["model"] = worker.opened.info[cell.model.label]
+    return files, info
 
 
 def as_logits(model: Any, path: str | None) -> Any:
@@ -54,9 +57,9 @@ def as_logits(model: Any, path: str | None) -> Any:
 
 def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
     """The classifier as it is, trained on clean images unless it comes trained."""
-    build = registry.get("models", cell.model.name).function
     if not is_trained(cell.model):
-        return build(**cell.model.settings)
+        return worker.opened.models[cell.model.label].system(worker.data.image_shape, worker.data.class_names)
+    build = registry.get("models", cell.model.name).function
     model = build(worker.data.image_shape, worker.data.classes, **cell.model.settings)
     return fit(model, classification(model), monitor="accuracy")
 

@@ -17,6 +17,7 @@ from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import ModelError
+from advrun.runs.opened import Opened
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.system import Classifier
@@ -34,11 +35,12 @@ Done = tuple[Files, dict[str, Any]]
 class Worker:
     """Does single cells, one after the other; keeps the system of the last one loaded."""
 
-    def __init__(self, plan: Plan, store: Store, console: Console) -> None:
+    def __init__(self, plan: Plan, store: Store, console: Console, opened: Opened) -> None:
         self.experiment: Experiment = plan.experiment
-        self.data: Dataset = plan.data
+        self.data: Dataset = opened.data
+        self.opened = opened
         self.store, self.console = store, console
-        self.order = plan.data.evaluation_order()
+        self.order = opened.data.evaluation_order()
         self._loaded: Loaded | None = None
         self._last: tuple[str, Any] = ("", None)
 

@@ -1,0 +1,237 @@
+"""Would more clean images be right if the model were shown them in another way? Then it is not read as its author meant.
+
+Trained classifiers expect RGB or BGR, pixels from 0 to 1, 0 to 255, -1 to 1, or standardised, and their classes in the order of their
+numbers or of the numbers as text. Nothing in the file says which; a few hundred clean images do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from advrun import engine
+from advrun.errors import ModelError
+from advrun.system.ends import logits_model
+from advrun.system.foreign import Foreign
+from advrun.system.inputs import AS_IT_IS, ModelInput, Order, channels_last, expected_shape, preparation
+
+CLAIMED, TESTED, SCREENED = 2000, 512, 64
+"""Images on which the author's accuracy is measured, on which the best readings are compared, and on which all are tried."""
+SIDE = 64
+"""Of larger images than this there are fewer, in proportion to their pixels, but never less than a quarter."""
+FINALISTS = 4
+SIGNIFICANT, MATTERS = 0.05, 0.01
+"""Largest p value, over all readings that were tried, and smallest gain, of a reading that is worth a word."""
+BATCH = 128
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+"""Of red, green and blue, as networks of PyTorch and of Caffe take them."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to show a model its images, and to understand its answers.
+
+    words: how it is called in a sentence, after 'with'. odd: how far-fetched it is.
+    """
+
+    expects: ModelInput
+    order: Order | None
+    words: tuple[str, ...] = ()
+    odd: int = 0
+
+    def remedy(self, now: Foreign) -> str:
+        """What to write, where the model is read as `now`."""
+        parts = []
+        if self.expects != now.expects:
+            parts.append("leave input out" if self.expects == AS_IT_IS else f"input: {self.expects}")
+        if self.order != now.order:
+            parts.append("leave classes out" if self.order is None else f"classes: {self.order}")
+        written = " and ".join(part for part in parts if not part.startswith("leave"))
+        return ", and ".join([*([f"write {written}"] if written else []), *(part for part in parts if part.startswith("leave"))])
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found.
+
+    right, n: clean images that are right as the model is read now, of how many. better: (reading, right then, right now, of how many).
+    """
+
+    model: Foreign
+    right: int
+    n: int
+    better: tuple[tuple[Reading, int, int, int], ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.n
+
+    @property
+    def note(self) -> str:
+        """A sentence about the best other reading, "" where there is none."""
+        return self._sentence(1)
+
+    def _sentence(self, most: int) -> str:
+        """The readings that are about as good as the best, the plainest first."""
+        found = []
+        enough = max((then for _, then, _, _ in self.better), default=0) - MATTERS * self.n
+        for reading, then, now, n in [each for each in self.better if each[1] >= enough][:most]:
+            with_words = f"with {in_a_row(reading.words)}" if reading.words else "with images as they are"
+            found.append(f"{with_words} {then / n:.1%} would be right (as it is: {now / n:.1%}; n = {n}); {reading.remedy(self.model)}")
+        return "; or ".join(found).replace("%", " %")
+
+    def check(self) -> None:
+        """Raise ModelError when the accuracy that the author reports is missed by more than chance allows."""
+        claim = self.model.claim
+        if claim is None:
+            return
+        from scipy.stats import beta
+
+        high = 1.0 if self.right == self.n else float(beta.ppf(0.975, self.right + 1, self.n - self.right))
+        if claim > high:
+            hint = self._sentence(3) or "no other order of channels or classes and no other range of pixels comes nearer"
+            measured = f"{self.accuracy:.1%} of {self.n:,} clean images are right (at most {high:.1%} by chance)".replace("%", " %")
+            raise ModelError(f"{self.model}: {measured}, expect says {100 * claim:g} %: nothing is attacked; {hint}")
+
+
+def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...] = ()) -> Examination:
+    """Measure the clean accuracy of a model that fits the images, and look for a reading that gives clearly more. Raises ModelError.
+
+    x, y: (n, height, width, channels) uint8 or float32 in [0, 1], and labels, in random order; the first ones are looked at.
+    names: of the classes.
+    """
+    small = min(1.0, max(0.25, SIDE**2 / np.prod(x.shape[1:3])))
+    runner = _Runner(model, x, y, names)
+    tested = int(TESTED * small)
+    own = Reading(model.expects, model.order)
+    base = runner.right(own, tested)
+    measured = runner.right(own, CLAIMED) if model.claim is not None else base
+    examined = Examination(model, int(measured.sum()), len(measured))
+    if base.all():
+        return examined
+    others = [each for each in _readings(model, x.shape[3], runner.statistics) if (each.expects, each.order) != (own.expects, own.order)]
+    score = {each: runner.right(each, int(SCREENED * small)).mean() for each in others}
+    finalists = sorted(others, key=lambda each: (-score[each], each.odd))[:FINALISTS]
+    outcome = {each: runner.right(each, tested) for each in finalists}
+    good = [each for each in finalists if _is_better(outcome[each], base, len(others))]
+    good.sort(key=lambda each: -outcome[each].sum())
+    if good:
+        best = outcome[good[0]]
+        equal = [each for each in good if _chance(best, outcome[each]) > SIGNIFICANT]  # of those the plainest is meant
+        good.sort(key=lambda each: (each not in equal, each.odd if each in equal else 0, -outcome[each].sum()))
+    better = tuple((each, int(outcome[each].sum()), int(base.sum()), len(base)) for each in good)
+    return replace(examined, better=better)
+
+
+def in_a_row(words: Sequence[str]) -> str:
+    """a, b and c."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def shuffled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As many images and labels as are looked at, drawn at random and always the same."""
+    rows = np.random.default_rng(0x0DD).permutation(len(x))[:TESTED]
+    return x[rows], y[rows]
+
+
+def _is_better(right: np.ndarray, base: np.ndarray, tried: int) -> bool:
+    return bool(right.mean() - base.mean() >= MATTERS and _chance(right, base) * tried < SIGNIFICANT)
+
+
+def _chance(right: np.ndarray, base: np.ndarray) -> float:
+    """Probability that no worse a reading wins so often by chance (exact one-sided test of McNemar, 1947, doi:10.1007/BF02295996)."""
+    from scipy.stats import binom
+
+    won, lost = int((right & ~base).sum()), int((base & ~right).sum())
+    return float(binom.sf(won - 1, won + lost, 0.5))
+
+
+class _Runner:
+    """Shows the model images in many ways; its own part is compiled once."""
+
+    def __init__(self, model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
+        self.model, self.x, self.y, self.names = model, x, y, names
+        network = channels_last(model.model)
+        if network.output_shape[-1] == 1:
+            network = logits_model(network)  # of more outputs the largest is the answer, whatever they end in
+        self._run = engine.compiled(lambda images: network(images, training=False))
+        self._known: dict[tuple[ModelInput, int], np.ndarray] = {}
+
+    def right(self, reading: Reading, most: int) -> np.ndarray:
+        """Of the first `most` images, (n,) bool."""
+        key = reading.expects, most
+        if key not in self._known:
+            self._known[key] = self._answers(reading.expects, self.x[:most])
+        answers = self._known[key]
+        if reading.order is not None:
+            answers = np.asarray(replace(self.model, order=reading.order).numbers(self.names))[answers]
+        return np.asarray(answers == self.y[:most])
+
+    def _answers(self, expects: ModelInput, x: np.ndarray) -> np.ndarray:
+        layers = preparation(self.model.model, expects, x.shape[1:])
+        found = []
+        for start in range(0, len(x), BATCH):
+            batch = x[start : start + BATCH]
+            padded = np.concatenate([batch, np.repeat(batch[:1], min(BATCH, len(x)) - len(batch), axis=0)])
+            images = engine.tf.constant(engine.to_unit(padded))
+            for layer in layers:
+                images = layer(images)
+            found.append(np.asarray(self._run(images)).argmax(-1)[: len(batch)])
+        return np.concatenate(found)
+
+    @cached_property
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel of the images, from 0 to 1."""
+        x = engine.to_unit(self.x[:CLAIMED]).reshape(-1, self.x.shape[3])
+        return x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+
+
+def _readings(model: Foreign, given: int, statistics: tuple[np.ndarray, np.ndarray]) -> Iterator[Reading]:
+    """What is tried: each order of channels with each range of pixels and each order of classes."""
+    wanted = expected_shape(model.model)[2]
+    orders: list[tuple[Order | None, tuple[str, ...]]] = [(model.order, ())]
+    if model.order is not None:
+        orders.append((None, ("the labels in the order of class numbers",)))
+    if model.classes > 10 and model.order != "alphabetical":
+        orders.append(("alphabetical", ("the labels in alphabetical order",)))
+    for channels, its_words in _channel_orders(given, wanted):
+        for values, their_words, odd in _ranges(channels, wanted, *statistics):
+            for order, order_words in orders:
+                words = tuple(filter(None, (*order_words, its_words, their_words)))
+                expects = ModelInput(size=model.expects.size, channels=channels, **values)
+                yield Reading(expects, order, words, odd + bool(its_words) + len(order_words) + (channels == "gray"))
+
+
+def _channel_orders(given: int, wanted: int | None) -> list[tuple[Any, str]]:
+    if given == 3 and wanted in (3, None):
+        return [("rgb", ""), ("bgr", "the channels reversed"), *([("gray", "the images made grey")] if wanted == 3 else [])]
+    return [("rgb" if given == wanted else "gray", "")]
+
+
+def _ranges(channels: str, wanted: int | None, mean: np.ndarray, std: np.ndarray) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Settings of the pixels' range, how it is called, and how far-fetched it is."""
+    yield {}, "", 0
+    yield {"scale": 255.0}, "pixels from 0 to 255", 1
+    yield {"mean": 0.5, "std": 0.5}, "pixels from -1 to 1", 1
+    yield {"mean": 0.5}, "pixels from -0.5 to 0.5", 1
+    yield {"standardize": True}, "each image standardised", 2
+    overall = mean.mean(), np.sqrt((std**2 + (mean - mean.mean()) ** 2).mean())
+    yield dict(zip(("mean", "std"), map(_round, overall), strict=True)), "pixels standardised over the data", 2
+    if wanted != 3 or len(mean) != 3 or channels == "gray":
+        return
+    turn = slice(None, None, -1 if channels == "bgr" else None)
+    own = {"mean": tuple(map(_round, mean))[turn], "std": tuple(map(_round, std))[turn]}
+    yield own, "each channel standardised over the data", 3
+    yield {"mean": IMAGENET_MEAN[turn], "std": IMAGENET_STD[turn]}, "pixels standardised as for ImageNet", 2
+    yield {"scale": 255.0, "mean": CAFFE_MEAN[turn]}, "pixels from 0 to 255 less ImageNet's mean", 2
+
+
+def _round(value: float) -> float:
+    """To three digits, for a file; above 0, as a deviation must be."""
+    return max(round(float(value), 3), 0.001)
