@@ -17,12 +17,14 @@ from advrun.attack import Attack
 from advrun.attacks import _apgd, _decision, _hyperplane, _momentum, _search
 from advrun.attacks._best import Best
 from advrun.config.entries import settings_of
+from advrun.contract.distances import distances_found
+from advrun.contract.victims import well_inside
 from advrun.craft import _Work, craft
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy, dlr, targeted_dlr
 
 from ..conftest import IMAGE_SHAPE, boundary_distances, linear_classifier
-from ..test_attacks import bound, distances_found, well_inside
+from ..test_attacks import bound
 
 
 def module(name: str):
@@ -223,8 +225,8 @@ def test_deepfool_overshoots_by_two_percent_of_the_whole_change(images):
         )
 
 
-def test_ead_with_much_l1_finds_the_l1_distance(images):
-    found, true = distances_found("ead", "l1", linear_classifier(2, seed=8), images, beta=0.1)
+def test_ead_with_much_l1_finds_the_l1_distance():
+    found, true = distances_found(bound("ead", "l1"), linear_classifier(2, seed=8), beta=0.1)
     assert (found <= 1.05 * true).all()
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from advrun import Classifier, config
-from advrun.craft import unit
-from advrun.engine import keras, tf
+from advrun.engine import keras, tf, to_unit
 from advrun.runs import runner
 from advrun.runs.plan import make_plan
 from advrun.runs.store import Store
@@ -33,7 +32,7 @@ class Victim:
     @classmethod
     def load(cls, model: Path, x: np.ndarray, y: np.ndarray, name: str = "") -> Victim:
         """From a `.keras` file and its images, uint8 or float32 in [0, 1]."""
-        return cls(name or model.stem, Classifier.from_file(model).model, unit(x), y.astype(np.int32))
+        return cls(name or model.stem, Classifier.from_file(model).model, to_unit(x), y.astype(np.int32))
 
     def first(self, n: int) -> Victim:
         """The same classifier with fewer images."""
