@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -118,18 +119,50 @@ class PublicAttack:
 
 
 def as_classifier(model: Any) -> Any:
-    """A Classifier from a Classifier, a Keras model, or the path of a model file."""
+    """A Classifier from a Classifier, a Keras model, or the path of a model file.
+
+    A Keras model that was passed before has the same Classifier, with what is compiled already, also after more training.
+    """
     from advrun.system import Classifier
 
     if isinstance(model, Classifier):
         return model
     if isinstance(model, (str, Path)):
         return Classifier.from_file(model)
-    return Classifier(model)
+    known = _recognised.pop(id(model), None)
+    if known is None or known.model is not model or known.copied != _copied(model, known.classifier):
+        classifier = Classifier(model)
+        known = _Known(model, classifier, _copied(model, classifier))
+    _recognised[id(model)] = known
+    while len(_recognised) > RECOGNISED:
+        del _recognised[next(iter(_recognised))]
+    return known.classifier
 
 
 PROBED = 64
 """Images whose gradients are looked at when a classifier is first attacked by them."""
+RECOGNISED = 2
+"""Keras models that are remembered: the last ones."""
+
+
+class _Known(NamedTuple):
+    """A Keras model, its classifier, and a hash of the weights that the classifier has copies of: they go stale when it is trained."""
+
+    model: Any
+    classifier: Any
+    copied: str
+
+
+_recognised: dict[int, _Known] = {}
+
+
+def _copied(model: Any, classifier: Any) -> str:
+    shared = {id(variable) for variable in classifier.model.variables}
+    digest = hashlib.blake2b()
+    for variable in model.variables:
+        if id(variable) not in shared:
+            digest.update(np.asarray(variable).tobytes())
+    return digest.hexdigest()
 
 
 def _doubts(classifier: Any, x: np.ndarray, y: np.ndarray, *, by_gradients: bool) -> Iterator[str]:

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from advrun import L2, Classifier, Linf, attacks
+from advrun.api import as_classifier
+from advrun.engine import keras
 from advrun.errors import ConfigError, DataError, ModelError
+
+from .conftest import CLASSES, IMAGE_SHAPE
 
 
 @pytest.mark.parametrize(
@@ -113,3 +117,17 @@ def test_the_signature_shows_the_settings_and_their_defaults():
     assert parameters["steps"].default == 40
     assert "settings" not in parameters
     assert list(parameters)[:4] == ["model", "x", "y", "geometry"]
+
+
+def test_a_keras_model_passed_again_is_recognised(images):
+    """What is compiled for it serves again; its weights are those of the moment, also where a softmax was cut off."""
+    layers = [keras.Input(IMAGE_SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES, activation="softmax")]
+    model = keras.Sequential(layers)
+    first = as_classifier(model)
+    assert as_classifier(model) is first
+    weights, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([-weights, bias])
+    logits = images.reshape(len(images), -1) @ -weights + bias
+    np.testing.assert_allclose(as_classifier(model).predict(images), logits, rtol=1e-4, atol=1e-4)
+    others = [keras.models.clone_model(model) for _ in range(2)]
+    assert len({id(as_classifier(each)) for each in (*others, model)}) == 3
