@@ -163,7 +163,7 @@ def _read_arrays(path: Path) -> None:
 def _read_prepared(path: Path) -> None:
     from advrun.datasets._prepared import prepared
 
-    prepared(path, 8, True, last=True)
+    prepared(path, 8, True, True, last=True)
 
 
 def _read_examples(path: Path) -> None:

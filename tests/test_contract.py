@@ -178,4 +178,4 @@ class TestBroken:
         checked = CliRunner().invoke(main, ["check", "--contract", "datasets/random"])
         assert checked.exit_code == 10
         assert "broken  it is the same each time: asked twice, it returns other images" in checked.output
-        assert f"{broken.resolve()}/datasets/random.py: 1 of 6 promises are broken" in checked.output
+        assert f"{broken.resolve()}/datasets/random.py: 1 of 7 promises are broken" in checked.output

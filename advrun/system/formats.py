@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from advrun.errors import ModelError
 from advrun.hdf5 import check_file, check_heaps
 
@@ -42,6 +40,8 @@ class Found:
 
 def find(path: Path) -> Found:
     """What the file holds. Raises ModelError, in one line with the way out, for all but a whole Keras model."""
+    import h5py
+
     if path.is_dir():
         raise ModelError(f"{path}: {_no_file(path)}")
     if not path.is_file():
@@ -146,6 +146,8 @@ def _weights(path: Path, archive: zipfile.ZipFile, name: str) -> int:
         return size // 2  # of float16 at the least
     content = archive.read(name)  # all at once: to seek in an archive is slow
     check_heaps(content)
+    import h5py
+
     with h5py.File(io.BytesIO(content), "r") as weights:
         return _declared(path, weights, size)
 
@@ -175,6 +177,8 @@ def _is_of_logits(training: Any) -> bool:
 
 def _declared(path: Path, archive: Any, size: int) -> int:
     """The number of values in all data sets, by their shapes alone; links that leave the file are refused, and sizes that are not there."""
+    import h5py
+
     total = values = 0
 
     def visit(name: str, link: Any) -> str | None:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from advrun import registry
@@ -66,6 +65,8 @@ def _with_sigmoid(model: Any) -> Any:
 @contextmanager
 def _as_keras_reads_it(path: Path, found: Found, config: dict[str, Any]) -> Iterator[Path]:
     """The file itself, or, where its name ends otherwise or its configuration was repaired, a link to it or a copy."""
+    import h5py
+
     ending = ENDINGS[found.kind]
     if config == found.config and path.suffix == ending:
         yield path
