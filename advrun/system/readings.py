@@ -24,8 +24,9 @@ CLAIMED, TESTED, SCREENED = 2000, 512, 64
 SIDE = 64
 """Of larger images than this there are fewer, in proportion to their pixels, but never less than a quarter."""
 FINALISTS = 4
-SIGNIFICANT, MATTERS = 0.05, 0.01
-"""Largest p value, over all readings that were tried, and smallest gain, of a reading that is worth a word."""
+SIGNIFICANT, MATTERS, SKILLED = 0.05, 0.01, 0.3
+"""Largest p value, over all readings that were tried, smallest gain, and smallest share of the way from always naming the commonest class
+to being always right, of a reading that is worth a word: a network that knows nothing is a little less wrong in one way than in others."""
 BATCH = 128
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -118,7 +119,10 @@ def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]
     score = {each: runner.right(each, int(SCREENED * small)).mean() for each in others}
     finalists = sorted(others, key=lambda each: (-score[each], each.odd))[:FINALISTS]
     outcome = {each: runner.right(each, tested) for each in finalists}
-    good = [each for each in finalists if _is_better(outcome[each], base, len(others))]
+    guess = np.bincount(y[:tested]).max() / len(base)
+    good = [
+        each for each in finalists if _is_better(outcome[each], base, len(others)) and outcome[each].mean() - guess >= SKILLED * (1 - guess)
+    ]
     good.sort(key=lambda each: -outcome[each].sum())
     if good:
         best = outcome[good[0]]
