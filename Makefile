@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ADVRUN := $(BIN)/advrun
 CONFIG ?= configs/gtsrb.yaml
 ARGS ?=
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-parity
 

@@ -45,7 +45,14 @@ def test_contract(attack, promise):
     kept(promise, bound(*attack))
 
 
-@pytest.mark.parametrize(("name", "norm"), ATTACKS, ids=lambda value: value)
+def all_norms():
+    """Every attack in all its norms; AutoAttack, whose members are tried themselves, in its other norms when there is time."""
+    for name, norm in ATTACKS:
+        spared = registry.get("attacks", name).is_cascade and norm not in registry.get("attacks", name).norms[:1]
+        yield pytest.param(name, norm, id=label(name, norm), marks=(pytest.mark.slow,) if spared else ())
+
+
+@pytest.mark.parametrize(("name", "norm"), list(all_norms()))
 def test_true_distance(name, norm):
     kept(true_distance, bound(name, norm))
 
