@@ -63,6 +63,22 @@ def test_two_lists_and_a_drawn_test_set(root: Path, caplog: pytest.LogCaptureFix
         listed()
 
 
+def test_labels_are_the_classes_of_a_model_by_number_or_name(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = listed(test=write(root, "0.png,12\n1.png,2\n2.png,38\n"))
+    assert data.with_classes(43).y_test.tolist() == [12, 2, 38]
+    named = listed(test=write(root, "0.png,Stop\n1.png,go\n"))
+    assert named.with_classes(3, ("go", "left", "stop")).y_test.tolist() == [2, 0]
+    with pytest.raises(DataError, match="nothing says which 'Stop' is; name the folders, or labels, by class numbers"):
+        named.with_classes(43)
+    assert not caplog.records
+    table = write(root, "0.png,12\n1.png,2\n2.png,-1\n")
+    with pytest.raises(DataError, match="nothing says which '-1' is"):
+        listed(test=table).with_classes(43)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{table}:3: class '-1' is no class number, as most labels are; all are taken as names, by the alphabet"
+    ]
+
+
 def test_training_images_that_nothing_needs_are_not_decoded(root: Path) -> None:
     train = write(root, "absent.png,stop\nabsent2.png,no\n", "train.csv")
     data = listed(False, train=train, test=write(root, "3.png,stop\n"))
