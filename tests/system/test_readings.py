@@ -261,6 +261,12 @@ def test_what_does_not_fit_is_refused_with_the_remedy(command, shape, message, c
         assert (fitting.exit_code, "'file' has 3 classes, data set arrays has 12" in fitting.output) == (5, True), fitting.output
 
 
+def test_images_with_an_alpha_channel_are_refused_with_the_remedy():
+    model = Foreign(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(CLASSES)]))
+    with pytest.raises(ModelError, match=r"takes 3 channels, data set arrays has 4; drop the alpha channel of the images: x\[\.\.\., :3\]"):
+        model.refuse((8, 8, 4), "arrays")
+
+
 def test_the_data_set_is_asked_for_the_models_size(case):
     model = keras.Sequential([keras.Input((20, 20, 3)), layers.Flatten(), layers.Dense(43)])
     run = case(model, "check", data="{name: signs, train: 43, test: 43}")
