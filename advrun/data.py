@@ -15,6 +15,9 @@ from advrun.files import content_key
 SKILL = 0.1
 """A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
 
+NAMED = 6
+"""So many class names are listed in an error; the others are counted."""
+
 
 def is_guess(accuracy: float, labels: np.ndarray) -> bool:
     """Whether an accuracy on images with these labels is hardly more than by always naming the commonest class."""
@@ -83,14 +86,16 @@ class Dataset:
     def with_classes(self, count: int, names: Sequence[str] = ()) -> Dataset:
         """The same images as examples of `count` classes, of which they may show some only; what identifies the data stays.
 
-        Where both sides name their classes, names are matched; folders named by numbers are the classes of these numbers.
+        Where both sides name their classes, names are matched, whatever their capitals; folders named by numbers are the classes of
+        these numbers.
 
         Args:
             count: how many classes there are, at least as many as there are now.
             names: of the classes; numbers where it is empty.
 
         Raises:
-            DataError: when `count` is less than the classes of the data, or when there is no telling which of them the data have.
+            DataError: when `count` is less than the classes of the data, when there is no telling which of them the data have, or
+                when both sides name as many classes otherwise.
         """
         if count < self.classes:
             raise DataError(f"data set {self.name} has {self.classes} classes, more than {count}")
@@ -98,12 +103,18 @@ class Dataset:
         if numbers is None and self.by_name and count > self.classes:
             raise DataError(
                 f"data set {self.name} shows {self.classes} of the model's {count} classes, and nothing says which "
-                f"{self.class_names[0]!r} is; name the folders by class numbers, or list the model's class_names"
+                f"{self._unknown(count, names)!r} is; name the folders, or labels, by class numbers, or list the model's class_names"
+            )
+        if numbers is None and self.by_name and _real(names) and _real(self.class_names):
+            raise DataError(
+                f"data set {self.name} has the classes {_listed(self.class_names)}, but the model's class_names are {_listed(names)}; "
+                "name them alike"
             )
         numbers = numbers or tuple(range(self.classes))
         all_names = list(names) or [str(number) for number in range(count)]
         for number, name in zip(numbers, self.class_names, strict=True):
-            all_names[number] = name if not names else all_names[number]
+            if not names and not (count > self.classes and _key(name) == str(number)):  # 1 rather than 00001 beside 0 and 2
+                all_names[number] = name
         translated = np.asarray(numbers, np.int32)
         wider = replace(self, y_train=translated[self.y_train], y_test=translated[self.y_test], class_names=tuple(all_names))
         for name, each in vars(Dataset).items():
@@ -113,11 +124,17 @@ class Dataset:
 
     def _numbers_among(self, count: int, names: Sequence[str]) -> tuple[int, ...] | None:
         """The number that each class has among those of a model, as far as names tell."""
-        own = self.class_names
-        if names and set(own) <= set(names) and len(set(names)) == len(names):
-            return tuple(map(list(names).index, own))
-        numbers = [int(name) for name in own if name.isdecimal() and int(name) < count]
-        return tuple(numbers) if self.by_name and len(set(numbers)) == len(own) else None
+        for key in (str, _key):
+            own, of_model = [key(name) for name in self.class_names], [key(name) for name in names]
+            if names and set(own) <= set(of_model) and len(set(of_model)) == len(of_model) and len(set(own)) == len(own):
+                return tuple(map(of_model.index, own))
+        numbers = [int(name) for name in self.class_names if name.isdecimal() and int(name) < count]
+        return tuple(numbers) if self.by_name and len(set(numbers)) == self.classes else None
+
+    def _unknown(self, count: int, names: Sequence[str]) -> str:
+        """The first class that nothing tells the number of."""
+        known = {_key(name) for name in names} or {str(number) for number in range(count)}
+        return next((name for name in self.class_names if _key(name) not in known), self.class_names[0])
 
     def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (training, validation): `fraction` of each class's groups, or of its images where there are none.
@@ -151,6 +168,22 @@ class Dataset:
             x_test=self.x_test[keep_test],
             y_test=self.y_test[keep_test],
         )
+
+
+def _key(name: str) -> str:
+    """The same for names that differ by capitals, by blanks around them, or by zeros before a number."""
+    name = name.strip().casefold()
+    return str(int(name)) if name.isdecimal() else name
+
+
+def _real(names: Sequence[str]) -> bool:
+    """Whether these are names, not just numbers."""
+    return any(not name.strip().isdecimal() for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return printable(", ".join(names[:NAMED])) + more
 
 
 def _hashed(arrays: Iterable[np.ndarray | None], names: Iterable[str]) -> str:

@@ -82,7 +82,7 @@ def _decode(source: Source, size: int, formats: tuple[str, ...]) -> np.ndarray:
         if max(width, height) > MAX_SIDE:
             raise ValueError(f"{width} x {height} pixels, more than {MAX_SIDE}")
         if image.mode in ("I", "F") or image.mode.startswith("I;"):
-            raise ValueError(f"mode {image.mode}; only 8-bit images are read")
+            raise ValueError(f"pixels of more than 8 bit, mode {image.mode}: save it as 8-bit")
         if source.box is not None:
             left, top, right, bottom = source.box
             if not (0 <= left < right <= width and 0 <= top < bottom <= height):

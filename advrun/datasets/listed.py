@@ -11,7 +11,7 @@ from advrun.data import Dataset
 from advrun.datasets._draw import drawn
 from advrun.datasets._images import Source, read_images
 from advrun.datasets._lists import ListedImage, read_list
-from advrun.datasets._tree import FORMATS, in_order
+from advrun.datasets._tree import FORMATS, in_order, numbered
 from advrun.errors import ConfigError, DataError, printable
 from advrun.types import Count, FilePath, Fraction, Natural, PathName
 
@@ -34,7 +34,8 @@ def listed(
 
     Separators are commas, semicolons, tabs or spaces. A first line may name the columns: path, file or filename; label, class or
     ClassId; others are passed over. Classes are the labels: in the order of the numbers where all are whole numbers, else in that of
-    the alphabet. A model that is trained already needs no training images: `test` alone does, with some of the classes.
+    the alphabet, with a warning where most are numbers. A model that is trained already needs no training images: `test` alone does,
+    with some of the classes, which are found among the model's by their numbers or names.
 
     Args:
         test: the list of the test images. Without it, a share of each class of `train` is drawn.
@@ -53,6 +54,7 @@ def listed(
         raise ConfigError("listed: neither test nor train is given; name a list of images and labels")
     lists = {name: _rows(Path(path), root) for name, path in (("train", train), ("test", test)) if path is not None}
     names = in_order({row.label for row in lists.get("train", lists.get("test", []))})
+    _say_mixture(names, lists, train or test)
     if test is None:
         parts = drawn({name: [row for row in lists["train"] if row.label == name] for name in names}, test_fraction, seed)
         lists = {name: [row for rows in part.values() for row in rows] for name, part in zip(("train", "test"), parts, strict=True)}
@@ -64,11 +66,20 @@ def listed(
     x_train, y_train = _read(rows, number, image_size) if training and rows else (x_test[:0], y_test[:0])
     source = f"test set drawn, seed {seed}" if test is None else f"test set in {Path(test).name}"
     variant = f"{len(rows):,} training, {len(y_test):,} test images; {source}"
-    return Dataset("listed", x_train, y_train, x_test, y_test, tuple(names), variant=variant)
+    return Dataset("listed", x_train, y_train, x_test, y_test, tuple(names), variant=variant, by_name=True)
 
 
 def _rows(table: Path, root: str | None) -> list[ListedImage]:
     return read_list(table, table.parent if root is None else Path(root))
+
+
+def _say_mixture(names: list[str], lists: dict[str, list[ListedImage]], table: str | None) -> None:
+    """One label that is no number makes names of all of them: 10 comes before 2."""
+    others = {name for name in names if not numbered([name])}
+    if others and len(others) < len(names) - len(others):
+        row = next(row for row in lists.get("train", lists.get("test", [])) if row.label in others)
+        text = f"{table}:{row.line}: class {row.label!r} is no class number, as most labels are; all are taken as names, by the alphabet"
+        log.warning("%s", printable(text))
 
 
 def _check_splits(train: list[ListedImage], test: list[ListedImage], test_table: Path, train_table: Path) -> None:

@@ -99,6 +99,8 @@ class Foreign:
             raise ModelError(f"{self} takes images of {height} x {width}, data set {data} has {given[0]} x {given[1]}; {remedy}")
         shown = self._sees(image_shape)
         remedy = f"write input: {replace(self.expects, channels='gray')}" if {channels, shown} == {1, 3} else "no input makes them fit"
+        if (channels, shown) == (3, 4):
+            remedy = "drop the alpha channel of the images: x[..., :3]"
         raise ModelError(f"{self} takes {channels} channel{'s' * (channels != 1)}, data set {data} has {shown}; {remedy}")
 
     def facts(self) -> dict[str, Any]:

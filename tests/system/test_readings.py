@@ -167,9 +167,12 @@ def some(names: tuple[str, ...], *, by_name: bool) -> Dataset:
     [
         (("0", "1", "2"), False, (), [0, 1, 2], ("0", "1", "2", "3", "4")),  # arrays
         (("a", "b"), False, (), [0, 1], ("a", "b", "2", "3", "4")),
-        (("00003", "1"), True, (), [3, 1], ("0", "1", "2", "00003", "4")),  # folders named by numbers
+        (("00003", "1"), True, (), [3, 1], ("0", "1", "2", "3", "4")),  # folders named by numbers
         (("go", "stop"), True, ("stop", "a", "go", "b", "c"), [2, 0], ("stop", "a", "go", "b", "c")),
         (("0", "1", "2", "3", "4"), False, ("0", "1", "10", "11", "2"), [0, 1, 2, 3, 4], ("0", "1", "10", "11", "2")),
+        (("a", "b", "c", "d", "e"), True, ("E ", "d", "C", "b", "a"), [4, 3, 2, 1, 0], ("E ", "d", "C", "b", "a")),
+        (("00000", "00001", "00002"), True, ("2", "1", "0", "a", "b"), [2, 1, 0], ("2", "1", "0", "a", "b")),
+        (("a", "b", "c", "d", "e"), True, ("0", "1", "2", "3", "4"), [0, 1, 2, 3, 4], ("0", "1", "2", "3", "4")),
         (("a", "b", "c", "d", "e"), True, (), [0, 1, 2, 3, 4], ("a", "b", "c", "d", "e")),
     ],
 )
@@ -184,6 +187,12 @@ def test_images_of_some_classes_are_found_among_those_of_the_model(names, by_nam
 def test_what_cannot_be_told_apart_is_refused():
     with pytest.raises(DataError, match="shows 2 of the model's 5 classes, and nothing says which 'go' is"):
         some(("go", "stop"), by_name=True).with_classes(5)
+    with pytest.raises(DataError, match=r"nothing says which '-1' is; name the folders, or labels, by class numbers"):
+        some(("3", "-1"), by_name=True).with_classes(5)
+    with pytest.raises(DataError, match=r"has the classes cats, dogs, but the model's class_names are dog, cat; name them alike$"):
+        some(("cats", "dogs"), by_name=True).with_classes(2, ("dog", "cat"))
+    with pytest.raises(DataError, match=r"are f, g, h, i, j, k and 1 more; name them alike$"):
+        some(tuple("abcdefg"), by_name=True).with_classes(7, tuple("fghijkl"))
     with pytest.raises(DataError, match="more than 1"):
         some(("go", "stop"), by_name=True).with_classes(1)
 
@@ -250,6 +259,12 @@ def test_what_does_not_fit_is_refused_with_the_remedy(command, shape, message, c
     if command == "check":
         fitting = case(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3)]), command)
         assert (fitting.exit_code, "'file' has 3 classes, data set arrays has 12" in fitting.output) == (5, True), fitting.output
+
+
+def test_images_with_an_alpha_channel_are_refused_with_the_remedy():
+    model = Foreign(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(CLASSES)]))
+    with pytest.raises(ModelError, match=r"takes 3 channels, data set arrays has 4; drop the alpha channel of the images: x\[\.\.\., :3\]"):
+        model.refuse((8, 8, 4), "arrays")
 
 
 def test_the_data_set_is_asked_for_the_models_size(case):
