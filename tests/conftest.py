@@ -17,12 +17,13 @@ from advrun.attacks import _surrogate
 from advrun.contract import victims
 from advrun.contract.victims import CLASSES, IMAGE_SHAPE, boundary_distances, linear_classifier
 from advrun.data import Dataset
+from advrun.system import classifier as classifiers
 
 __all__ = ["CLASSES", "IMAGE_SHAPE", "boundary_distances", "linear_classifier"]
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # several processes test at once: each leaves the others their cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max((os.cpu_count() or 1) // int(workers), 1)))
-
+classifiers.KEPT_GRAPHS = 64  # the victims of the tests are few, and meet every attack: none shall be compiled twice
 
 EXAMPLE = re.compile(r"^```python\n# FOLDER/(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

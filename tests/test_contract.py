@@ -123,7 +123,8 @@ def breaks(promise, case, said: str) -> None:
 
 
 UNITS = [
-    *(("models", name) for name in ("lnet", "cnn")),
+    ("models", "lnet"),
+    pytest.param("models", "cnn", marks=pytest.mark.slow),
     *(("datasets", name) for name in ("signs",)),
     *(("metrics", name) for name in registry.names("metrics")),
 ]

@@ -14,7 +14,9 @@ from advrun import Linf, registry
 from advrun.attack import Attack
 from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.system.classifier import KEPT_GRAPHS
+from advrun.system import classifier
+
+from .conftest import CLASSES, linear_classifier
 
 
 def resident_bytes() -> int:
@@ -35,14 +37,16 @@ def test_a_thousand_batches_grow_the_process_by_less_than_50_mb(name, network, i
     assert resident_bytes() - before < 50e6
 
 
-def test_graphs_of_settings_that_are_no_longer_used_are_let_go(network, images):
+def test_graphs_of_settings_that_are_no_longer_used_are_let_go(images, monkeypatch):
     """A sweep over a setting makes a graph for each of its values; the last few are kept."""
+    monkeypatch.setattr(classifier, "KEPT_GRAPHS", 3)
+    network = linear_classifier(CLASSES, seed=1)
     plugin = registry.get("attacks", "pgd")
     y = network.predict(images).argmax(-1)
     first = None
-    for steps in range(1, KEPT_GRAPHS + 3):
+    for steps in range(1, 6):
         craft(network, Attack(plugin, Linf(0.05), settings_of(plugin, {"steps": steps})), images, y)
         first = first or weakref.ref(next(reversed(network._runs.values())))
     gc.collect()
     assert first() is None
-    assert len(network._runs) == KEPT_GRAPHS
+    assert len(network._runs) == 3

@@ -76,10 +76,10 @@ def to_do(config: Path, folder: Path, *more: str) -> dict[str, set[str]]:
     [
         ("metrics/decisiveness.py", 0, 0, 6),  # clean and attacked rows of none, clean, static and adaptive ones of two defences
         ("attacks/walk.py", 3, 0, 24),
-        ("attacks/_mine.py", 3, 0, 24),
-        ("defenses/noise_training.py", 1, 1, 12),
+        pytest.param("attacks/_mine.py", 3, 0, 24, marks=pytest.mark.slow),
+        pytest.param("defenses/noise_training.py", 1, 1, 12, marks=pytest.mark.slow),
         ("layers/bits.py", 1, 1, 12),
-        ("models/mlp.py", 3, 3, 40),
+        pytest.param("models/mlp.py", 3, 3, 40, marks=pytest.mark.slow),
     ],
 )
 def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, tmp_path, edited, attacks_anew, trained_anew, metrics_anew):
@@ -181,9 +181,9 @@ def test_two_folders_must_not_share_a_name(added, tmp_path):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("answer = no_such_name", "mine.py:1 cannot be imported: NameError"),
+        pytest.param("answer = no_such_name", "mine.py:1 cannot be imported: NameError", marks=pytest.mark.slow),
         ("def mine(:", "mine.py:1 cannot be imported: SyntaxError"),
-        ("import sys; sys.exit(3)", "mine.py:1 cannot be imported: SystemExit: 3"),
+        pytest.param("import sys; sys.exit(3)", "mine.py:1 cannot be imported: SystemExit: 3", marks=pytest.mark.slow),
         ("def other(): ...", "mine.py must define a function named 'mine'"),
     ],
 )

@@ -35,7 +35,7 @@ from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
 from advrun.types import Tensor
 
-KEPT_GRAPHS = 8
+KEPT_GRAPHS = 16
 """Compiled functions that a classifier keeps: a sweep over settings makes one for each."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
