@@ -16,6 +16,7 @@ import numpy as np
 
 from advrun.engine import keras
 from advrun.errors import ModelError
+from advrun.system.inputs import rebuilt
 from advrun.system.modelfile import probe
 
 SQUASHING = (
@@ -63,14 +64,25 @@ def single_ends(model: Any) -> tuple[Any, Any]:
     inputs, outputs = (model.inputs, model.outputs) if _has_graph(model) else _traced(model)
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"model {model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs; expected one image input and one output"
+            f"model {model.name!r} has {_count(inputs, 'input')} and {_count(outputs, 'output')}; expected one image input and one output: "
+            "save keras.Model(model.inputs[0], model.outputs[i]) with the output i that tells the classes"
         )
     if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise ModelError(
             f"model {model.name!r} maps {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}; "
-            "expected images (n, height, width, channels) to (n, classes)"
+            "expected images (n, height, width, channels) to (n, classes): save it with a keras.layers.Reshape at the end that differs"
         )
     return inputs[0], outputs[0]
+
+
+def plain_model(model: Any) -> Any:
+    """The same network without a dictionary or list of one around its input or output; a model with no graph of its own as it is.
+
+    Raises ModelError where there are several inputs or outputs.
+    """
+    if not isinstance(model, keras.Model) or not _has_graph(model) or _is_plain(model):
+        return model
+    return rebuilt(model, *single_ends(model))
 
 
 def ending(model: Any) -> str:
@@ -121,6 +133,10 @@ def _traced(model: Any) -> tuple[list[Any], list[Any]]:
             f"model {model.name!r} is subclassed and cannot be called on a symbolic image ({type(error).__name__}: {lines[0]}); "
             "use keras.ops in its call, or make it with keras.Model(inputs, outputs)"
         ) from error
+
+
+def _count(ends: list[Any], word: str) -> str:
+    return f"{len(ends)} {word}{'s' * (len(ends) != 1)}"
 
 
 def _flat(outputs: Any) -> list[Any]:

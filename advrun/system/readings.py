@@ -162,8 +162,11 @@ class _Runner:
     def __init__(self, model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
         self.model, self.x, self.y, self.names = model, x, y, names
         network = channels_last(model.model)
-        if network.output_shape[-1] == 1:
-            network = logits_model(network)  # of more outputs the largest is the answer, whatever they end in
+        try:
+            network = logits_model(network)  # as a run does: scores that a function squashes may be equal where their logits are not
+        except ModelError:
+            if network.output_shape[-1] == 1:
+                raise
         self._run = engine.compiled(lambda images: network(images, training=False))
         self._known: dict[tuple[ModelInput, int], np.ndarray] = {}
 

@@ -249,7 +249,9 @@ def test_what_does_not_fit_is_refused_with_the_remedy(command, shape, message, c
     assert message in run.output
     if command == "check":
         fitting = case(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3)]), command)
-        assert (fitting.exit_code, "'file' has 3 classes, data set arrays has 12" in fitting.output) == (5, True), fitting.output
+        assert (fitting.exit_code, "m.keras: model 'file' has 3 classes, data set arrays has 12; give" in fitting.output) == (5, True), (
+            fitting.output
+        )
 
 
 def test_the_data_set_is_asked_for_the_models_size(case):
@@ -344,3 +346,32 @@ def test_a_network_that_knows_nothing_has_no_better_reading():
             [keras.Input((8, 8, 3)), layers.Conv2D(8, 3, activation="relu"), layers.GlobalMaxPooling2D(), layers.Dense(6)]
         )
         assert not examine(Foreign(net), x[order], y[order]).note
+
+
+# Inputs and outputs of other shapes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [lambda x: {"scores": x}, lambda x: [x]])
+def test_one_output_in_a_dictionary_or_list_is_checked_and_run(ends, case, prototypes):
+    plain = nearest(prototypes)
+    model = keras.Model(plain.inputs, ends(plain.outputs[0]))
+    found = case(model, "check")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.output)["models"]["file"]["classes"] == CLASSES
+    run = case(model)
+    assert run.exit_code == 0, run.output
+
+
+def test_two_outputs_are_refused_with_the_file_and_a_remedy(case, prototypes):
+    plain = nearest(prototypes)
+    run = case(keras.Model(plain.inputs, [plain.outputs[0]] * 2, name="both"), "check")
+    assert (run.exit_code, "m.keras: model 'both' has 1 input and 2 outputs; expected one" in run.output) == (5, True), run.output
+    assert "save keras.Model(model.inputs[0], model.outputs[i])" in run.output
+
+
+def test_answers_are_those_of_logits_where_a_softmax_saturates(prototypes, data):
+    """All sigmoids are 1, and argmax of them is 0; their inputs tell the classes apart."""
+    plain = nearest(prototypes)
+    model = keras.Sequential([*plain.layers, layers.Rescaling(1.0, 1000.0), layers.Activation("sigmoid")])
+    model.build((None, SIDE, SIDE, 3))
+    assert examine(Foreign(model), *data).accuracy == examine(Foreign(plain), *data).accuracy > 0.8
