@@ -104,9 +104,9 @@ def of_images(model: Any) -> Any:
                 f"model {model.name!r} takes {wanted[0]} numbers in a row, which are no square image, grey or in colour; "
                 "save it behind keras.layers.Reshape, so that it takes images (n, height, width, channels)"
             )
-        image_shape = (side, side, wanted[0] // side**2)
+        image_shape = side, side, wanted[0] // side**2
     else:
-        image_shape = (*wanted, 1)
+        image_shape = wanted[0], wanted[1], 1
     images = keras.Input(image_shape, name="images")
     return rebuilt(model, images, model(keras.layers.Reshape(wanted, name="input_shape")(images)))
 
