@@ -24,7 +24,7 @@ CLAIMED, TESTED, SCREENED = 2000, 512, 64
 SIDE = 64
 """Of larger images than this there are fewer, in proportion to their pixels, but never less than a quarter."""
 FINALISTS = 4
-CLEARLY, SURELY = 0.1, 0.6
+CLEARLY, SURELY = 0.1, 0.7
 """Smallest gain of a far-fetched reading: one in grey, or in an order of classes that was fitted. Smallest share, as above, of any reading
 that lists the classes in another order."""
 TIED = 0.05
