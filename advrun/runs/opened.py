@@ -155,7 +155,11 @@ def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: in
     name = experiment.data.name
     for label, count in counts.items():
         if count < classes:
-            raise ModelError(f"model {label!r} has {count} classes, data set {name} has {classes}")
+            place = next(
+                (f"{entry.settings['path']}: " for entry in experiment.models if entry.label == label and "path" in entry.settings), ""
+            )
+            text = f"model {label!r} has {count} classes, data set {name} has {classes}"
+            raise ModelError(f"{place}{text}; give it images of its own {count} classes alone, or a model with an output for each class")
     first, *others = counts
     for label in others:
         if counts[label] != counts[first]:

@@ -4,7 +4,7 @@ Scores that a function squashes (softmax, sigmoid, tanh, ...) keep their order, 
 is sure: attacks see nothing, and the model looks robust. So whatever squashes at the end is cut off: an activation, a layer, an operation,
 inside a nested model, behind a Reshape or a positive factor. The weights stay those of the model (or copies of them), and the model itself
 is left as it is. One output is a classifier of two classes where a sigmoid or tanh says so: its input z becomes the logits (0, z).
-What cannot be cut is refused: rows that sum to 1, or outputs that stay within [0, 1] or [-1, 1] and reach both ends whatever the images.
+What cannot be cut is refused: rows that sum to 1, or outputs that stay within a range and reach both its ends whatever the images.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from advrun.engine import keras
 from advrun.errors import ModelError
+from advrun.system.inputs import rebuilt
 from advrun.system.modelfile import probe
 
 SQUASHING = (
@@ -63,14 +64,25 @@ def single_ends(model: Any) -> tuple[Any, Any]:
     inputs, outputs = (model.inputs, model.outputs) if _has_graph(model) else _traced(model)
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"model {model.name!r} has {len(inputs)} inputs and {len(outputs)} outputs; expected one image input and one output"
+            f"model {model.name!r} has {_count(inputs, 'input')} and {_count(outputs, 'output')}; expected one image input and one output: "
+            "save keras.Model(model.inputs[0], model.outputs[i]) with the output i that tells the classes"
         )
     if len(inputs[0].shape) != 4 or len(outputs[0].shape) != 2 or outputs[0].shape[1] is None:
         raise ModelError(
             f"model {model.name!r} maps {tuple(inputs[0].shape)} to {tuple(outputs[0].shape)}; "
-            "expected images (n, height, width, channels) to (n, classes)"
+            "expected images (n, height, width, channels) to (n, classes): save it with a keras.layers.Reshape at the end that differs"
         )
     return inputs[0], outputs[0]
+
+
+def plain_model(model: Any) -> Any:
+    """The same network without a dictionary or list of one around its input or output; a model with no graph of its own as it is.
+
+    Raises ModelError where there are several inputs or outputs.
+    """
+    if not isinstance(model, keras.Model) or not _has_graph(model) or _is_plain(model):
+        return model
+    return rebuilt(model, *single_ends(model))
 
 
 def ending(model: Any) -> str:
@@ -121,6 +133,10 @@ def _traced(model: Any) -> tuple[list[Any], list[Any]]:
             f"model {model.name!r} is subclassed and cannot be called on a symbolic image ({type(error).__name__}: {lines[0]}); "
             "use keras.ops in its call, or make it with keras.Model(inputs, outputs)"
         ) from error
+
+
+def _count(ends: list[Any], word: str) -> str:
+    return f"{len(ends)} {word}{'s' * (len(ends) != 1)}"
 
 
 def _flat(outputs: Any) -> list[Any]:
@@ -220,9 +236,21 @@ def _check_logits(model: Any) -> None:
         raise ModelError(f"model {model.name!r} gives probabilities, and its softmax cannot be cut off; save it so that it ends in logits")
     if not np.isfinite(outputs).all():
         return
-    for low in (0.0, -1.0):
-        if outputs.min() >= low and outputs.max() <= 1 and outputs.min() <= low + 1e-4 and outputs.max() >= 1 - 1e-4:
-            raise ModelError(
-                f"model {model.name!r} squashes its scores into [{low:.0f}, 1] by a function that cannot be cut off: attacks would see no "
-                "gradient where it is sure; save it so that it ends in that function's input"
-            )
+    low, high = float(outputs.min()), float(outputs.max())
+    is_usual = any(end <= low <= end + 1e-4 and 1 - 1e-4 <= high <= 1 for end in (0.0, -1.0))
+    if is_usual or _is_squashed(outputs[4:], low, high):
+        raise ModelError(
+            f"model {model.name!r} squashes its scores into [{low:.4g}, {high:.4g}] by a function that cannot be cut off: attacks would "
+            "see no gradient where it is sure; save it so that it ends in that function's input"
+        )
+
+
+def _is_squashed(bright: np.ndarray, low: float, high: float) -> bool:
+    """Whether every score of far too bright images is at one of two ends that no score passes, and most images have some at both.
+
+    Logits grow with the image, or are as different as the biases of their classes; of two classes alone that is nothing special.
+    """
+    near = 1e-4 * (high - low)
+    at_low, at_high = bright <= low + near, bright >= high - near
+    both = at_low.any(-1) & at_high.any(-1)
+    return bool(high > low and bright.shape[1] > 2 and (at_low | at_high).all() and both.sum() * 2 > len(bright))

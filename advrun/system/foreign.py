@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from advrun.errors import ConfigError, ModelError
-from advrun.system.ends import ending, logits_model
-from advrun.system.inputs import AS_IT_IS, ModelInput, Order, adapted, class_order, expected_shape, is_channels_first, reordered
+from advrun.system.ends import ending, logits_model, plain_model
+from advrun.system.inputs import AS_IT_IS, ModelInput, Order, adapted, class_order, expected_shape, is_channels_first, of_images, reordered
 
 
 @dataclass(frozen=True, eq=False)
 class Foreign:
     """A model as its file has it, with what was said about it.
 
-    model: the Keras model, nothing before it or cut off. expects: what it expects of its images. order: what its outputs mean, None for
-    class numbers in order. class_names: of its outputs, in their order; may be empty. claim: the clean accuracy that its author reports.
-    place: its file, for messages.
+    model: the Keras model, nothing cut off, and nothing before it but what makes its input images (n, height, width, channels); a
+    dictionary or list of one around its input or output is taken off. expects: what it expects of its images. order: what its outputs
+    mean, None for class numbers in order. class_names: of its outputs, in their order; may be empty. claim: the clean accuracy that its
+    author reports. place: its file, for messages.
+
+    Raises ModelError where it has several inputs or outputs, or takes a row of numbers that is no square image.
     """
 
     model: Any
@@ -31,6 +34,10 @@ class Foreign:
     place: str = ""
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "model", of_images(plain_model(self.model)))
+        except ModelError as error:
+            raise ModelError(f"{self.place}: {error}" if self.place else str(error)) from error
         if self.class_names and len(self.class_names) != self.classes:
             raise ModelError(f"{self}: class_names has {len(self.class_names)} names, but the model has {self.classes} classes")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -76,6 +77,40 @@ def is_channels_first(shape: Sequence[int | None]) -> bool:
     return first is not None and first <= MOST_CHANNELS and all(side is None or side > MOST_CHANNELS for side in sides)
 
 
+def rebuilt(model: Any, inputs: Any, outputs: Any) -> Any:
+    """A model from symbolic `inputs` to `outputs` that has the name and the loss of another: a loss may say that its outputs are logits."""
+    made = keras.Model(inputs, outputs, name=model.name)
+    if getattr(model, "loss", None) is not None:
+        made.loss = model.loss
+    return made
+
+
+def of_images(model: Any) -> Any:
+    """The model behind a Reshape where it takes grey images (n, height, width), or the pixels of square images in one row.
+
+    The number of pixels says whether those are grey or in colour: no number is both a square and three times a square. Any other model is
+    given back as it is; `logits_model` says what is the matter with it.
+
+    Raises ModelError where a row is of no square image.
+    """
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) not in (2, 3) or not all(isinstance(side, int) for side in shape[1:]):
+        return model
+    wanted: tuple[int, ...] = shape[1:]
+    if len(wanted) == 1:
+        side = next((isqrt(wanted[0] // channels) for channels in (1, 3) if isqrt(wanted[0] // channels) ** 2 * channels == wanted[0]), 0)
+        if not side:
+            raise ModelError(
+                f"model {model.name!r} takes {wanted[0]} numbers in a row, which are no square image, grey or in colour; "
+                "save it behind keras.layers.Reshape, so that it takes images (n, height, width, channels)"
+            )
+        image_shape = side, side, wanted[0] // side**2
+    else:
+        image_shape = wanted[0], wanted[1], 1
+    images = keras.Input(image_shape, name="images")
+    return rebuilt(model, images, model(keras.layers.Reshape(wanted, name="input_shape")(images)))
+
+
 def expected_shape(model: Any) -> tuple[int | None, int | None, int | None]:
     """(height, width, channels) that the model takes, None for any, wherever it has its channels. Raises ModelError."""
     shape = getattr(model, "input_shape", None)
@@ -115,7 +150,7 @@ def adapted(model: Any, expects: ModelInput, image_shape: tuple[int, int, int] |
     x = images = keras.Input(image_shape, name="images")
     for layer in layers:
         x = layer(x)
-    return keras.Model(images, model(x), name=model.name)
+    return rebuilt(model, images, model(x))
 
 
 def preparation(model: Any, expects: ModelInput, image_shape: tuple[int, int, int]) -> list[Any]:

@@ -24,7 +24,14 @@ CLAIMED, TESTED, SCREENED = 2000, 512, 64
 SIDE = 64
 """Of larger images than this there are fewer, in proportion to their pixels, but never less than a quarter."""
 FINALISTS = 4
-SIGNIFICANT, MATTERS, SKILLED = 0.05, 0.01, 0.3
+CLEARLY, SURELY = 0.1, 0.7
+"""Smallest gain of a far-fetched reading: one in grey, or in an order of classes that was fitted. Smallest share, as above, of any reading
+that lists the classes in another order."""
+TIED = 0.05
+"""Share of images whose largest outputs are equal that is worth a word."""
+LISTED = 12
+"""Classes that a sentence lists in full."""
+SIGNIFICANT, MATTERS, SKILLED = 0.05, 0.01, 0.45
 """Largest p value, over all readings that were tried, smallest gain, and smallest share of the way from always naming the commonest class
 to being always right, of a reading that is worth a word: a network that knows nothing is a little less wrong in one way than in others."""
 BATCH = 128
@@ -37,13 +44,18 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 class Reading:
     """One way to show a model its images, and to understand its answers.
 
-    words: how it is called in a sentence, after 'with'. odd: how far-fetched it is.
+    words: how it is called in a sentence, after 'with'. odd: how far-fetched it is. makes_grey: of a model that takes colours.
     """
 
     expects: ModelInput
     order: Order | None
     words: tuple[str, ...] = ()
     odd: int = 0
+    makes_grey: bool = False
+
+    def least(self, now: Reading) -> float:
+        """The skill that it must have to be worth a word: of so many orders of classes one is often a little less wrong."""
+        return SURELY if isinstance(self.order, tuple) and self.order != now.order else SKILLED
 
     def remedy(self, now: Foreign) -> str:
         """What to write, where the model is read as `now`."""
@@ -51,9 +63,21 @@ class Reading:
         if self.expects != now.expects:
             parts.append("leave input out" if self.expects == AS_IT_IS else f"input: {self.expects}")
         if self.order != now.order:
-            parts.append("leave classes out" if self.order is None else f"classes: {self.order}")
+            parts.append("leave classes out" if self.order is None else f"classes: {_listed(self.order)}")
         written = " and ".join(part for part in parts if not part.startswith("leave"))
         return ", and ".join([*([f"write {written}"] if written else []), *(part for part in parts if part.startswith("leave"))])
+
+
+def _listed(order: Order) -> str:
+    """As in YAML; of many classes the first ones and the last."""
+    if isinstance(order, str):
+        return order
+    shown = list(map(str, order))
+    return f"[{', '.join(shown if len(shown) <= LISTED else [*shown[: LISTED - 2], '...', shown[-1]])}]"
+
+
+Found = tuple[tuple[Reading, int, int, int], ...]
+"""(reading, right then, right now, of how many) of each that is better, the best first."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +85,15 @@ class Examination:
     """What was found.
 
     right, n: clean images that are right as the model is read now, of how many. better: (reading, right then, right now, of how many).
+    tried: how many other readings were. tied: share of images whose largest outputs are equal, 0 where it is small or explained.
     """
 
     model: Foreign
     right: int
     n: int
-    better: tuple[tuple[Reading, int, int, int], ...] = ()
+    better: Found = ()
+    tried: int = 0
+    tied: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -74,8 +101,14 @@ class Examination:
 
     @property
     def note(self) -> str:
-        """A sentence about the best other reading, "" where there is none."""
+        """A sentence about the best other reading, or about outputs that are equal, "" where there is neither."""
         return self._sentence(1)
+
+    @property
+    def _ties(self) -> str:
+        if not self.tied:
+            return ""
+        return f"its largest outputs are equal on {100 * self.tied:.0f} % of the images: something cuts its scores off"
 
     def _sentence(self, most: int) -> str:
         """The readings that are about as good as the best, the plainest first."""
@@ -84,7 +117,7 @@ class Examination:
         for reading, then, now, n in [each for each in self.better if each[1] >= enough][:most]:
             with_words = f"with {in_a_row(reading.words)}" if reading.words else "with images as they are"
             found.append(f"{with_words} {then / n:.1%} would be right (as it is: {now / n:.1%}; n = {n}); {reading.remedy(self.model)}")
-        return "; or ".join(found).replace("%", " %")
+        return "; or ".join(found).replace("%", " %") or self._ties
 
     def check(self) -> None:
         """Raise ModelError when the accuracy that the author reports is missed by more than chance allows."""
@@ -95,7 +128,9 @@ class Examination:
 
         high = 1.0 if self.right == self.n else float(beta.ppf(0.975, self.right + 1, self.n - self.right))
         if claim > high:
-            hint = self._sentence(3) or "no other order of channels or classes and no other range of pixels comes nearer"
+            hint = self._sentence(3) or (
+                f"none of the {self.tried} other readings that were tried comes nearer" if self.tried else "no other reading was tried"
+            )
             measured = f"{self.accuracy:.1%} of {self.n:,} clean images are right (at most {high:.1%} by chance)".replace("%", " %")
             raise ModelError(f"{self.model}: {measured}, expect says {100 * claim:g} %: nothing is attacked; {hint}")
 
@@ -119,9 +154,10 @@ def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]
     score = {each: runner.right(each, int(SCREENED * small)).mean() for each in others}
     finalists = sorted(others, key=lambda each: (-score[each], each.odd))[:FINALISTS]
     outcome = {each: runner.right(each, tested) for each in finalists}
-    guess = np.bincount(y[:tested]).max() / len(base)
     good = [
-        each for each in finalists if _is_better(outcome[each], base, len(others)) and outcome[each].mean() - guess >= SKILLED * (1 - guess)
+        each
+        for each in _without_grey(outcome, base)
+        if _is_better(outcome[each], base, len(others)) and _skill(outcome[each], y[:tested]) >= each.least(own)
     ]
     good.sort(key=lambda each: -outcome[each].sum())
     if good:
@@ -129,7 +165,77 @@ def examine(model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]
         equal = [each for each in good if _chance(best, outcome[each]) > SIGNIFICANT]  # of those the plainest is meant
         good.sort(key=lambda each: (each not in equal, each.odd if each in equal else 0, -outcome[each].sum()))
     better = tuple((each, int(outcome[each].sum()), int(base.sum()), len(base)) for each in good)
-    return replace(examined, better=better)
+    tried = len(others)
+    if not better:
+        better, more = _assigned(runner, own, others, len(base))
+        tried += more
+    tied = runner.tied(own, tested)
+    if tied >= TIED and better and not _explains(runner, better[0], tied, tested):
+        better = ()
+    return replace(examined, better=better, tried=tried, tied=tied if tied >= TIED and not better else 0.0)
+
+
+def _without_grey(outcome: dict[Reading, np.ndarray], base: np.ndarray) -> list[Reading]:
+    """The readings, less one in grey that does not stand out: grey images have less contrast, and so smaller scores."""
+    colour = [int(right.sum()) for each, right in outcome.items() if not each.makes_grey]
+    most = max(colour, default=0)
+    return [
+        each
+        for each, right in outcome.items()
+        if not each.makes_grey or (right.mean() - base.mean() >= CLEARLY and right.sum() - most >= MATTERS * len(base))
+    ]
+
+
+def _explains(runner: _Runner, found: tuple[Reading, int, int, int], tied: float, most: int) -> bool:
+    """Whether a reading gives more than equal scores can have cost, or is free of them and gives much more."""
+    reading, then, now, n = found
+    gain = (then - now) / n
+    return gain > tied or (gain >= SKILLED and runner.tied(reading, most) < tied / 10)
+
+
+def _assigned(runner: _Runner, own: Reading, others: Sequence[Reading], most: int) -> tuple[Found, int]:
+    """The order of classes that the first half of the images shows, judged by the second half; and how many orders were tried.
+
+    Tried as the model is read now, and for the two other readings of pixels that such an order suits best.
+    """
+    half, classes = most // 2, runner.model.classes
+    if classes < 3 or half < 3 * classes:
+        return (), 0
+    plain = {each.expects: each for each in others if each.order is None and not each.makes_grey}
+    tried = {expects: each for expects, each in plain.items() if expects != own.expects}
+    small = {expects: _fit(runner, expects, SCREENED)[1] for expects in tried}
+    chosen = [own, *(tried[expects] for expects in sorted(tried, key=lambda expects: -small[expects])[:2])]
+    found: list[tuple[Reading, int, int, int]] = []
+    base, y = runner.right(own, most)[half:], runner.y[half:most]
+    for each in chosen:
+        order, _ = _fit(runner, each.expects, most, half)
+        words = (f"the labels in an order found from {half} other images", *(each.words if each is not own else ()))
+        reading = replace(each, order=order, words=words, odd=each.odd + 3)
+        right = runner.right(reading, most)[half:]
+        is_clear = right.mean() - base.mean() >= CLEARLY and _is_better(right, base, len(tried) + 1)
+        if is_clear and _skill(right, y) >= SURELY:
+            found.append((reading, int(right.sum()), int(base.sum()), len(base)))
+    return tuple(sorted(found, key=lambda each: -each[1])), len(chosen)
+
+
+def _fit(runner: _Runner, expects: ModelInput, most: int, used: int | None = None) -> tuple[tuple[int, ...], int]:
+    """The class of each output that makes most of the first `used` of `most` images right, and how many those are.
+
+    Kuhn, The Hungarian method for the assignment problem, 1955, doi:10.1002/nav.3800020109.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    outputs = runner.outputs(expects, most)[0][:used]
+    counts = np.zeros((runner.model.classes, runner.model.classes), np.int64)
+    np.add.at(counts, (outputs, runner.y[: len(outputs)]), 1)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return tuple(map(int, columns)), int(counts[rows, columns].sum())
+
+
+def _skill(right: np.ndarray, y: np.ndarray) -> float:
+    """The share of the way from always naming the commonest class to being always right."""
+    guess = np.bincount(y).max() / len(y)
+    return float((right.mean() - guess) / (1 - guess)) if guess < 1 else float(right.all())
 
 
 def in_a_row(words: Sequence[str]) -> str:
@@ -162,22 +268,33 @@ class _Runner:
     def __init__(self, model: Foreign, x: np.ndarray, y: np.ndarray, names: tuple[str, ...]) -> None:
         self.model, self.x, self.y, self.names = model, x, y, names
         network = channels_last(model.model)
-        if network.output_shape[-1] == 1:
-            network = logits_model(network)  # of more outputs the largest is the answer, whatever they end in
+        try:
+            network = logits_model(network)  # as a run does: scores that a function squashes may be equal where their logits are not
+        except ModelError:
+            if network.output_shape[-1] == 1:
+                raise
         self._run = engine.compiled(lambda images: network(images, training=False))
-        self._known: dict[tuple[ModelInput, int], np.ndarray] = {}
+        self._known: dict[tuple[ModelInput, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def right(self, reading: Reading, most: int) -> np.ndarray:
         """Of the first `most` images, (n,) bool."""
-        key = reading.expects, most
-        if key not in self._known:
-            self._known[key] = self._answers(reading.expects, self.x[:most])
-        answers = self._known[key]
+        answers = self.outputs(reading.expects, most)[0]
         if reading.order is not None:
             answers = np.asarray(replace(self.model, order=reading.order).numbers(self.names))[answers]
         return np.asarray(answers == self.y[:most])
 
-    def _answers(self, expects: ModelInput, x: np.ndarray) -> np.ndarray:
+    def tied(self, reading: Reading, most: int) -> float:
+        """Share of the first `most` images whose largest outputs are equal."""
+        return float(self.outputs(reading.expects, most)[1].mean())
+
+    def outputs(self, expects: ModelInput, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The largest output of the first `most` images (n,), and whether another is as large (n,) bool."""
+        key = expects, most
+        if key not in self._known:
+            self._known[key] = self._answers(expects, self.x[:most])
+        return self._known[key]
+
+    def _answers(self, expects: ModelInput, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         layers = preparation(self.model.model, expects, x.shape[1:])
         found = []
         for start in range(0, len(x), BATCH):
@@ -186,8 +303,9 @@ class _Runner:
             images = engine.tf.constant(engine.to_unit(padded))
             for layer in layers:
                 images = layer(images)
-            found.append(np.asarray(self._run(images)).argmax(-1)[: len(batch)])
-        return np.concatenate(found)
+            found.append(np.asarray(self._run(images))[: len(batch)])
+        scores = np.concatenate(found)
+        return scores.argmax(-1), (scores == scores.max(-1, keepdims=True)).sum(-1) > 1
 
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -204,12 +322,19 @@ def _readings(model: Foreign, given: int, statistics: tuple[np.ndarray, np.ndarr
         orders.append((None, ("the labels in the order of class numbers",)))
     if model.classes > 10 and model.order != "alphabetical":
         orders.append(("alphabetical", ("the labels in alphabetical order",)))
+    if model.classes == 2:
+        orders.append(((1, 0), ("the two classes exchanged",)))
+    else:
+        last = model.classes - 1
+        orders.append(((last, *range(last)), ("the labels counted from 1",)))
+        orders.append(((*range(1, last + 1), 0), ("the labels counted from -1",)))
     for channels, its_words in _channel_orders(given, wanted):
         for values, their_words, odd in _ranges(channels, wanted, *statistics):
             for order, order_words in orders:
                 words = tuple(filter(None, (*order_words, its_words, their_words)))
                 expects = ModelInput(size=model.expects.size, channels=channels, **values)
-                yield Reading(expects, order, words, odd + bool(its_words) + len(order_words) + (channels == "gray"))
+                makes_grey = channels == "gray" and wanted == 3 and given == 3
+                yield Reading(expects, order, words, odd + bool(its_words) + len(order_words) + (channels == "gray"), makes_grey)
 
 
 def _channel_orders(given: int, wanted: int | None) -> list[tuple[Any, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -327,3 +329,21 @@ def test_half_precision_models_are_attacked_in_full(images):
     cut = full_precision(logits_model(ends))
     assert cut.outputs[0].dtype == "float32"
     np.testing.assert_allclose(ops.softmax(outputs(cut, images)), outputs(ends, images), atol=0.02)
+
+
+@pytest.mark.parametrize(("function", "ends"), [(lambda h: 2 / (1 + ops.exp(-h)), "[0, 2]"), (lambda h: ops.tanh(h) * 10 + 3, "[-7, 13]")])
+def test_an_own_squashing_into_any_range_is_refused(function, ends):
+    image = keras.Input(IMAGE_SHAPE)
+    scores = layers.Dense(5, name="scores")(layers.Flatten()(image))
+    with pytest.raises(ModelError, match=re.escape(f"squashes its scores into {ends} by")):
+        logits_model(keras.Model(image, Normaliser(function)(scores)))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("function", ["relu", "tanh", "sigmoid", "relu6"])
+def test_a_body_that_saturates_is_no_squashing(function, classes):
+    for seed in range(5):
+        keras.utils.set_random_seed(seed)
+        body = [keras.Input(IMAGE_SHAPE), layers.Flatten(), layers.Dense(6, activation=function), layers.Dense(classes)]
+        model = keras.Sequential(body)
+        assert logits_model(model) is model

@@ -11,6 +11,7 @@ from advrun.config.mappings import from_mapping
 from advrun.engine import keras, tf
 from advrun.errors import AdvrunError, ConfigError, ModelError
 from advrun.losses import cross_entropy
+from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, adapted, class_order
 from advrun.system.modelfile import save_model
 
@@ -185,3 +186,27 @@ def test_nothing_is_put_before_a_model_that_expects_nothing():
     model = network()
     assert adapted(model, ModelInput()) is model
     assert adapted(model, ModelInput(), (SIDE, SIDE, 3)) is model
+
+
+@pytest.mark.parametrize(("shape", "images_of"), [((9, 7), (9, 7, 1)), ((81,), (9, 9, 1)), ((75,), (5, 5, 3))])
+def test_grey_images_without_a_channel_and_rows_of_pixels_are_images(shape, images_of):
+    body = [layers.Flatten(), layers.Dense(5, activation="softmax")]
+    model = keras.Sequential([keras.Input(shape), *body])
+    x = np.random.default_rng(0).random((6, *images_of), np.float32)
+    classifier = Classifier(model)
+    assert classifier.image_shape == images_of
+    expected = model.predict(x.reshape(6, *shape), verbose=0)
+    logits = classifier.predict(x)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), expected, atol=1e-5)
+    assert Foreign(model).takes(images_of)
+
+
+def test_a_logit_stays_one_behind_a_reshape():
+    model = keras.Sequential([keras.Input((16,)), layers.Dense(1)])
+    model.compile(loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    assert Classifier(model).classes == 2
+
+
+def test_a_row_of_no_square_image_is_refused():
+    with pytest.raises(ModelError, match=r"here: model 'row' takes 80 numbers in a row, which are no square image.*Reshape"):
+        Foreign(keras.Sequential([keras.Input((80,)), layers.Dense(5)], name="row"), place="here")
