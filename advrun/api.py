@@ -176,8 +176,8 @@ def _doubts(classifier: Any, x: np.ndarray, y: np.ndarray, *, by_gradients: bool
     if "guesses" not in classifier.probed:
         classifier.probed.add("guesses")
         right = float((classifier.predict(images).argmax(-1) == labels).mean())
-        if is_guess(right, labels):
-            yield classifier.doubt(right, images, labels)
+        if is_guess(right, labels) and (doubt := classifier.doubt(right, images, labels)):
+            yield doubt
     if by_gradients and "gradients" not in classifier.probed:
         classifier.probed.add("gradients")
         share = zero_gradients(classifier, images[:PROBED], labels[:PROBED], PROBED)

@@ -79,7 +79,8 @@ MEANINGS = {
         "♯",
         "Hardly more clean images are right than by naming the commonest class.",
         "What is right by chance says nothing of robustness.",
-        "Run advrun check, which compares other ways to read the images.",
+        "For a model that came trained, run advrun check, which compares other ways to read the images; one that was trained here needs "
+        "more epochs, or another learning rate.",
     ),
     ATTACKS_MISSING: Meaning(
         "△",

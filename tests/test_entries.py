@@ -52,6 +52,11 @@ def test_plugins_that_yaml_cannot_configure_are_refused(monkeypatch, name, annot
         form_with(monkeypatch, Setting(name, annotation, None, ""))
 
 
+def test_a_setting_without_annotation_is_told_so(monkeypatch):
+    with pytest.raises(PluginError, match=r"setting 'width' has no annotation that says what it takes; give it one of int, float"):
+        form_with(monkeypatch, Setting("width", Any, 3, ""))
+
+
 @pytest.mark.parametrize(("annotation", "default"), [(Count, 0), (Fraction, 2.0), (Literal["a", "b"], "c"), (Count, None)])
 def test_defaults_that_a_person_could_not_write_are_refused(monkeypatch, annotation, default):
     message = f"advrun/models/broken.py: setting 'width': its default is {default!r}; expected {words(annotation)}"

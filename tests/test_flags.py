@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -129,6 +131,7 @@ def test_a_model_that_guesses_is_flagged():
 
     assert [each.row.flags for each in flagged(map(clean, (20, 50, 54, 55)))] == [(GUESSES,), (GUESSES,), (GUESSES,), ()]
     assert alone(result("clean", "1110", "none", eps=None, norm="")) == ()  # one class only
+    assert re.search("came trained, run advrun check.*; one that was trained here needs more epochs", explained(GUESSES))
 
 
 def test_flags_that_a_result_has_stay():
@@ -176,7 +179,7 @@ def test_every_flag_has_a_mark_of_its_own_and_says_what_to_do():
         found = flags.meaning(flag)
         assert found.seen.endswith(".")
         assert found.why.endswith(".")
-        assert found.remedy.startswith(("Run ", "Give "))
+        assert found.remedy.startswith(("Run ", "Give ", "For a model that came trained, run "))
         assert explained(flag) == f"{flag}: {found.seen} {found.why} To do: {found.remedy}"
 
 

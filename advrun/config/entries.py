@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from advrun import registry
-from advrun.config.forms import Form, problem, refuse, words
+from advrun.config.forms import ANNOTATIONS, Form, problem, refuse, words
 from advrun.config.mappings import MappingField
 from advrun.config.yamlfile import show
 from advrun.errors import ConfigError, PluginError
@@ -314,6 +314,8 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
 
 def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
     place = f"{registry.place(plugin.kind, plugin.name)}: setting {setting.name!r}"
+    if setting.annotation is Any:
+        raise PluginError(f"{place} has no annotation that says what it takes; give it one of {ANNOTATIONS}")
     try:
         expected = words(setting.annotation)
     except TypeError as error:

@@ -94,6 +94,8 @@ def _mismatch(value: Any, expected: Any) -> str:
 
 # Annotations in words ------------------------------------------------------------------------------------------------
 
+ANNOTATIONS = "int, float, bool, str, Literal[...], tuple[T, ...], T | None, advrun.types, and a dataclass of these"
+"""What a setting may be annotated with."""
 _BASIC = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 
 
@@ -115,10 +117,7 @@ def words(annotation: Any) -> str:
         return f"a mapping of {', '.join(field.name for field in dataclasses.fields(annotation))}"
     if annotation in _BASIC:
         return _BASIC[annotation]
-    raise TypeError(
-        f"the annotation {annotation} is not one of int, float, bool, str, Literal[...], tuple[T, ...], T | None, advrun.types, "
-        "and a dataclass of these"
-    )
+    raise TypeError(f"the annotation {annotation} is not one of {ANNOTATIONS}")
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:

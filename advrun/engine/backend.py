@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from types import ModuleType
 from typing import Any
+
+from advrun.process import QUIET, quiet_stderr
 
 
 class _Lazy:
@@ -23,10 +25,9 @@ class _Lazy:
 @cache
 def _tensorflow() -> ModuleType:
     """Import TensorFlow once, with the settings that only work before it loads; what the user set is kept."""
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # off by default on AMD: 2 to 4 x faster convolutions
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _quiet_stderr():
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with quiet_stderr():
         import tensorflow
 
         _leave_a_thread(tensorflow.config.threading)
@@ -43,22 +44,6 @@ def _leave_a_thread(threading: Any) -> None:
     if chosen == 1:
         with suppress(RuntimeError):  # too late: TensorFlow has begun
             threading.set_inter_op_parallelism_threads(2)
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keep the C++ start-up lines of TensorFlow off the terminal; they come before its log level is read."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1"):
-        yield
-        return
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), 2)
-            yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 @cache

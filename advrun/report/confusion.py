@@ -128,7 +128,7 @@ def _reach(row: Row) -> str:
 
 
 def _title(row: Row) -> str:
-    return f"{row.model} / {row.defense} under {', '.join(filter(None, (attack_label(attack_of(row)), _reach(row))))}"
+    return f"{row.model} / {row.defense} under {', '.join(filter(None, (attack_label(attack_of(row)), _reach(row))))}; n = {row.n:,}"
 
 
 def _caption(row: Row, counts: np.ndarray, class_names: Sequence[str], shown: int) -> str:
@@ -141,7 +141,7 @@ def _caption(row: Row, counts: np.ndarray, class_names: Sequence[str], shown: in
     sums = "Shares of the true class" if part else "Rows add up to one"
     doubt = f" Flagged: {', '.join(row.flags)}." if row.flags else ""
     return (
-        f"{_title(row)} ({row.threat}, seed {row.seed}): {percent(row.accuracy)} % of {row.n:,} right; the attack "
+        f"{_title(row)} ({row.threat}, seed {row.seed}): {percent(row.accuracy)} % right; the attack "
         f"that says most, since right and wrong answers are both many.{part} {sums}; square-root colour scale; grey rows had no "
         f"images.{frequent}{doubt}"
     )

@@ -61,6 +61,7 @@ class Score:
     margin: one seed: distance to the farther end of the 95 % interval; several: standard deviation over them; None when
         only one of several seeds was measured.
     low, high: one seed: the 95 % interval; several: one standard deviation to either side, within 0 and 1.
+    flags: of these rows, and of the system's clean ones.
     distance, median: means over seeds of the mean and median distance of the images that fooled the system, in the attack's
         norm (L2 for attacks without one), or None. fooled: how many images these are over, all seeds together, None if unknown.
     """
@@ -148,7 +149,12 @@ class Summary:
 
     @cached_property
     def _cells(self) -> Mapping[Place, Score]:
-        return {place: _cell([each.row for each in results.values()], len(self.seeds)) for place, results in self._groups.items()}
+        return {place: self._score(place[0], [each.row for each in results.values()]) for place, results in self._groups.items()}
+
+    def _score(self, system: System, rows: list[Row]) -> Score:
+        clean = self.outcomes(system, CLEAN_ATTACK, None, "none")
+        doubted = [*rows, *(clean[row.seed].row for row in rows if row.seed in clean)]  # what is chance when clean is chance under attack
+        return _cell(rows, [flag for row in doubted for flag in row.flags], len(self.seeds))
 
     def _panel(self, attack: AttackId) -> Panel:
         rows = [row for row in self.rows if attack_of(row) == attack]
@@ -186,14 +192,13 @@ def _flag_partial(worst: list[Result]) -> list[Result]:
     return [replace(result, row=flagged(result.row)) for result in worst]
 
 
-def _cell(rows: list[Row], seeds: int) -> Score:
+def _cell(rows: list[Row], flags: list[str], seeds: int) -> Score:
     values = [row.accuracy for row in rows]
     accuracy = fmean(values)
     margin: float | None = None
     low = high = accuracy
-    flags = [flag for row in rows for flag in row.flags]
     if len(rows) < seeds:
-        flags.append(f"{SEEDS_MISSING}: {len(rows)} of {seeds}")
+        flags = [*flags, f"{SEEDS_MISSING}: {len(rows)} of {seeds}"]
     if seeds == 1:
         low, high = rows[0].interval
         margin = max(high - accuracy, accuracy - low)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from advrun.process import say_interrupted
+from advrun.process import ENDING, say_interrupted
 from advrun.runs.store import Store
 
 GRACE = 5.0
@@ -17,7 +17,7 @@ GRACE = 5.0
 
 @contextmanager
 def interrupted_soon(store: Store) -> Iterator[None]:
-    """For programs that do nothing else: Ctrl-C and SIGTERM end the process within `GRACE` seconds, also in the middle of a batch.
+    """For programs that do nothing else: Ctrl-C, SIGTERM and SIGHUP end the process within `GRACE` seconds, also in the middle of a batch.
 
     Python hears of a signal after the call that it is in, and one call attacks a whole batch. So the signal wakes a thread too,
     which ends the process if the run has not ended by then. The batch is lost, and no more: files are whole or absent at any moment.
@@ -26,7 +26,7 @@ def interrupted_soon(store: Store) -> Iterator[None]:
 
     def watch() -> None:
         signals = iter(lambda: os.read(wakened, 1)[0], 0)
-        if any(number in (signal.SIGINT, signal.SIGTERM) for number in signals) and not over.wait(GRACE):
+        if any(number in ENDING for number in signals) and not over.wait(GRACE):
             store.event("interrupted")
             say_interrupted(" within a batch")
             os._exit(130)

@@ -226,18 +226,23 @@ class Classifier:
     def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.
 
-        Warns (AdvrunWarning) of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
+        Warns (AdvrunWarning) once of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
         """
         x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
         right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
-        if x.dtype == np.uint8 and is_guess(right, y):
-            warnings.warn(self.doubt(right, x, y), AdvrunWarning, stacklevel=2)
+        if x.dtype == np.uint8 and is_guess(right, y) and (doubt := self.doubt(right, x, y)):
+            warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return right
 
     def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
-        """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant."""
-        hint = examine(self.foreign, *shuffled(x, y)).note or "nothing that is said of such a model means much"
-        return f"model {self.name!r}: {100 * right:.1f} % are right, hardly more than by naming the commonest class; {hint}"
+        """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant; "" once said."""
+        if "doubt" in self.probed:
+            return ""
+        self.probed.add("doubt")
+        better = examine(self.foreign, *shuffled(x, y)).note  # with the share that is right now, of the images that it looked at
+        measured = "" if better else f" ({100 * right:.1f} %; n = {len(x)})"
+        hint = better or "nothing that is said of such a model means much"
+        return f"model {self.name!r} gets hardly more images right than by naming the commonest class{measured}; {hint}"
 
     @property
     def purifier(self) -> Any:

@@ -337,6 +337,8 @@ def test_confusion_matrix_counts_and_names():
     np.testing.assert_allclose(shares.sum(axis=1)[:3], 1)
     assert np.ma.getmaskarray(shares)[3].all()
     assert "a taken for b (2 of 3)" in caption
+    assert f"; n = {attacked.row.n}" in " ".join(each.get_text() for each in figure.texts).replace("\n", " ")
+    assert f"; n = {attacked.row.n}" in caption
 
 
 @pytest.mark.parametrize("classes", [2, 4, 12, 43, 50])

@@ -13,11 +13,11 @@ from scipy.stats import binomtest
 
 from advrun.flags import MEANINGS, STATIC_WINS, flagged
 from advrun.paired import score_interval
-from advrun.report import latex, markdown, page, tables, terminal
+from advrun.report import curves, latex, markdown, page, tables, terminal
 from advrun.report.headline import headline, sentences
 from advrun.report.layout import tables as laid_out
 from advrun.report.ranking import ranking
-from advrun.report.summary import System, summarise
+from advrun.report.summary import AttackId, System, summarise
 from advrun.results import Result, binomial_interval
 from tests._rows import result
 from tests.report._sample import findings
@@ -109,6 +109,25 @@ def test_a_system_whose_clean_number_is_flagged_is_not_crowned_either():
     (found,) = headline(summarise([*experiment(none=NONE, good=GOOD), guess, made("best", "1" * 100)]))
     assert found.startswith("m with good")
     assert "best 100.0 % ♯ (guesses)" in found
+
+
+def test_a_flag_of_the_clean_images_belongs_to_every_number_of_that_system_and_seed():
+    guess = clean("best", "1" * 100, flags=("guesses",))
+    attacked = [made("best", "1" * 100, eps=eps) for eps in (2 / 255, 8 / 255)]
+    results = [*experiment(none=NONE, good=GOOD), guess, *attacked]
+    summary = summarise(results)
+    entries = {line.system.defense: line.entries for table in laid_out(summary) for line in table.lines}
+    assert all(entry.marks == "♯" for entry in entries["best"] if entry.share is not None)
+    assert not any(entry.marks for name in ("none", "good") for entry in entries[name])
+    text = terminal.plain(replace(findings(galleries=False), results=results, histories={}), summary)
+    assert text.count("100.0 ± 3.6 ♯") == 4  # pgd and the worst case, at two eps
+    (panel,) = (panel for panel in summary.panels if panel.attack.is_worst_case)
+    figure, _ = curves.robustness(summary, panel, "m")
+    none, good, sound, thin, hollow = (np.isfinite(line.get_ydata()).tolist() for line in figure.axes[0].lines)
+    assert (none, good, sound, thin, hollow) == ([True] * 2, [True] * 2, [False] * 3, [True] * 3, [True] * 3)
+    other = [replace(each, row=replace(each.row, seed=1, flags=())) for each in (guess, *attacked)]
+    alone = summarise([*other, *(replace(each, row=replace(each.row, seed=0)) for each in (guess, attacked[0]))])
+    assert alone.cell(System("m", "best"), AttackId("pgd", "linf"), 8 / 255, "adaptive").flags == ("seeds-missing: 1 of 2",)
 
 
 def test_where_all_are_flagged_none_is_called_best_and_what_to_do_is_said():

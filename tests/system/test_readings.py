@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -307,8 +308,19 @@ def test_one_class_alone_is_measured(case, prototypes, data, tmp_path):
 
 def test_python_warns_where_a_table_would_flag(prototypes, data):
     x, y = data
-    with pytest.warns(AdvrunWarning, match=r"hardly more than by naming the commonest class; with .* write classes: alphabetical"):
-        Classifier(nearest(prototypes, order=ALPHABETICAL)).accuracy(x, y)
+    guessing = Classifier(nearest(prototypes, order=ALPHABETICAL))
+    with pytest.warns(AdvrunWarning, match=r"than by naming the commonest class; with .* write classes: alphabetical") as said:
+        guessing.accuracy(x, y)
+    warning = str(said[0].message)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*commonest class", AdvrunWarning)  # said once
+        guessing.accuracy(x, y)
+        attacks.fgsm(guessing, x[:40], y[:40], Linf(8 / 255))
+    assert len(re.findall(r"as it is: [\d.]+ %; n = \d+", warning)) == 1
+    assert warning.count(" %") == 2  # as it is, and as it is meant
+    chance = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Flatten(), layers.Dense(CLASSES, kernel_initializer="zeros")])
+    with pytest.warns(AdvrunWarning, match=rf"commonest class \({100 * (y == 0).mean():.1f} %; n = {len(y)}\); nothing"):
+        Classifier(chance).accuracy(x, y)
     unit = x[:40] / np.float32(255)
     saturated = keras.Sequential(
         [keras.Input((SIDE, SIDE, 3)), scaled(1e6, -5e5), layers.Flatten(), layers.Dense(8, activation="tanh"), layers.Dense(2)]
