@@ -62,6 +62,16 @@ def added(own_folder) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def reference_folder() -> Path:
+    """The folder of the reference model and images, `lnet.keras` and `images.npz`, named by ADVRUN_REFERENCE."""
+    folder = Path(os.environ.get("ADVRUN_REFERENCE", "data/reference"))
+    if not folder.is_dir():
+        reason = f"no reference model at {folder}; set ADVRUN_REFERENCE to the folder of lnet.keras and images.npz"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def gtsrb_file() -> Path:
     """The prepared GTSRB file named by ADVRUN_GTSRB."""
     path = Path(os.environ.get("ADVRUN_GTSRB", "data/gtsrb/gtsrb32.h5"))

@@ -5,9 +5,6 @@ Runs where ADVRUN_REFERENCE names the folder with `lnet.keras` and `images.npz` 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,18 +13,15 @@ from advrun.engine import keras
 
 
 @pytest.fixture(scope="module")
-def reference():
-    folder = os.environ.get("ADVRUN_REFERENCE")
-    if not folder:
-        pytest.skip("set ADVRUN_REFERENCE to the folder of the reference model and images")
-    with np.load(Path(folder) / "images.npz") as arrays:
+def reference(reference_folder):
+    with np.load(reference_folder / "images.npz") as arrays:
         x, y = arrays["x"] / np.float32(255), arrays["y"].astype(np.int32)
-    return Classifier.from_file(Path(folder) / "lnet.keras"), x, y
+    return Classifier.from_file(reference_folder / "lnet.keras"), x, y
 
 
-def test_clean_accuracy_is_that_of_plain_keras(reference):
+def test_clean_accuracy_is_that_of_plain_keras(reference, reference_folder):
     classifier, x, y = reference
-    model = keras.models.load_model(Path(os.environ["ADVRUN_REFERENCE"]) / "lnet.keras")
+    model = keras.models.load_model(reference_folder / "lnet.keras")
     assert classifier.accuracy(x, y) == (model.predict(x, verbose=0).argmax(-1) == y).mean() == 239 / 256
 
 

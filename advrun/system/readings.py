@@ -310,7 +310,7 @@ class _Runner:
     @cached_property
     def statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel of the images, from 0 to 1."""
-        x = engine.to_unit(self.x[:CLAIMED]).reshape(-1, self.x.shape[3])
+        x = engine.to_unit(self.x[:BATCH]).reshape(-1, self.x.shape[3])
         return x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import warnings
 from pathlib import Path
@@ -345,14 +344,11 @@ def test_labels_may_be_a_column_or_one_hot(shape, prototypes, data):
 
 
 @pytest.mark.parametrize("name", ["as it is", "-1 to 1"])
-def test_a_trained_network(name):
+def test_a_trained_network(name, reference_folder):
     """L-net of GTSRB, as it is and made for pixels from -1 to 1: 239 of 256 images are right when it is read as it is meant."""
-    folder = os.environ.get("ADVRUN_REFERENCE")
-    if not folder:
-        pytest.skip("set ADVRUN_REFERENCE to the folder of the reference model and images")
-    with np.load(Path(folder) / "images.npz") as arrays:
+    with np.load(reference_folder / "images.npz") as arrays:
         x, y = arrays["x"], arrays["y"].astype(np.int32)
-    network = keras.models.load_model(Path(folder) / "lnet.keras")
+    network = keras.models.load_model(reference_folder / "lnet.keras")
     if name == "as it is":
         assert examine(Foreign(network), x, y).note == ""
         return
