@@ -240,7 +240,7 @@ class Classifier:
             return ""
         self.probed.add("doubt")
         better = examine(self.foreign, *shuffled(x, y)).note  # with the share that is right now, of the images that it looked at
-        measured = "" if better else f" ({100 * right:.1f} %; n = {len(x)})"
+        measured = "" if "n = " in better else f" ({100 * right:.1f} %; n = {len(x)})"
         hint = better or "nothing that is said of such a model means much"
         return f"model {self.name!r} gets hardly more images right than by naming the commonest class{measured}; {hint}"
 

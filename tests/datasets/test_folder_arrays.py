@@ -94,7 +94,7 @@ def test_folder_names_its_bad_images(split: Path) -> None:
     paint(split / "train/grey/2.png", 30_000, mode="I;16")
     with pytest.raises(DataError) as raised:
         folder(root=str(split))
-    for words in ("3 of 8 images", "train/red/0.png (", "9.png (an HTML page)", "2.png (mode I;16; only 8-bit"):
+    for words in ("3 of 8 images", "train/red/0.png (", "9.png (an HTML page)", "mode I;16: save it as 8-bit"):
         assert words in str(raised.value)
     assert "\n" not in str(raised.value)
 

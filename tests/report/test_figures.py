@@ -349,7 +349,7 @@ def test_every_class_name_fits_at_the_axes(classes, name):
     for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
         assert len({label.get_text() for label in labels}) == classes
         assert all(label.get_text().endswith(str(index)) for index, label in enumerate(labels))
-    assert "lnet / none under pgd, L∞ 8/255" in [text.get_text() for text in figure.texts]
+    assert "lnet / none under pgd, L∞ 8/255; n = 600" in [text.get_text() for text in figure.texts]
     box, title = figure.axes[0].get_window_extent(), figure.texts[0].get_window_extent()
     assert box.width == pytest.approx(box.height)
     assert title.y0 >= box.y1
