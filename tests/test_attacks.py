@@ -39,8 +39,24 @@ def kept(promise, attack: Attack) -> None:
         pytest.skip(str(reason))
 
 
-@pytest.mark.parametrize("promise", contract.PROMISES, ids=lambda promise: promise.__name__)
-@pytest.mark.parametrize("attack", list(first_norms()))
+LONG = ("apgd_l1", "brendel_bethge", "lbfgs", "patch", "substitute", "transfer", "universal", "zoo")
+"""Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""
+FIRST = (
+    *(contract.it_is_documented, contract.box_ball_and_numbers, contract.it_fools_the_model, contract.the_same_seed_gives_the_same_images),
+    *(contract.what_it_asks_is_counted_and_announced, contract.the_query_budget_is_never_exceeded),
+)
+
+
+def promises():
+    """Every attack with every promise."""
+    for attack in first_norms():
+        (name, norm), marks = attack.values[0], attack.marks
+        for promise in contract.PROMISES:
+            spared = (pytest.mark.slow,) if name in LONG and promise not in FIRST else ()
+            yield pytest.param((name, norm), promise, id=f"{label(name, norm)}-{promise.__name__}", marks=(*marks, *spared))
+
+
+@pytest.mark.parametrize(("attack", "promise"), list(promises()))
 def test_contract(attack, promise):
     kept(promise, bound(*attack))
 

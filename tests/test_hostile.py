@@ -31,6 +31,11 @@ def advrun(*arguments: object):
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
+WRONG = ("{}", "[]", '{"key": 1, "files": [1]}', '{"files": {}}')
+DAMAGES = ("null", "{}", "accuracy", "norm", "interval")
+"""More of the same, for when there is time."""
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, toy_data) -> Path:
     """Data, a trained model, a configuration, and the results of a run."""
@@ -95,7 +100,9 @@ def test_the_record_of_a_report_cannot_have_other_files_deleted(workplace, resul
     assert not (results / "figures/of-before.png").exists()
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", '{"key": 1, "files": [1]}', '{"key": 1, "files": {"a": 1}}', '{"files": {}}'])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"key": 1, "files": {"a": 1}}', *(pytest.param(text, marks=pytest.mark.slow) for text in WRONG)]
+)
 def test_a_record_that_is_none_is_written_anew(workplace, results, text):
     record = results / "manifests/report.json"
     good = record.read_bytes()
@@ -105,7 +112,7 @@ def test_a_record_that_is_none_is_written_anew(workplace, results, text):
     assert record.read_bytes() == good
 
 
-@pytest.mark.parametrize("damage", ["[" * 100_000, "null", "{}", "accuracy", "labels", "norm", "interval"])
+@pytest.mark.parametrize("damage", ["[" * 100_000, "labels", *(pytest.param(damage, marks=pytest.mark.slow) for damage in DAMAGES)])
 def test_a_row_of_wrong_types_is_measured_again(workplace, results, damage):
     row = one(results, "rows/*fgsm*.json")
     good = row.read_bytes()

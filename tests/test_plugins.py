@@ -201,6 +201,7 @@ def test_a_broken_file_is_named_and_stops_no_other(own_folder, tmp_path, code, s
     assert broken.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_broken_metric_or_layer_costs_only_itself(finished, own_folder, tmp_path):
     """The rows that are there are reported; what fails is named with its line."""
     shutil.copytree(own_folder, tmp_path / "own")

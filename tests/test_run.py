@@ -154,6 +154,7 @@ def test_damage_is_repaired_and_nothing_else_is_redone(finished, workplace):
     assert Result.from_json(row.read_text()).row == Result.from_json(good).row
 
 
+@pytest.mark.slow
 def test_a_lost_model_is_rebuilt_to_the_same_bytes_and_nothing_else_is_redone(finished, workplace):
     copy = workplace / "lost"
     shutil.copytree(workplace / "whole", copy)
@@ -167,6 +168,7 @@ def test_a_lost_model_is_rebuilt_to_the_same_bytes_and_nothing_else_is_redone(fi
     assert model.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_seeds_of_a_model_from_a_file_are_cells_of_their_own(finished, workplace):
     """The model is the same for every seed, the rows are not."""
     file = next((finished / "models").glob("toy*.keras"), None) or next((finished / "models").glob("cnn-seed*.keras"))
@@ -247,7 +249,7 @@ def test_kill_at_random_moments_changes_nothing(finished, workplace):
     pause = random.Random(0)
     command = [sys.executable, "-m", "advrun", "run", str(config)]
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             run.wait(timeout=pause.uniform(4, 12))

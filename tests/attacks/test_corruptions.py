@@ -48,7 +48,7 @@ def test_blur_is_scipys(pictures):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_higher_severities_change_more(network, pictures, kind, channels):
     from advrun import Classifier
     from advrun.engine import keras
