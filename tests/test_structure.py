@@ -41,6 +41,7 @@ INNER = {
         ["modelfile", "inputs"],
         ["ends"],
         ["foreign"],
+        ["candidates"],
         ["readings"],
         ["classifier"],
         ["check"],
