@@ -1,28 +1,20 @@
-"""GTSRB as Udacity gives it out: train.p, valid.p and test.p, pickles of a dictionary of arrays.
-
-A pickle is a program. This reader runs none of it: whatever the file names becomes one of five stand-ins, which only
-keep what they are given, and the arrays are then made from the kept bytes. Anything else that the file names is refused.
-"""
+"""GTSRB as Udacity gives it out: train.p, valid.p and test.p, pickles of a dictionary of arrays."""
 
 from __future__ import annotations
 
-import math
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from advrun.datasets._pickles import plain, unpickled
 from advrun.datasets._prepared import Split, Splits
-from advrun.datasets._sniff import HEAD, describe
 from advrun.errors import DataError
 
 FRAMES = 30
 """Images of a track, everywhere but in one track of class 33, which has 29."""
 SHORT_TRACK_CLASS = 33
 ALIKE = 0.6
-CODES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 def udacity(root: Path) -> Splits | None:
@@ -67,91 +59,15 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, 32, 32, 3) uint8 and labels (n,) int32 of one pickle."""
     try:
         with open(path, "rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
+            content = unpickled(file, str(path))
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; train.p and test.p belong together") from error
-    except Exception as error:  # A damaged or hostile pickle raises whatever its bytes lead to.
-        raise DataError(f"{path}: {_damage(path, error)}; fetch the file again") from error
     if not isinstance(content, Mapping) or not {"features", "labels"} <= set(content):
         raise DataError(f"{path}: holds no dictionary with 'features' and 'labels'; fetch the file again")
     try:
-        images, labels = _plain(content["features"]), _plain(content["labels"])
+        images, labels = plain(content["features"]), plain(content["labels"])
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}; fetch the file again") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: images are {images.dtype} {images.shape}, labels {labels.shape}; expected uint8 (n, 32, 32, 3)")
     return images, labels.astype(np.int32)
-
-
-def _damage(path: Path, error: Exception) -> str:
-    with open(path, "rb") as file:
-        kind = describe(file.read(HEAD))
-    return kind or f"damaged, or not a pickle of plain arrays ({' '.join(str(error).split()) or type(error).__name__})"
-
-
-class _DType:
-    """Stands in for numpy.dtype: keeps the type code and the byte order."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        if code not in CODES:
-            raise pickle.UnpicklingError(f"arrays of type {code!r} are not read")
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in ("<", ">"):
-            self.order = state[1]
-
-
-class _Array:
-    """Stands in for numpy.ndarray: keeps shape, type, memory order and bytes."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, self.dtype, self.fortran, self.data = state
-
-    def plain(self) -> np.ndarray:
-        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
-        if not isinstance(data, bytes | bytearray) or not isinstance(self.dtype, _DType):
-            raise ValueError("an array of objects, not of numbers")
-        dtype = np.dtype(self.dtype.order + self.dtype.code)
-        if math.prod(self.shape) * dtype.itemsize != len(data):
-            raise ValueError(f"an array of shape {self.shape} has {len(data)} bytes")
-        return np.frombuffer(data, dtype).reshape(self.shape, order="F" if self.fortran else "C")
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == "F", data))
-    return array
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Protocol 2 has no bytes: it writes them as text in latin1."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r} is not read")
-    return text.encode("latin1")
-
-
-ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
-    ("_codecs", "encode"): _encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array needs")
-        return ALLOWED[module, name]
-
-
-def _plain(value: Any) -> np.ndarray:
-    if not isinstance(value, _Array):
-        raise TypeError(f"{type(value).__name__} where an array was expected")
-    return value.plain()
