@@ -39,7 +39,10 @@ def kept(promise, attack: Attack) -> None:
         pytest.skip(str(reason))
 
 
-LONG = ("apgd_l1", "brendel_bethge", "lbfgs", "patch", "substitute", "transfer", "universal", "zoo")
+LONG = (
+    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv"),
+    *("substitute", "transfer", "universal", "zoo"),
+)
 """Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""
 FIRST = (
     *(contract.it_is_documented, contract.box_ball_and_numbers, contract.it_fools_the_model, contract.the_same_seed_gives_the_same_images),

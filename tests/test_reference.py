@@ -46,6 +46,7 @@ def test_pgd_is_as_strong_as_the_best_peer(reference):
         assert classifier.accuracy(attacks.pgd(classifier, x, y, Linf(8 / 255), steps=40, seed=seed), y) <= 0.20
 
 
+@pytest.mark.slow
 def test_apgd_in_l1_is_as_strong_as_the_authors(reference):
     """Their l1-APGD leaves 23.8 % in a ball of 8."""
     classifier, x, y = reference

@@ -287,7 +287,7 @@ def test_ctrl_c_ends_a_batch_that_takes_for_ever(finished, workplace):
     log, before = results / "toy/log.jsonl", len(started(results / "toy"))
     while len(started(log.parent)) == before:
         time.sleep(0.1)
-    time.sleep(8)  # to load the model and compile
+    time.sleep(5)  # to load the model and compile
     os.kill(run.pid, signal.SIGTERM)  # not SIGINT: a job in the background of a shell is started deaf to that
     assert "goes on from there" in run.communicate(timeout=60)[1]
     assert run.returncode == 130

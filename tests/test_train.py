@@ -74,7 +74,7 @@ class Fatal(Console):
             raise Killed
 
 
-@pytest.mark.parametrize("messages", [2, 5, 10])
+@pytest.mark.parametrize("messages", [5, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 10))])
 def test_resumed_training_ends_with_the_same_bits(toy_data, tmp_path, monkeypatch, messages):
     monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
     whole, fit = small(), make_fit(toy_data, tmp_path / "whole")
