@@ -39,10 +39,13 @@ SCALES: dict[str, Callable[[float], tuple[float, float]]] = {
 
 
 def repaired(config: Config) -> Config:
-    """The model's configuration for Keras 3; equal to `config` where nothing had to be done."""
-    config = copy.deepcopy(config)
-    _mend(config)
-    return config
+    """The model's configuration for Keras 3; equal to `config` where nothing had to be done, or where parts of it are missing."""
+    mended = copy.deepcopy(config)
+    try:
+        _mend(mended)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # no model's: Keras says what is wrong with it
+        return config
+    return mended
 
 
 def _mend(layer: Config) -> None:

@@ -505,3 +505,11 @@ def test_a_hostile_file_is_refused_by_what_it_claims(name, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert word in refusal(tmp_path / name)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+@pytest.mark.parametrize("missing", ["config", "class_name"])
+def test_a_configuration_that_lacks_a_part_is_left_to_keras(missing):
+    layer = {"class_name": "Dense", "config": {"units": 2, "batch_input_shape": [None, 3]}}
+    del layer[missing]
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": [layer, {"class_name": "Flatten"}]}}
+    assert repaired(config) == config
