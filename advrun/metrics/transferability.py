@@ -1,4 +1,4 @@
-"""What crosses over from one system to another (Szegedy et al., 2014, arXiv:1312.6199; same classes: Goodfellow et al., arXiv:1412.6572)."""
+"""What crosses over from system to system (Szegedy et al., 2014, arXiv:1312.6199; the same class: Goodfellow et al., arXiv:1412.6572)."""
 
 from __future__ import annotations
 
