@@ -84,7 +84,7 @@ THREATS = {
     "says_a_word": ("source, target", "'yes'", "it_says_yes_or_no", "says 'yes' of"),
     "meets_nothing": ("source, target", "source.model == target.model + target.defense", "something_meets_something", "no examples meet"),
     "knows_a_name": ("source, target", "source.model == 'a'", "names_mean_nothing_to_it", "under other names"),
-    "counts_calls": ("source, target", "next(CALLS) % 2 == 0", "it_says_the_same_twice", "says something else"),
+    "counts_calls": ("source, target", "next(CALLS) < 100", "it_says_the_same_twice", "says something else"),
     "asks_for_no_target": ("source", "True", "it_asks_for_the_target", "the system that is attacked is `target`"),
     "sees_everything": ("source, target", "True", "what_the_attacker_sees_is_a_known_word", "access() says 'everything'"),
 }
