@@ -143,12 +143,12 @@ def flagged(results: Iterable[Result]) -> list[Result]:
     results = list(results)
     suspicions = [(place, *each) for place, result in enumerate(results) for each in _suspicions(result, results)]
     raised = [{*result.row.flags, *_certain(result)} for result in results]
-    for place, flag, _ in _below(LEVEL, suspicions):
+    for place, flag, _ in below(LEVEL, suspicions):
         raised[place].add(flag)
     return [replace(result, row=replace(result.row, flags=tuple(in_order(flags)))) for result, flags in zip(results, raised, strict=True)]
 
 
-def _below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
+def below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
     """Those that hold when all are tested together (Holm's step-down)."""
     for rank, suspicion in enumerate(sorted(suspicions, key=lambda each: each[-1])):
         if suspicion[-1] > level / (len(suspicions) - rank):

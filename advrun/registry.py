@@ -16,6 +16,13 @@ Those of a data set are handed over too:
 
     training: bool              False where nothing is trained and nothing learns from images: training images need not be read
 
+Those of a threat, which says yes or no to each pair of systems, and may leave out what it does not look at:
+
+    target: SystemName          the system that is attacked
+    source: SystemName          the system that the examples are crafted on; without it the threat is clean images
+    attack: Plugin              the attack that crafts them
+
+A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
 A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
@@ -242,7 +249,11 @@ def crafter(name: str) -> Plugin:
     return plugin
 
 
-HANDED = {"attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"), "datasets": ("training",)}
+HANDED = {
+    "attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"),
+    "datasets": ("training",),
+    "threats": ("source", "target", "attack"),
+}
 """The parameters that the runner fills, by name; settings are keyword-only."""
 
 

@@ -44,6 +44,21 @@ AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
 
 
 @dataclass(frozen=True)
+class SystemName:
+    """A system by the labels of its model and of its defence, as threats see it; the defence of an undefended one is "none"."""
+
+    model: str
+    defense: str = "none"
+
+    @property
+    def defended(self) -> bool:
+        return self.defense != "none"
+
+    def __str__(self) -> str:
+        return f"{self.model} / {self.defense}" if self.defended else self.model
+
+
+@dataclass(frozen=True)
 class Cost:
     """What an attack asks of the model for one image, at most."""
 

@@ -143,6 +143,14 @@ class DefenseEntry:
     train: Training
 
 
+@dataclass(frozen=True)
+class ThreatEntry:
+    """A threat."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
 # What a person may write beside the plugin's own settings ------------------------------------------------------------
 
 
@@ -193,6 +201,10 @@ class DefenseForm(LabelledForm):
     train: Training = Field(default=Training(), description="Training settings that differ from those of the experiment.")
 
 
+class ThreatForm(EntryForm):
+    """A threat: which examples meet which system."""
+
+
 class InnerAttackForm(EntryForm):
     """An attack inside a defence: one norm, one eps."""
 
@@ -233,18 +245,21 @@ class AttackForm(InnerAttackForm, LabelledForm):
 
 @dataclass(frozen=True)
 class PluginField:
-    """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema."""
+    """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema. bare: a name alone will do."""
 
     kind: str
     form: type[EntryForm]
     documentation: str
+    bare: bool = False
 
     def __get_pydantic_core_schema__(self, result: Any, _: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(partial(self.read, result))
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         forms = [form for name in registry.names(self.kind) if (form := self._whole(name)) is not None]
-        return handler(core_schema.union_schema([{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]))
+        choices: list[Any] = [{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]
+        names = [core_schema.literal_schema(registry.names(self.kind))] if self.bare else []
+        return handler(core_schema.union_schema([*names, *choices]))
 
     def _whole(self, name: str) -> type[EntryForm] | None:
         """The form of one plugin; None, with a warning, where its file is broken, which takes no other out of the schema."""
@@ -256,6 +271,8 @@ class PluginField:
 
     def read(self, result: Any, raw: Any) -> Any:
         """An instance of the dataclass `result`, with the settings of the plugin complete: default, then preset, then given."""
+        alone = self.bare and isinstance(raw, str)
+        raw = {"name": raw} if alone else raw
         if not isinstance(raw, dict):
             refuse(problem(f"got {show(raw)}; expected {self.documentation}"))
         name = raw.get("name")
@@ -265,7 +282,7 @@ class PluginField:
         try:
             plugin = registry.get(self.kind, name)
         except ConfigError as error:
-            refuse(problem(str(error), "name"))
+            refuse(problem(str(error), *([] if alone else ["name"])))
         settings, common = complete(plugin, raw, self.form)
         return result(settings=settings, **common)
 
@@ -292,6 +309,7 @@ DATA = PluginField("datasets", DataForm, "a data set, such as {name: signs}")
 MODEL = PluginField("models", ModelForm, "a model, such as {name: lnet}")
 ATTACK = PluginField("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 DEFENSE = PluginField("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
+THREAT = PluginField("threats", ThreatForm, "a threat, such as adaptive or {name: transfer}", bare=True)
 INNER_ATTACK = PluginField("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 
 

@@ -13,7 +13,20 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from pydantic.json_schema import GenerateJsonSchema
 
 from advrun.config import yamlfile
-from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, AttackEntry, DataEntry, DefenseEntry, ModelEntry, Name, Training
+from advrun.config.entries import (
+    ATTACK,
+    DATA,
+    DEFENSE,
+    MODEL,
+    THREAT,
+    AttackEntry,
+    DataEntry,
+    DefenseEntry,
+    ModelEntry,
+    Name,
+    ThreatEntry,
+    Training,
+)
 from advrun.config.forms import UNKNOWN, Form, problem, refuse
 from advrun.config.mappings import plain
 from advrun.config.overrides import override
@@ -25,6 +38,7 @@ RESERVED = {"attacks": "clean", "defenses": "none"}
 """Labels that the tables use themselves."""
 _DATA: Any = {"name": "signs"}  # as in a file; validation makes entries of them
 _MODELS: Any = ({"name": "lnet"},)
+_THREATS: Any = ({"name": "none"}, {"name": "static"}, {"name": "adaptive"})
 
 
 class Compute(Form):
@@ -53,6 +67,9 @@ class Experiment(Form):
     train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
     attacks: tuple[Annotated[AttackEntry, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
     defenses: tuple[Annotated[DefenseEntry, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
+    threats: Annotated[tuple[Annotated[ThreatEntry, THREAT], ...], MinLen(1)] = Field(
+        default=_THREATS, description="Which examples meet which system, each by its name alone or with its settings."
+    )
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
@@ -75,6 +92,15 @@ class Experiment(Form):
         if problems:
             refuse(*problems)
         return entries
+
+    @field_validator("threats")
+    @classmethod
+    def _threats_are_unique(cls, threats: tuple[ThreatEntry, ...]) -> tuple[ThreatEntry, ...]:
+        names = [threat.name for threat in threats]
+        repeated = [index for index, name in enumerate(names) if name in names[:index]]
+        if repeated:
+            refuse(*[problem(f"{names[index]!r} is listed twice", index) for index in repeated])
+        return threats
 
     @field_validator("defenses")
     @classmethod

@@ -1,8 +1,9 @@
-"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row."""
+"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row,
+and one that asks for a `Transferred` to those rows whose images come from another system."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -48,6 +49,23 @@ class Outcome:
     def fooled(self) -> np.ndarray:
         """(n,) bool: right before the attack, wrong after it."""
         return self.right & (self.after.argmax(-1) != self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Transferred(Outcome):
+    """An outcome whose images were crafted on another system, the source, and what that makes of them.
+
+    crafted: (n,) bool, images that were attacked: the source was right on them without the attack. The others are as they were.
+    source_after: (n,) int32, the source's answers to the adversarial images.
+    """
+
+    crafted: np.ndarray = field(kw_only=True)
+    source_after: np.ndarray = field(kw_only=True)
+
+    @property
+    def both_right(self) -> np.ndarray:
+        """(n,) bool: right before the attack, for the source and for the measured system."""
+        return self.crafted & self.right
 
 
 def columns(name: str, outcome: Outcome) -> dict[str, float | None]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASHES: dict[str, Any] = {"static": (0, (3, 2)), "adaptive": "-", "transfer": (0, (1, 1)), "blackbox": (0, (5, 1, 1, 1))}
+OTHER_DASHES: Any = (0, (4, 1, 1, 1, 1, 1))
+"""Of threats of one's own."""
 QUANTITIES = ("loss", "accuracy")
 DOUBTFUL: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
 HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.9}
@@ -68,7 +70,7 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     styles = look([system.defense for system in summary.systems])
     flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
     samples = [({**styles[system.defense]}, system.defense) for system in systems]
-    samples += [({"color": INK, "linestyle": DASHES[threat]}, threat) for threat in panel.threats]
+    samples += [({"color": INK, "linestyle": DASHES.get(threat, OTHER_DASHES)}, threat) for threat in panel.threats]
     samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{marks([flag])} {flag}") for flag in flags]
     signs = [marks(curve.flags[curve.last]) for curve in curves if curve.doubtful.any()]
     across = COLUMN - LEFT - max(RIGHT, widest(signs, SMALL))
@@ -130,7 +132,7 @@ def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve
 
 def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
     """The sound part of a line with its markers; under it, where something is flagged, the whole line thin and pale."""
-    doubtful, dashes = curve.doubtful, DASHES[curve.threat]
+    doubtful, dashes = curve.doubtful, DASHES.get(curve.threat, OTHER_DASHES)
     sound = np.where(doubtful, np.nan, curve.y)
     axes.plot(curve.x, sound, linestyle=dashes, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
     if doubtful.any():

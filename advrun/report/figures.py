@@ -1,4 +1,4 @@
-"""Which figures a report has; how each looks is in `curves.py`, `mosaic.py` and `confusion.py`."""
+"""Which figures a report has; how each looks is in `curves.py`, `heatmap.py`, `mosaic.py` and `confusion.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from advrun.fonts import fonts_for
+from advrun.report import transfer
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
+from advrun.report.heatmap import heatmap
+from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
@@ -29,7 +32,13 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    plans = [
+        *_robustness(summary),
+        *_transfer(summary),
+        *_galleries(findings, summary),
+        *_confusions(findings, summary),
+        *_training(findings),
+    ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
 
@@ -52,6 +61,13 @@ def _robustness(summary: Summary) -> Iterator[Drawing]:
             if not panel.minimal:
                 name = "-".join(("robustness", model, panel.attack.name, panel.attack.norm, *_aim(panel.attack.target)))
                 yield "robustness", name, partial(robustness, summary, panel, model)
+
+
+def _transfer(summary: Summary) -> Iterator[Drawing]:
+    """Per attack and eps whose examples met other models."""
+    for matrix in transfer.found(summary):
+        size = [] if matrix.eps is None else [eps_label(matrix.attack.norm, matrix.eps)]
+        yield "transfer", "-".join(("transfer", matrix.attack.name, matrix.attack.norm, *size)), partial(heatmap, matrix)
 
 
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:

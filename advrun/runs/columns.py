@@ -18,6 +18,7 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         "threat": cell.threat,
         "seed": cell.seed,
     }
+    columns |= {name: value for name, value in (("source", cell.source_label), ("access", cell.access)) if value}
     if cell.attack is None:
         return columns
     return columns | {

@@ -7,18 +7,20 @@ edited setting, another data set or a corrected attack therefore gives another c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from advrun import registry
 from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry
 from advrun.data import Dataset
-from advrun.errors import ConfigError, DataError
+from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, source_key, stages, work_key
+from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Cast, Meeting, access_of, meet
+from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
 """The commands that compute, in order; each does what is missing of the ones before it."""
@@ -42,6 +44,7 @@ class Cell:
     attack: AttackEntry | None = None
     eps: float | None = None
     threat: str = "none"
+    access: str = ""
     metric: str = ""
 
     @property
@@ -60,6 +63,26 @@ class Cell:
         return next((cell for cell in self.needs if cell.kind == "attack"), None)
 
     @property
+    def own(self) -> Cell | None:
+        """Of a row whose images were crafted on another system: what that system makes of them, which is a row too. None for others."""
+        return next((cell for cell in self.needs if cell.kind == "measure"), None) if self.kind == "measure" else None
+
+    @property
+    def source_label(self) -> str:
+        """The system that a row's images were crafted on, where it is neither this one nor its undefended model; "" elsewhere."""
+        return "" if self.own is None else str(self.own.name)
+
+    @property
+    def name(self) -> SystemName:
+        """The system, as threats see it."""
+        return SystemName(self.model.label, self.defense_label)
+
+    @property
+    def stage_of_attacks(self) -> str:
+        """The stage in which a system is attacked."""
+        return "attack" if self.defense is None else "defend"
+
+    @property
     def attack_label(self) -> str:
         return CLEAN if self.attack is None else self.attack.label
 
@@ -70,7 +93,7 @@ class Cell:
 
     @property
     def defense_label(self) -> str:
-        return "none" if self.defense is None else self.defense.label
+        return UNDEFENDED if self.defense is None else self.defense.label
 
 
 @dataclass(frozen=True)
@@ -100,40 +123,67 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
 
 
 class _Planner:
+    """In each seed, system by system: clean images, examples of systems before it, then its own; last what comes from systems behind it."""
+
     def __init__(self, experiment: Experiment, data: Dataset) -> None:
         self.experiment, self.data = experiment, data
         self._measuring = work_key("measure")
+        self._metrics = [(name, metric_source(name)) for name in registry.names("metrics")]
+        self._images: dict[tuple[str, Cast], Cell] = {}  # by the key of the system that they were crafted on
 
     def cells(self) -> Iterator[Cell]:
         for seed in self.experiment.seeds:
-            for model in self.experiment.models:
-                yield from self._one_model(model, seed)
+            yield from self._one_seed(seed)
 
-    def _one_model(self, model: ModelEntry, seed: int) -> Iterator[Cell]:
-        undefended = self._train(model, None, seed, needs=())
-        yield undefended
-        yield from self._measured(undefended, None, "none", stage="train")
-        crafted = []
-        for attack, eps in self._attacks():
-            images = self._attack(undefended, attack, eps, stage="attack")
-            crafted.append(images)
-            yield images
-            yield from self._measured(undefended, images, "adaptive", stage="attack")
-        for defense in self.experiment.defenses:
-            system = self._train(model, defense, seed, needs=(undefended,))
-            yield system
-            yield from self._measured(system, None, "none", stage="defend")
-            for images in crafted:
-                yield from self._measured(system, images, "static", stage="defend")
-            for attack, eps in self._attacks():
-                images = self._attack(system, attack, eps, stage="defend")
-                yield images
-                yield from self._measured(system, images, "adaptive", stage="defend")
+    def _one_seed(self, seed: int) -> Iterator[Cell]:
+        casts = list(self._attacks())
+        names = [
+            SystemName(model.label, defense.label if defense else UNDEFENDED)
+            for model in self.experiment.models
+            for defense in (None, *self.experiment.defenses)
+        ]
+        meetings = meet(self.experiment.threats, names, casts)
+        known: dict[SystemName, Cell] = {}
+        for model in self.experiment.models:
+            undefended = None
+            for defense in (None, *self.experiment.defenses):
+                system = self._train(model, defense, seed, needs=(undefended,) if undefended else ())
+                undefended = undefended or system
+                known[system.name] = system
+                yield system
+                ready = [each for each in meetings if each.target == system.name and (each.source is None or each.source in known)]
+                for meeting in ready:
+                    if meeting.source != system.name:
+                        yield from self._met(meeting, known)
+                for cast in casts:
+                    if any((each.source, each.cast) == (system.name, cast) for each in meetings):
+                        self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
+                        yield images
+                    for meeting in ready:
+                        if (meeting.source, meeting.cast) == (system.name, cast):
+                            yield from self._met(meeting, known)
+                meetings = [each for each in meetings if each not in ready]
+        for target in names:
+            for meeting in meetings:
+                if meeting.target == target:
+                    yield from self._met(meeting, known)
 
-    def _attacks(self) -> Iterator[tuple[AttackEntry, float | None]]:
+    def _met(self, meeting: Meeting, known: Mapping[SystemName, Cell]) -> Iterator[Cell]:
+        """The row of a meeting, with a cell for each metric."""
+        system = known[meeting.target]
+        if meeting.source is None or meeting.cast is None:
+            yield from self._measured(system, None, meeting.threat, stage=system.stage)
+            return
+        source = known[meeting.source]
+        images = self._images[source.key, meeting.cast]
+        own = self._measure(source, images, ADAPTIVE, source.stage_of_attacks) if meeting.foreign else None
+        stage = max(system.stage_of_attacks, images.stage, key=STAGES.index)
+        yield from self._measured(system, images, meeting.threat, stage, own)
+
+    def _attacks(self) -> Iterator[Cast]:
         for attack in self.experiment.attacks:
             for eps in attack.eps or (None,):
-                yield attack, eps
+                yield Cast(attack, eps)
 
     def _train(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, needs: tuple[Cell, ...]) -> Cell:
         plugin = defense or model
@@ -173,33 +223,47 @@ class _Planner:
         label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
 
-    def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Iterator[Cell]:
+    def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
-        measured = self._measure(system, images, threat, stage)
+        measured = self._measure(system, images, threat, stage, own)
         yield measured
-        for name in registry.names("metrics"):
-            content = {"source": source_key("metrics", name, "metric")}
-            yield self._cell("metric", stage, f"{measured.label} {name}", content, (measured,), like=measured, metric=name)
+        for name, (source, foreign_only) in self._metrics:
+            if own is not None or not foreign_only:
+                yield self._cell("metric", stage, f"{measured.label} {name}", {"source": source}, (measured,), like=measured, metric=name)
 
-    def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Cell:
-        content = {
+    def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Cell:
+        """own: the row of the source under its own images, where these come from elsewhere."""
+        content: dict[str, Any] = {
             "threat": threat,
             "source": self._measuring,
             "data": self.data.test_fingerprint,
             "labels": [system.model.label, system.defense_label, images.attack_label if images else CLEAN],
         }
-        needs = (system,) if images is None else (system, images)
+        access = "" if images is None or images.attack is None else access_of(threat, images.attack)
+        if access:
+            content["access"] = access
+        needs = tuple(cell for cell in (system, images, own) if cell is not None)
         attacked = "clean" if images is None else images.label.removeprefix(images.system.label).strip()
         label = f"{system.label} {attacked} {threat}" if images else f"{system.label} clean"
+        label += f" from {own.name}" if own else ""
         attack, eps = (images.attack, images.eps) if images else (None, None)
-        return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat)
+        return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat, access=access)
 
     @staticmethod
     def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
-            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat")} | rest
+            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat", "access")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
+
+
+def metric_source(name: str) -> tuple[str, bool]:
+    """The key of a metric's code, and whether it is measured only where images come from another system. A broken file fails later."""
+    try:
+        wanted = registry.get("metrics", name).arguments.get("outcome")
+    except PluginError:
+        wanted = None
+    return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "") == "Transferred"
 
 
 def is_trained(model: ModelEntry) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from advrun import evaluate
-from advrun.metrics import Outcome
+from advrun.metrics import Outcome, Transferred
+from advrun.results import Result
 from advrun.runs.columns import row
 from advrun.runs.examples import read_examples
 from advrun.runs.gallery import gallery
@@ -23,7 +24,7 @@ def measure(worker: Worker, cell: Cell) -> Done:
     known = {name: cost.get(name) for name in ("attacked", "zero_gradients")}
     result = evaluate.measure(outcome, row(cell, cost), known)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
-    if outcome.attacked is not None:
+    if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
         files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
     return files, {"accuracy": result.row.accuracy}
 
@@ -42,4 +43,8 @@ def _outcome(worker: Worker, cell: Cell) -> Outcome:
     if not images:
         return Outcome(system.classifier, x, None, y, before, before)
     after = system.classifier.predict(arrays["x_adv"], worker.batch_size)
-    return Outcome(system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"))
+    seen = system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target")
+    if cell.own is None:
+        return Outcome(*seen)
+    answers = worker.store.read(cell.own, ".json", Result.read).predictions
+    return Transferred(*seen, crafted=arrays["attacked"].astype(bool), source_after=answers)
