@@ -90,7 +90,7 @@ class Plan:
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
     images are missing that something learns from."""
-    learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
+    learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
@@ -119,9 +119,15 @@ class _Planner:
             crafted.append(images)
             yield images
             yield from self._measured(undefended, images, "adaptive", stage="attack")
-        for defense in self.experiment.defenses:
-            system = self._train(model, defense, seed, needs=(undefended,))
-            yield system
+        built: dict[str, Cell] = {}
+        for defense in self.experiment.defended:
+            system = undefended
+            for part in defense.chain:
+                made = self._train(model, part, seed, needs=(system,))
+                system = built.get(made.key, made)
+                if made.key not in built:  # chains with the same beginning share it
+                    built[made.key] = made
+                    yield made
             yield from self._measured(system, None, "none", stage="defend")
             for images in crafted:
                 yield from self._measured(system, images, "static", stage="defend")
@@ -143,7 +149,9 @@ class _Planner:
             "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
             "source": source_key(kind, plugin.name, "train"),
         }
-        if kind == "defenses" or is_trained(model):
+        if defense and not registry.get(kind, defense.name).trains:
+            pass  # the system that it is put upon is in the key, and nothing else plays a part
+        elif defense or is_trained(model):
             content |= {
                 "train": training.model_dump(),
                 "validation": self.experiment.data.validation,
@@ -207,6 +215,11 @@ def is_trained(model: ModelEntry) -> bool:
     return bool(registry.get("models", model.name).arguments)
 
 
+def is_fitted(defense: DefenseEntry) -> bool:
+    """True for a defence that trains something, or is put upon one that does."""
+    return any(registry.get("defenses", part.name).trains for part in defense.chain)
+
+
 def attack_learns(attack: AttackEntry) -> bool:
     """True for an attack that sees training images, or one of whose stages does."""
     return any(registry.get("attacks", name).learns for name in (attack.name, *stages(attack)))
@@ -214,4 +227,5 @@ def attack_learns(attack: AttackEntry) -> bool:
 
 def learns(experiment: Experiment) -> bool:
     """True where anything of the experiment sees training images: a classifier to be trained, a defence, an attack that learns."""
-    return bool(experiment.defenses) or any(map(is_trained, experiment.models)) or any(map(attack_learns, experiment.attacks))
+    learners = (*map(is_fitted, experiment.defended), *map(is_trained, experiment.models), *map(attack_learns, experiment.attacks))
+    return any(learners)
