@@ -124,12 +124,12 @@ class AttackEntry:
 
 @dataclass(frozen=True)
 class DefenseEntry:
-    """A defence. train: how its networks are trained. after: the defence that it is applied to the system of; None for the first."""
+    """A defence. train: how its networks are trained, None where it trains none. after: what it is applied upon, None for the first."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
-    train: Training
+    train: Training | None = None
     after: DefenseEntry | None = None
 
     @property
@@ -195,7 +195,12 @@ class DefenseForm(LabelledForm):
         """A number, or a list of them: the defence at several strengths."""
         return swept(annotation, words(annotation)) if can_be_swept(annotation) else _typed(annotation)
 
-    train: Training = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+    refused: ClassVar[Mapping[str, str]] = {**LabelledForm.refused, "train": "trains nothing"}
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.trains else {})
 
 
 class InnerAttackForm(EntryForm):

@@ -91,6 +91,8 @@ class Experiment(Form):
         def complete(written: Any) -> Any:
             if isinstance(written, tuple):
                 return tuple(map(complete, written))
+            if written.train is None:
+                return written
             return dataclasses.replace(written, train=common.model_copy(update=_given(written.train)))
 
         return tuple(map(complete, defenses))

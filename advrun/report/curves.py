@@ -75,7 +75,7 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
     plot = 2.1 if len(curves) < CROWD else 2.7
     figure = Figure(figsize=(COLUMN, 1))
-    legend = _legend(figure, samples)
+    legend = legend_above(figure, samples)
     total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
     figure.set_figheight(total)
     axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
@@ -153,7 +153,7 @@ def _eps_ticks(axes: Axes, panel: Panel, across: float) -> None:
     axes.set_xticks(ticks, thinned([tick / largest * across for tick in ticks], labels, SMALL))
 
 
-def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
+def legend_above(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
     """Above the axes, in two columns where the names are short enough; returns its height in inches."""
     from matplotlib.lines import Line2D
 

@@ -1,4 +1,4 @@
-"""Which figures a report has; how each looks is in `curves.py`, `mosaic.py` and `confusion.py`."""
+"""Which figures a report has; how each looks is in `curves.py`, `sweeping.py`, `mosaic.py` and `confusion.py`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
 from advrun.report.mosaic import mosaic
+from advrun.report.strengths import panels, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
+from advrun.report.sweeping import sweeping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +31,13 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    plans = [
+        *_sweeps(summary),
+        *_robustness(summary),
+        *_galleries(findings, summary),
+        *_confusions(findings, summary),
+        *_training(findings),
+    ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
 
@@ -43,6 +51,16 @@ def _families(findings: Findings) -> list[str]:
         some = "".join(sorted(lacking))[:20]
         log.warning("no font has %s: figures show class numbers instead of such names; install one, such as Noto Sans CJK", some)
     return [font.family for font in fonts]
+
+
+def _sweeps(summary: Summary) -> Iterator[Drawing]:
+    """Per model, norm and defence that was measured at several strengths."""
+    for model in summary.models:
+        for panel in panels(summary):
+            for sweep in summary.sweeps:
+                if len(systems_of(summary, sweep, model)) > 1:
+                    name = "-".join(("strength", model, sweep.defense, sweep.setting, panel.attack.norm))
+                    yield "strength", name, partial(sweeping, summary, sweep, panel, model)
 
 
 def _robustness(summary: Summary) -> Iterator[Drawing]:

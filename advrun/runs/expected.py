@@ -34,7 +34,7 @@ def _training(cell: Cell, plan: Plan) -> float:
         return plan.experiment.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
     plugin = registry.get("defenses", cell.defense.name)
     attacks = [value for name, value in cell.defense.settings.items() if plugin.settings[name].is_attack]
-    if not plugin.trains:
+    if cell.defense.train is None:
         return 0.0
     return cell.defense.train.epochs * len(plan.data.y_train) * (1 + sum(map(_cost, attacks)))
 

@@ -149,9 +149,7 @@ class _Planner:
             "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
             "source": source_key(kind, plugin.name, "train"),
         }
-        if defense and not registry.get(kind, defense.name).trains:
-            pass  # the system that it is put upon is in the key, and nothing else plays a part
-        elif defense or is_trained(model):
+        if training and (defense or is_trained(model)):
             content |= {
                 "train": training.model_dump(),
                 "validation": self.experiment.data.validation,
@@ -159,7 +157,7 @@ class _Planner:
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either
                 "seed": seed,
             }
-        else:  # it is read as it is for these images
+        elif training:  # it is read as it is for these images
             content["data"] = self.data.test_fingerprint
         label = f"{model.label}{f' {defense.label}' if defense else ''} seed {seed}"
         stage = "defend" if defense else "train"
@@ -217,7 +215,7 @@ def is_trained(model: ModelEntry) -> bool:
 
 def is_fitted(defense: DefenseEntry) -> bool:
     """True for a defence that trains something, or is put upon one that does."""
-    return any(registry.get("defenses", part.name).trains for part in defense.chain)
+    return any(part.train for part in defense.chain)
 
 
 def attack_learns(attack: AttackEntry) -> bool:

@@ -24,7 +24,7 @@ def train(worker: Worker, cell: Cell) -> Done:
     """Build, train, or read the system of a cell."""
     fit = Fit(
         data=worker.data,
-        settings=worker.experiment.train if cell.defense is None else cell.defense.train,
+        settings=(cell.defense and cell.defense.train) or worker.experiment.train,
         validation=worker.experiment.data.validation,
         seed=cell.seed,
         checkpoints=worker.store.checkpoints(cell),
