@@ -24,6 +24,7 @@ from advrun.engine import keras
 from advrun.errors import ConfigError, ModelError
 from advrun.files import inside
 from advrun.npz import pack, unpack
+from advrun.registry import Plugin
 from advrun.system.classifier import Classifier
 from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
@@ -38,22 +39,23 @@ DEEPEST = 20
 """Defences, one upon the other, that a file is followed through."""
 
 
-def defended(name: str, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Chain:
-    """What a defence makes of a system: that whose first parameter is called `system` is given the chain, any other one Keras model.
+def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Any:
+    """What a defence returns: that whose first parameter is called `system` is given the chain, any other one Keras model.
 
     Args:
-        name: of the defence.
+        plugin: the defence.
         system: what it defends; it is left as it is.
         fit: `train.Fit`, or what stands in its place; handed over where the defence has a second parameter.
         settings: all of them.
-
-    Raises:
-        ModelError: where it returns something else.
     """
-    plugin = registry.get("defenses", name)
     bound = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
     given: Any = system if plugin.takes_system else system.as_model()
-    result = plugin.function(*((given, fit) if plugin.trains else (given,)), **bound)
+    return plugin.function(*((given, fit) if plugin.trains else (given,)), **bound)
+
+
+def defended(name: str, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Chain:
+    """The defended system. Raises ModelError where the defence returns none."""
+    result = applied(registry.get("defenses", name), system, fit, settings)
     if not isinstance(result, (Chain, keras.Model)):
         place = registry.place("defenses", name)
         raise ModelError(f"{place} returns {type(result).__name__}; expected the defended system: a Chain, or a Keras model")
