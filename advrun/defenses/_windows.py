@@ -13,16 +13,24 @@ TRUNCATE = 4.0
 
 def blurred(x: Tensor, sigma: float) -> Tensor:
     """(n, height, width, channels) blurred by a Gaussian of standard deviation `sigma` pixels, rows and columns one after the other."""
-    rows, columns = (ops.convert_to_tensor(_matrix(side, sigma)) for side in x.shape[1:3])
+    radius = int(TRUNCATE * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    return _weighted(x, offsets, np.exp(-0.5 * (offsets / sigma) ** 2))
+
+
+def mean_of(x: Tensor, size: int) -> Tensor:
+    """(n, height, width, channels) with each pixel the mean of the size x size pixels around it, the same as in `percentile_of`."""
+    return _weighted(x, np.arange(size) - size // 2, np.ones(size))
+
+
+def _weighted(x: Tensor, offsets: np.ndarray, weights: np.ndarray) -> Tensor:
+    """The mean, with these weights, of the pixels so far away, along rows and columns one after the other."""
+    rows, columns = (ops.convert_to_tensor(_matrix(side, offsets, weights / weights.sum())) for side in x.shape[1:3])
     return ops.einsum("ij,njwc->niwc", rows, ops.einsum("ij,nhjc->nhic", columns, x))
 
 
-def _matrix(side: int, sigma: float) -> np.ndarray:
-    """(side, side), which blurs a line of so many pixels: row i holds the weights of pixel i."""
-    radius = int(TRUNCATE * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    weights /= weights.sum()
+def _matrix(side: int, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(side, side), which does it to a line of so many pixels: row i holds the weights of pixel i."""
     matrix = np.zeros((side, side))
     for pixel in range(side):
         np.add.at(matrix[pixel], mirrored(pixel + offsets, side), weights)

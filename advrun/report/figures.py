@@ -14,7 +14,7 @@ from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
 from advrun.report.mosaic import mosaic
-from advrun.report.strengths import panels, systems_of
+from advrun.report.strengths import panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
 from advrun.report.sweeping import sweeping
@@ -75,15 +75,18 @@ def _robustness(summary: Summary) -> Iterator[Drawing]:
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per model and attack: all defences in one figure, adaptive rather than replayed, the first seed."""
     groups: dict[tuple[str, ...], list[Gallery]] = {}
+    systems = {(system.model, system.defense) for model in summary.models for system in shown(summary, model)}
     for gallery in filter(_has_images, findings.galleries):
+        if (gallery.model, gallery.defense) not in systems:
+            continue
         groups.setdefault((gallery.model, gallery.attack, gallery.norm, gallery.target), []).append(gallery)
     colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
     attacks = [(attack.name, attack.norm, attack.target) for attack in summary.attacks]
     defenses = [system.defense for system in summary.systems]
     for key in sorted(groups, key=lambda key: (_place(summary.models, key[0]), _place(attacks, key[1:]))):
-        shown = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
+        rows = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
-        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, shown, findings.class_names, colors)
+        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, rows, findings.class_names, colors)
 
 
 def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
@@ -105,7 +108,7 @@ def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
 
 def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per system: under the adaptive attack that says most."""
-    for system in summary.systems:
+    for system in (system for model in summary.models for system in shown(summary, model)):
         results = [
             result
             for result in summary.results

@@ -44,7 +44,7 @@ class Strength:
         system = system or self.system
         return self.summary.clean(system) if threat == "none" else self.summary.cell(system, self.panel.attack, self.eps, threat)
 
-    def shown(self, threat: str, system: System | None = None) -> str:
+    def label(self, threat: str, system: System | None = None) -> str:
         """`45.2 % †`."""
         score = self.score(threat, system)
         return accuracy_label(score, score.flags) if score else ""
@@ -90,16 +90,26 @@ def strengths(summary: Summary, sweep: Sweep, model: str, panel: Panel) -> list[
     return found
 
 
+def best_of(summary: Summary, sweep: Sweep, model: str, panel: Panel) -> Strength | None:
+    """The strength and the eps at which a defence gives back most."""
+    return max(strengths(summary, sweep, model, panel), key=lambda each: each.back.value, default=None)
+
+
+def shown(summary: Summary, model: str) -> list[System]:
+    """The systems of a model that figures show side by side: of a sweep the strength that gives back most, of everything else all."""
+    swept = {label for sweep in summary.sweeps for _, label in sweep.points}
+    found = [best for sweep in summary.sweeps for panel in panels(summary) if (best := best_of(summary, sweep, model, panel))]
+    best_labels = {best.system.defense for best in found}
+    hidden = swept - best_labels if found else set()
+    return [system for system in summary.systems if system.model == model and system.defense not in hidden]
+
+
 def said(summary: Summary) -> list[list[str]]:
     """A paragraph per norm and model: a sentence or two for each sweep, that which gives back most first."""
     paragraphs = []
     for panel in panels(summary):
         for model in summary.models:
-            best = [
-                max(found, key=lambda each: each.back.value)
-                for sweep in summary.sweeps
-                if (found := strengths(summary, sweep, model, panel))
-            ]
+            best = [found for sweep in summary.sweeps if (found := best_of(summary, sweep, model, panel))]
             best.sort(key=lambda each: -each.back.value)
             if best:
                 paragraphs.append([_sentence(each) for each in best])
@@ -128,8 +138,8 @@ def _sentence(best: Strength) -> str:
     undefended = System(best.system.model, UNDEFENDED)
     where = f"under {over(best.panel, best.summary)} within {ball_label(best.panel.attack.norm, best.eps)}"
     at = f"{best.sweep.defense} at {best.sweep.setting} = {number(best.value)}"
-    before, static, adaptive = best.shown("adaptive", undefended), best.shown("static"), best.shown("adaptive")
-    price = f"clean images: {best.shown('none')}, {_points(best.cost)} to no defence"
+    before, static, adaptive = best.label("adaptive", undefended), best.label("static"), best.label("adaptive")
+    price = f"clean images: {best.label('none')}, {_points(best.cost)} to no defence"
     if best.back.value <= 0 or not best.back.apart:
         return f"{best.sweep.defense} gives back nothing that is more than chance: at best {_points(best.back)} {where}, {at}; {price}."
     back = f"{at} gives back {_points(best.back)} {where}, static: {before} without a defence, {static} with it"

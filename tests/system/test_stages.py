@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from advrun import Classifier, Linf, attacks, engine
+from advrun import Classifier, Linf, attacks, engine, registry
 from advrun.contract import victims
-from advrun.defenses._windows import blurred, percentile_of
+from advrun.defenses._windows import blurred, mean_of, percentile_of
 from advrun.engine import keras, ops
 from advrun.errors import ModelError
 from advrun.losses import cross_entropy
@@ -122,6 +122,19 @@ def test_the_gaussian_blur_is_scipys(pictures, sigma):
 def test_the_percentile_filter_is_scipys(pictures, size, percentile):
     expected = ndimage.percentile_filter(pictures, percentile, size=(1, size, size, 1), mode="reflect")
     np.testing.assert_array_equal(percentile_of(pictures, size, percentile), expected)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_percentile_filter_is_passed_backward_as_the_mean_of_its_window(network, pictures, size):
+    """Which is SciPy's uniform filter, of the same window for even sizes too: the gradient is its adjoint of that at the filtered image."""
+    expected = ndimage.uniform_filter(pictures, (0, size, size, 0), mode="reflect")
+    np.testing.assert_allclose(mean_of(pictures, size), expected, atol=1e-6)
+    chain = registry.get("defenses", "percentile").function(Chain(network.model), size=size)
+    (purifier,) = chain.purifiers
+    x, w = pictures, np.random.default_rng(8).normal(size=pictures.shape).astype(np.float32)
+    _, shown, back = engine.value_and_gradient(lambda x: (ops.sum(purifier(x) * w, axis=(1, 2, 3)), purifier(x)), x)
+    np.testing.assert_array_equal(shown, percentile_of(x, size, 50.0))
+    np.testing.assert_allclose(np.sum(np.asarray(back) * x, (1, 2, 3)), np.sum(expected * w, (1, 2, 3)), rtol=1e-3)
 
 
 def test_the_gradient_of_the_blur_is_its_adjoint(pictures):
