@@ -12,6 +12,11 @@ parameters are handed over by the runner, and their annotations say what the plu
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+Those of a defence, in this order:
+
+    system | model              what it defends, as a chain of stages (`system/stages.py`) or as one Keras model
+    fit                         trains; a defence without it needs no training images
+
 Those of a data set are handed over too:
 
     training: bool              False where nothing is trained and nothing learns from images: training images need not be read
@@ -129,6 +134,16 @@ class Plugin:
     def in_python(self) -> bool:
         """True for attacks that call Python between the steps of their graph: their file says `IN_PYTHON = True`."""
         return bool(getattr(self.module, "IN_PYTHON", False))
+
+    @property
+    def takes_system(self) -> bool:
+        """True for defences that are given the system as a chain of stages: their first parameter is called `system`."""
+        return next(iter(self.arguments), "") == "system"
+
+    @property
+    def trains(self) -> bool:
+        """True for defences that fit something to training images: they have a second parameter, `fit`."""
+        return len(self.arguments) > 1
 
     @property
     def learns(self) -> bool:

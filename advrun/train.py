@@ -33,7 +33,7 @@ class Fit:
     """How a defence or a plain classifier is trained: `fit(model, objective)` returns the model with its best weights.
 
     data, seed and the training settings are the experiment's. Several calls in one cell (a purifier first, then the whole
-    system) each have their own checkpoint and curves; `histories` collects the curves by stage name.
+    system) each have their own checkpoint and curves; `histories` collects the curves by stage name, `fitted` the weights of each call.
     """
 
     data: Dataset
@@ -44,6 +44,7 @@ class Fit:
     console: Console
     label: str
     histories: dict[str, History] = field(default_factory=dict)
+    fitted: list[list[np.ndarray]] = field(default_factory=list)
 
     def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "") -> Any:
         """Train `model` to make the mean of objective["loss"] small.
@@ -66,6 +67,7 @@ class Fit:
                 run.one_epoch(bar)
         self.histories[stage] = run.history
         run.use_best()
+        self.fitted.append(model.get_weights())
         return model
 
 

@@ -23,7 +23,7 @@ CONFIG = """
 data: {name: bars, train: 128, test: 32, size: 8, seed: 3}
 models: [{name: mlp, width: 8}]
 train: {epochs: 4, batch_size: 32, learning_rate: 0.01}
-defenses: [{name: noise_training, train: {epochs: 1}}, {name: bit_depth}]
+defenses: [{name: noise_training, train: {epochs: 1}}, {name: bit_layer}]
 """
 ATTACK = "attacks=[{name: walk, eps: 8/255, queries: 5}]"
 
@@ -56,8 +56,8 @@ def finished(own_folder, tmp_path_factory) -> Path:
 def test_a_run_with_one_of_each_kind(finished):
     rows = json.loads((finished.parent / "own/tables/accuracy.json").read_text())
     attacked = [row for row in rows if row["attack"] == "walk"]
-    assert {row["defense"] for row in attacked} == {"none", "noise_training", "bit_depth"}
-    assert {row["threat"] for row in attacked if row["defense"] == "bit_depth"} == {"static", "adaptive"}
+    assert {row["defense"] for row in attacked} == {"none", "noise_training", "bit_layer"}
+    assert {row["threat"] for row in attacked if row["defense"] == "bit_layer"} == {"static", "adaptive"}
     assert all(0 <= row["less_decisive"] <= 1 for row in attacked)
     assert all(row["queries"] <= 5 for row in attacked)
     assert "bars" in (finished.parent / "own/config.yaml").read_text()
@@ -98,7 +98,7 @@ def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, 
 
 def test_a_file_with_a_layer_of_ones_own_is_a_model(finished, own_folder, tmp_path):
     """And every layer belongs to the key of a model that is a file."""
-    (model,) = (finished.parent / "own/models").glob("*bit-depth*.keras")
+    (model,) = (finished.parent / "own/models").glob("*bit-layer*.keras")
     config = tmp_path / "file.yaml"
     config.write_text(
         f"data: {{name: bars, train: 128, test: 32, size: 8}}\nmodels: [{{name: file, path: {model}}}]\nresults: {tmp_path}\n"

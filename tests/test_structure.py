@@ -24,7 +24,7 @@ RANKS = [
     ["flags", "agreement"],
     ["worst", "metrics", "datasets", "download"],
     ["train", "attack"],
-    ["craft"],
+    ["craft", "defend"],
     ["evaluate"],
     ["api"],
     ["models", "attacks", "defenses", "layers", "threats"],
@@ -35,9 +35,17 @@ RANKS = [
     ["__main__"],
 ]
 INNER = {
-    "config": [["yamlfile"], ["forms", "overrides"], ["mappings"], ["entries"], ["experiment", "describe"], ["__init__"]],
+    "config": [
+        ["yamlfile"],
+        ["forms", "overrides"],
+        ["mappings", "sweeps"],
+        ["entries"],
+        ["chains"],
+        ["experiment", "describe"],
+        ["__init__"],
+    ],
     "system": [
-        ["formats", "repair", "copies"],
+        ["formats", "repair", "copies", "stages"],
         ["modelfile", "inputs"],
         ["ends"],
         ["foreign"],

@@ -1,7 +1,8 @@
 """From a YAML file to a typed, frozen `Experiment`: `load("my.yaml")`. Nothing here needs TensorFlow."""
 
+from advrun.config.chains import Sweep
 from advrun.config.entries import AttackEntry, DataEntry, DefenseEntry, ModelEntry, ThreatEntry, Training
-from advrun.config.experiment import Compute, Experiment, load, loads, schema
+from advrun.config.experiment import Compute, Experiment, as_written, load, loads, schema
 
 __all__ = [
     "AttackEntry",
@@ -10,8 +11,10 @@ __all__ = [
     "DefenseEntry",
     "Experiment",
     "ModelEntry",
+    "Sweep",
     "ThreatEntry",
     "Training",
+    "as_written",
     "load",
     "loads",
     "schema",

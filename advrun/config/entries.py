@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Interval, MinLen, doc
+from annotated_types import Interval, doc
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -34,6 +34,7 @@ from pydantic_core import core_schema
 from advrun import registry
 from advrun.config.forms import ANNOTATIONS, Form, problem, refuse, words
 from advrun.config.mappings import MappingField
+from advrun.config.sweeps import can_be_swept, several, swept
 from advrun.config.yamlfile import show
 from advrun.errors import ConfigError, PluginError
 from advrun.registry import Plugin, Setting
@@ -70,19 +71,7 @@ def _crafter(name: str) -> str:
         refuse(problem(f"got {show(name)}; expected {words(CrafterName)}"))
 
 
-def _no_repeats(sweep: tuple[float, ...]) -> tuple[float, ...]:
-    repeated = [problem(f"{eps:g} is listed twice", i) for i, eps in enumerate(sweep) if eps in sweep[:i]]
-    if repeated:
-        refuse(*repeated)
-    return sweep
-
-
-_Several = Annotated[tuple[Eps, ...], MinLen(1), AfterValidator(_no_repeats)]
-Sweep = Annotated[
-    _Several,
-    BeforeValidator(lambda eps: eps if isinstance(eps, tuple) else (eps,), json_schema_input_type=Eps | _Several),
-    doc("a number > 0 such as 8/255, or a list of them"),
-]
+Radii = several(Eps, "a number > 0 such as 8/255, or a list of them")
 """One eps or several, as a tuple."""
 Target = Literal["random", "least_likely", "second", "all"] | Natural | None
 
@@ -135,12 +124,18 @@ class AttackEntry:
 
 @dataclass(frozen=True)
 class DefenseEntry:
-    """A defence. train: how its networks are trained."""
+    """A defence. train: how its networks are trained, None where it trains none. after: what it is applied upon, None for the first."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
-    train: Training
+    train: Training | None = None
+    after: DefenseEntry | None = None
+
+    @property
+    def chain(self) -> tuple[DefenseEntry, ...]:
+        """All that is applied, the first first."""
+        return (*(self.after.chain if self.after else ()), self)
 
 
 @dataclass(frozen=True)
@@ -174,6 +169,11 @@ class EntryForm(Form):
         """Fields that depend on the plugin, beside its settings: name -> (type, pydantic Field)."""
         return {}
 
+    @classmethod
+    def setting_type(cls, annotation: Any) -> Any:
+        """What may be written for a setting of this annotation."""
+        return _typed(annotation)
+
 
 class DataForm(EntryForm):
     """The data set."""
@@ -198,7 +198,17 @@ class ModelForm(LabelledForm):
 class DefenseForm(LabelledForm):
     """A defence."""
 
-    train: Training = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+    @classmethod
+    def setting_type(cls, annotation: Any) -> Any:
+        """A number, or a list of them: the defence at several strengths."""
+        return swept(annotation, words(annotation)) if can_be_swept(annotation) else _typed(annotation)
+
+    refused: ClassVar[Mapping[str, str]] = {**LabelledForm.refused, "train": "trains nothing"}
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.trains else {})
 
 
 class ThreatForm(EntryForm):
@@ -231,7 +241,7 @@ class AttackForm(InnerAttackForm, LabelledForm):
     """An attack that is measured."""
 
     refused: ClassVar[Mapping[str, str]] = {**InnerAttackForm.refused, "target": "has no targeted form"}
-    eps_type: ClassVar[Any] = Sweep
+    eps_type: ClassVar[Any] = Radii
     examples: Count | None = Field(default=None, description="Attack only the first images of the evaluation order.")
 
     @classmethod
@@ -324,13 +334,13 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
     for key, setting in plugin.settings.items():
         if key in fields or hasattr(base, key) or key in base.model_fields:
             raise PluginError(f"{registry.place(kind, name)}: a setting cannot be called {key!r}")
-        fields[key] = _field(plugin, setting)
+        fields[key] = _field(plugin, setting, base)
     form = create_model(f"{base.__name__.removesuffix('Form')}_{name}", __base__=base, __doc__=plugin.summary, **fields)
     form.noun = f"{kind[:-1]} {name!r}"
     return form
 
 
-def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
+def _field(plugin: Plugin, setting: Setting, base: type[EntryForm]) -> tuple[Any, Any]:
     place = f"{registry.place(plugin.kind, plugin.name)}: setting {setting.name!r}"
     if setting.annotation is Any:
         raise PluginError(f"{place} has no annotation that says what it takes; give it one of {ANNOTATIONS}")
@@ -339,13 +349,13 @@ def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
     except TypeError as error:
         raise PluginError(f"{place}: {error}") from None
     if setting.required:
-        return _typed(setting.annotation), Field(description=setting.help)
+        return base.setting_type(setting.annotation), Field(description=setting.help)
     try:
         if not setting.is_attack:
             TypeAdapter(_typed(setting.annotation)).validate_python(setting.default)
     except ValidationError:
         raise PluginError(f"{place}: its default is {setting.default!r}; expected {expected}") from None
-    return _typed(setting.annotation), Field(default=setting.default, description=setting.help)
+    return base.setting_type(setting.annotation), Field(default=setting.default, description=setting.help)
 
 
 def _typed(annotation: Any) -> Any:

@@ -19,6 +19,7 @@ from advrun.contract.promise import Inapplicable, Promise, documented, exception
 from advrun.data import Dataset
 from advrun.registry import Plugin
 from advrun.system import Classifier
+from advrun.system.modelfile import save_model
 from advrun.train import classification
 
 SIZES = (((28, 28, 1), 10), ((32, 32, 3), 43), ((64, 48, 3), 2))
@@ -60,6 +61,11 @@ class Built:
             return self.build()
         model = self.build(self.data.image_shape, self.data.classes)
         return systems.fit_on(self.data, checkpoints, EPOCHS, 3e-3)(model, classification(model), monitor="accuracy")
+
+    def write(self, folder: Path) -> Path:
+        """The model as a run writes it."""
+        save_model(self.system, folder / "system.keras")
+        return folder / "system.keras"
 
 
 @cache

@@ -6,7 +6,20 @@ after the other, with the same results.
 
 from advrun.engine.backend import devices, has_gpu, is_out_of_memory, keras, ops, reason, start, tf
 from advrun.engine.counter import Counter
-from advrun.engine.graphs import compiled, flat, fused, in_python, jacobian, select, shaped, total, toward, traces, value_and_gradient
+from advrun.engine.graphs import (
+    compiled,
+    flat,
+    fused,
+    in_python,
+    jacobian,
+    select,
+    shaped,
+    straight_through,
+    total,
+    toward,
+    traces,
+    value_and_gradient,
+)
 from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
 from advrun.engine.rng import Rng
@@ -33,6 +46,7 @@ __all__ = [
     "select",
     "shaped",
     "start",
+    "straight_through",
     "tf",
     "to_unit",
     "total",

@@ -130,6 +130,15 @@ def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return tf.raw_ops.Select(condition=condition, x=new, y=old)
 
 
+def straight_through(value: Tensor, like: Tensor) -> Tensor:
+    """`value`, exactly, with the gradient of `like`: backward it is passed as if it were that (Bengio et al., 2013, arXiv:1308.3432)."""
+
+    def passed(like: Tensor, value: Tensor) -> Any:
+        return tf.identity(value), lambda upstream: (upstream, None)
+
+    return tf.custom_gradient(passed)(like, tf.stop_gradient(value))
+
+
 def toward(values: Tensor, goal: Tensor) -> Tensor:
     """The float32 next to each value, on the way to the goal."""
     return tf.math.nextafter(values, goal)

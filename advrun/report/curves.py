@@ -13,6 +13,7 @@ import numpy as np
 from advrun.flags import marks
 from advrun.report.layout import attack_label, eps_label, norm_label
 from advrun.report.lettering import folded, height, shortened, widest, width
+from advrun.report.strengths import shown
 from advrun.report.style import COLUMN, INK, PALETTE, look
 from advrun.report.summary import Panel, Score, Summary, System
 
@@ -59,13 +60,13 @@ class Curve:
 
 
 def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]:
-    """Accuracy of all systems of one model against eps under one attack; clean accuracy at eps 0.
+    """Accuracy of the systems of one model against eps under one attack, of a swept defence at its best; clean accuracy at eps 0.
 
     What is flagged is drawn as doubtful, with the flag in the legend.
     """
     from matplotlib.figure import Figure
 
-    systems = [system for system in summary.systems if system.model == model]
+    systems = shown(summary, model)
     curves = [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
     styles = look([system.defense for system in summary.systems])
     flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
@@ -77,7 +78,7 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
     plot = 2.1 if len(curves) < CROWD else 2.7
     figure = Figure(figsize=(COLUMN, 1))
-    legend = _legend(figure, samples)
+    legend = legend_above(figure, samples)
     total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
     figure.set_figheight(total)
     axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
@@ -155,7 +156,7 @@ def _eps_ticks(axes: Axes, panel: Panel, across: float) -> None:
     axes.set_xticks(ticks, thinned([tick / largest * across for tick in ticks], labels, SMALL))
 
 
-def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
+def legend_above(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
     """Above the axes, in two columns where the names are short enough; returns its height in inches."""
     from matplotlib.lines import Line2D
 
@@ -179,7 +180,8 @@ def _robustness_caption(summary: Summary, panel: Panel, model: str, *, doubtful:
     name = "the worst case over all attacks" if panel.attack.is_worst_case else attack_label(panel.attack)
     band = "the 95 % interval" if len(summary.seeds) == 1 else f"one standard deviation over {len(summary.seeds)} seeds"
     doubts = " Thin lines with hollow markers: flagged, not to be trusted." if doubtful else ""
-    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}.{doubts}"
+    swept = " Of a defence at several strengths that which gives back most." if summary.sweeps else ""
+    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}.{doubts}{swept}"
 
 
 def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str) -> None:

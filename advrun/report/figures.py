@@ -1,4 +1,4 @@
-"""Which figures a report has; how each looks is in `curves.py`, `heatmap.py`, `mosaic.py` and `confusion.py`."""
+"""Which figures a report has; how each looks is in `curves.py`, `sweeping.py`, `heatmap.py`, `mosaic.py` and `confusion.py`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from advrun.report.findings import Findings, Gallery
 from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
+from advrun.report.strengths import panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
+from advrun.report.sweeping import sweeping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +35,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
     plans = [
+        *_sweeps(summary),
         *_robustness(summary),
         *_transfer(summary),
         *_galleries(findings, summary),
@@ -54,6 +57,16 @@ def _families(findings: Findings) -> list[str]:
     return [font.family for font in fonts]
 
 
+def _sweeps(summary: Summary) -> Iterator[Drawing]:
+    """Per model, norm and defence that was measured at several strengths."""
+    for model in summary.models:
+        for panel in panels(summary):
+            for sweep in summary.sweeps:
+                if len(systems_of(summary, sweep, model)) > 1:
+                    name = "-".join(("strength", model, sweep.defense, sweep.setting, panel.attack.norm))
+                    yield "strength", name, partial(sweeping, summary, sweep, panel, model)
+
+
 def _robustness(summary: Summary) -> Iterator[Drawing]:
     """Per model and attack that was run at some eps."""
     for model in summary.models:
@@ -73,15 +86,18 @@ def _transfer(summary: Summary) -> Iterator[Drawing]:
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per model and attack: all defences in one figure, adaptive rather than replayed, the first seed."""
     groups: dict[tuple[str, ...], list[Gallery]] = {}
+    systems = {(system.model, system.defense) for model in summary.models for system in shown(summary, model)}
     for gallery in filter(_has_images, findings.galleries):
+        if (gallery.model, gallery.defense) not in systems:
+            continue
         groups.setdefault((gallery.model, gallery.attack, gallery.norm, gallery.target), []).append(gallery)
     colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
     attacks = [(attack.name, attack.norm, attack.target) for attack in summary.attacks]
     defenses = [system.defense for system in summary.systems]
     for key in sorted(groups, key=lambda key: (_place(summary.models, key[0]), _place(attacks, key[1:]))):
-        shown = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
+        rows = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
-        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, shown, findings.class_names, colors)
+        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, rows, findings.class_names, colors)
 
 
 def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
@@ -103,7 +119,7 @@ def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
 
 def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per system: under the adaptive attack that says most."""
-    for system in summary.systems:
+    for system in (system for model in summary.models for system in shown(summary, model)):
         results = [
             result
             for result in summary.results

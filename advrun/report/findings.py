@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
 from advrun.results import Result
@@ -107,6 +108,7 @@ class Findings:
         and attacks are shown in the order in which they first appear here.
     histories: training curves by label ("lnet", "lnet / hybrid"): one value per epoch under names that end in "loss" or
         "accuracy", with "val_" in front for the validation images; "epoch" numbers the epochs, by default 1, 2, ...
+    sweeps: which defences are one at several strengths.
     """
 
     name: str
@@ -118,3 +120,4 @@ class Findings:
     results: list[Result]
     histories: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     galleries: list[Gallery] = field(default_factory=list)
+    sweeps: tuple[Sweep, ...] = ()

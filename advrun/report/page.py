@@ -17,13 +17,14 @@ from advrun.report.summary import Summary
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (
+    ("strength", "Strength of a defence"),
     ("robustness", "Accuracy against ε"),
     ("transfer", "From model to model"),
     ("gallery", "Examples"),
     ("confusion", "Confusion under attack"),
     ("training", "Training"),
 )
-PIXELS = {"robustness": 97, "transfer": 97, "gallery": 112, "confusion": 97, "training": 97}
+PIXELS = {"strength": 97, "robustness": 97, "transfer": 97, "gallery": 112, "confusion": 97, "training": 97}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
 
 

@@ -64,7 +64,7 @@ STYLE: Any = {
 class Picture:
     """A finished figure.
 
-    name: file name without ending. kind: robustness, transfer, gallery, confusion or training. caption: one paragraph of text.
+    name: file name without ending. kind: one of `page.SECTIONS`, such as robustness. caption: one paragraph of text.
     width: in inches.
     """
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
+from advrun.config import Sweep
 from advrun.flags import ATTACKS_MISSING, SEEDS_MISSING, in_order
 from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
@@ -96,11 +97,12 @@ class Panel:
 class Summary:
     """All cells, and where to look for them.
 
-    results: the measured ones and the worst cases, in order. attacks: in order, worst cases last.
+    results: the measured ones and the worst cases, in order. attacks: in order, worst cases last. sweeps: defences at several strengths.
     """
 
     results: list[Result]
     attacks: list[AttackId]
+    sweeps: tuple[Sweep, ...] = ()
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -163,8 +165,8 @@ class Summary:
         return Panel(attack, tuple(radii), tuple(sorted(threats, key=_threat)))
 
 
-def summarise(results: Sequence[Result]) -> Summary:
-    """The summary of measured results; worst cases are added here."""
+def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = ()) -> Summary:
+    """The summary of measured results; worst cases are added here. sweeps: which of the defences are one at several strengths."""
     results = [*results, *_flag_partial(worst_cases(results))]
     attacks = _unique(attack_of(result.row) for result in results)
     attacks.sort(key=lambda attack: (attack.name != CLEAN, attack.is_worst_case))
@@ -179,7 +181,7 @@ def summarise(results: Sequence[Result]) -> Summary:
         place = attacks.index(attack_of(row)), _radius(row.eps), *_threat(row.threat), sources.index(row.source)
         return (*system, *place, row.seed)
 
-    return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN])
+    return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN], tuple(sweeps))
 
 
 def _flag_partial(worst: list[Result]) -> list[Result]:

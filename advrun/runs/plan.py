@@ -113,7 +113,7 @@ class Plan:
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
     images are missing that something learns from."""
-    learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
+    learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
@@ -137,20 +137,18 @@ class _Planner:
 
     def _one_seed(self, seed: int) -> Iterator[Cell]:
         casts = list(self._attacks())
+        defenses = (None, *self.experiment.defended)
         names = [
-            SystemName(model.label, defense.label if defense else UNDEFENDED)
-            for model in self.experiment.models
-            for defense in (None, *self.experiment.defenses)
+            SystemName(model.label, defense.label if defense else UNDEFENDED) for model in self.experiment.models for defense in defenses
         ]
         meetings = meet(self.experiment.threats, names, casts)
         known: dict[SystemName, Cell] = {}
         for model in self.experiment.models:
-            undefended = None
-            for defense in (None, *self.experiment.defenses):
-                system = self._train(model, defense, seed, needs=(undefended,) if undefended else ())
-                undefended = undefended or system
+            built: dict[str, Cell] = {}
+            for defense in defenses:
+                system, new = self._system(model, defense, seed, built)
                 known[system.name] = system
-                yield system
+                yield from new
                 ready = [each for each in meetings if each.target == system.name and (each.source is None or each.source in known)]
                 for meeting in ready:
                     if meeting.source != system.name:
@@ -167,6 +165,17 @@ class _Planner:
             for meeting in meetings:
                 if meeting.target == target:
                     yield from self._met(meeting, known)
+
+    def _system(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, built: dict[str, Cell]) -> tuple[Cell, list[Cell]]:
+        """A model with the parts of a chain upon it, and those of its cells that are new: chains with the same beginning share it."""
+        system, new = self._train(model, None, seed, needs=()), []
+        for part in (None, *(defense.chain if defense else ())):
+            made = self._train(model, part, seed, needs=(system,)) if part else system
+            if made.key not in built:
+                built[made.key] = made
+                new.append(made)
+            system = built[made.key]
+        return system, new
 
     def _met(self, meeting: Meeting, known: Mapping[SystemName, Cell]) -> Iterator[Cell]:
         """The row of a meeting, with a cell for each metric."""
@@ -193,7 +202,7 @@ class _Planner:
             "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
             "source": source_key(kind, plugin.name, "train"),
         }
-        if kind == "defenses" or is_trained(model):
+        if training and (defense or is_trained(model)):
             content |= {
                 "train": training.model_dump(),
                 "validation": self.experiment.data.validation,
@@ -201,7 +210,7 @@ class _Planner:
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either
                 "seed": seed,
             }
-        else:  # it is read as it is for these images
+        elif training:  # it is read as it is for these images
             content["data"] = self.data.test_fingerprint
         label = f"{model.label}{f' {defense.label}' if defense else ''} seed {seed}"
         stage = "defend" if defense else "train"
@@ -271,6 +280,11 @@ def is_trained(model: ModelEntry) -> bool:
     return bool(registry.get("models", model.name).arguments)
 
 
+def is_fitted(defense: DefenseEntry) -> bool:
+    """True for a defence that trains something, or is put upon one that does."""
+    return any(part.train for part in defense.chain)
+
+
 def attack_learns(attack: AttackEntry) -> bool:
     """True for an attack that sees training images, or one of whose stages does."""
     return any(registry.get("attacks", name).learns for name in (attack.name, *stages(attack)))
@@ -278,4 +292,5 @@ def attack_learns(attack: AttackEntry) -> bool:
 
 def learns(experiment: Experiment) -> bool:
     """True where anything of the experiment sees training images: a classifier to be trained, a defence, an attack that learns."""
-    return bool(experiment.defenses) or any(map(is_trained, experiment.models)) or any(map(attack_learns, experiment.attacks))
+    learners = (*map(is_fitted, experiment.defended), *map(is_trained, experiment.models), *map(attack_learns, experiment.attacks))
+    return any(learners)

@@ -114,7 +114,7 @@ def run(
                 if compute:
                     failure = computed(plan, cells, store, console, fail_fast)
                 found = findings(plan, store, console)
-                summary = summarise(found.results)
+                summary = summarise(found.results, found.sweeps)
                 if failure or not compute or all(store.manifest(cell) for cell in cells):
                     break
             try:
@@ -181,6 +181,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
+        sweeps=experiment.sweeps,
     )
 
 

@@ -1,7 +1,8 @@
 """What is under attack: images (n, height, width, channels) float32 in [0, 1] -> logits (n, classes) float32.
 
 A `Classifier` always runs in inference mode and always gives logits: `ends.py` cuts off what squashes them, or says why it
-cannot. Normalisation, resizing and purifiers are layers of the Keras model, so gradients pass through the whole system.
+cannot. Normalisation and resizing are layers of the Keras model, purifiers are layers or stages in front of it (`stages.py`), so
+gradients pass through the whole system.
 
 An attack's `model` parameter is annotated with what it needs to see: `Gradients` (white box), `Scores` or `Decisions` (black
 box). All of it is counted.
@@ -33,6 +34,7 @@ from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
+from advrun.system.stages import Chain, chained
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 16
@@ -114,11 +116,11 @@ class Gradients(Scores, Protocol):
 
 
 class Classifier:
-    """A Keras model under attack.
+    """A Keras model under attack, or a chain of purifiers and such a model.
 
     Args:
-        model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or (n, 1) behind
-            a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
+        model: a `Chain`, or a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or
+            (n, 1) behind a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
         name: how tables call it; the model's own name by default.
         input: what the model expects of its images where that is not RGB in [0, 1], as in YAML: {"channels": "bgr", "scale": 255}.
         classes: the order of its outputs where it is not that of class numbers: "alphabetical", or a list of them.
@@ -138,8 +140,10 @@ class Classifier:
         classes: Order | Sequence[int] | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
-        self.foreign = Foreign(model, from_mapping(ModelInput, input, "input"), _as_order(classes))
+        chain = chained(model)
+        self.foreign = Foreign(chain.network, from_mapping(ModelInput, input, "input"), _as_order(classes))
         self.model = logits_model(self.foreign.system(image_shape))
+        self.chain = Chain(self.model, chain.purifiers)
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
@@ -215,7 +219,7 @@ class Classifier:
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses."""
-        return ops.cast(self.model(x, training=False), "float32")
+        return ops.cast(self.model(self.chain.purify(x), training=False), "float32")
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
@@ -246,15 +250,20 @@ class Classifier:
 
     @property
     def purifier(self) -> Any:
-        """The part of a defended system that cleans images before they are classified, or None."""
+        """The layer of a defended network that cleans images before they are classified, or None."""
         return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
 
     def purify(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray | None:
         """What the classifier behind the purifier is shown, float32 in [0, 1]; None without a purifier."""
         purifier = self.purifier
-        if purifier is None:
+        if purifier is None and not self.chain.purifiers:
             return None
-        return self.over_batches("purify", lambda x: purifier(x, training=False), check_images(x, self.image_shape), batch_size)
+
+        def purify(x: Tensor) -> Tensor:
+            shown = self.chain.purify(x)
+            return shown if purifier is None else purifier(shown, training=False)
+
+        return self.over_batches("purify", purify, check_images(x, self.image_shape), batch_size)
 
     def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: np.ndarray, batch_size: int) -> np.ndarray:
         """Apply a function of images, compiled once under `name`, in batches of one shape."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from advrun import engine
+from advrun import defend, engine
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
@@ -22,7 +22,7 @@ from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
-from advrun.system.modelfile import load_model
+from advrun.system.stages import Chain
 
 CHECKED_IMAGES = 2000
 """Images on which a system must predict what plain Keras does."""
@@ -74,12 +74,20 @@ class Worker:
         """The trained system of a cell, checked against plain Keras."""
         if self._loaded is None or self._loaded.key != cell.key:
             self._loaded = None
-            model = self.store.read(cell, ".keras", load_model)
-            self.check_fits(model)  # the file may be older than the data
-            classifier = Classifier(model, name=cell.label)
-            check_against_keras(classifier, model, self.checked, self.batch_size)
+            chain = self.read(cell)
+            self.check_fits(chain.network)  # the file may be older than the data
+            classifier = Classifier(chain, name=cell.label)
+            check_against_keras(classifier, chain, self.checked, self.batch_size)
             self._loaded = Loaded(cell.key, classifier, self)
         return self._loaded
+
+    def read(self, cell: Cell) -> Chain:
+        """The trained system of a cell, from its file."""
+        return self.store.read(cell, self.ending(cell), defend.load)
+
+    def ending(self, cell: Cell) -> str:
+        """Of the file that holds the trained system of a cell."""
+        return defend.FILE if any(name.endswith(defend.FILE) for name in self.store.finished(cell).files) else ".keras"
 
     def check_fits(self, model: Any) -> None:
         """Raise ModelError unless the model takes the data's images and knows its classes."""
