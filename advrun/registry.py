@@ -18,6 +18,8 @@ Those of a data set are handed over too:
 
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+The file of a model that is trained may hold a second function, `objective(model, *, settings)`: what it learns, where that is no plain
+cross-entropy, and the network around the model that learns it. Its settings are some of the model's.
 A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
@@ -133,6 +135,11 @@ class Plugin:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
 
+    def objective(self, model: Any, settings: Mapping[str, Any]) -> Any:
+        """What the file's function `objective` makes of an untrained model: (the network to train, its objective); None without one."""
+        function = getattr(self.module, "objective", None)
+        return function and function(model, **{name: settings[name] for name in parameters(function)[1:]})
+
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""
         function = getattr(self.module, "cost", None)
@@ -231,6 +238,8 @@ def get(kind: str, name: str) -> Plugin:
     _check_handed(plugin)
     if kind == "attacks":
         _check_attack(plugin)
+    if kind == "models":
+        _check_asked(plugin, "objective", parameters(getattr(module, "objective", lambda model: None))[1:])
     return plugin
 
 
@@ -263,9 +272,15 @@ def _check_attack(plugin: Plugin) -> None:
             raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():
         raise PluginError(f"{where}: takes a ball or, for the nearest image, a norm, not both")
-    for name in parameters(getattr(plugin.module, "cost", lambda: None)):
+    _check_asked(plugin, "cost", parameters(getattr(plugin.module, "cost", lambda: None)))
+
+
+def _check_asked(plugin: Plugin, function: str, names: tuple[str, ...]) -> None:
+    """Raise PluginError where a second function of the file asks for what is no setting of the first."""
+    for name in names:
         if name not in plugin.settings:
-            raise PluginError(f"{where}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
+            where = place(plugin.kind, plugin.name)
+            raise PluginError(f"{where}: {function}() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from advrun.system.check import check_against_keras
 from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
 from advrun.system.modelfile import load_model, save_model
-from advrun.train import Fit, classification, merged_history
+from advrun.train import Fit, merged_history, trained
 
 
 def train(worker: Worker, cell: Cell) -> Done:
@@ -59,9 +59,7 @@ def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
     """The classifier as it is, trained on clean images unless it comes trained."""
     if not is_trained(cell.model):
         return worker.opened.models[cell.model.label].system(worker.data.image_shape, worker.data.class_names)
-    build = registry.get("models", cell.model.name).function
-    model = build(worker.data.image_shape, worker.data.classes, **cell.model.settings)
-    return fit(model, classification(model), monitor="accuracy")
+    return trained(registry.get("models", cell.model.name), cell.model.settings, fit)
 
 
 def defended(worker: Worker, cell: Cell, entry: DefenseEntry, fit: Fit) -> Any:
