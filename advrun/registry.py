@@ -18,8 +18,9 @@ Those of a data set are handed over too:
 
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
-The file of a model that is trained may hold a second function, `objective(model, *, settings)`: what it learns, where that is no plain
-cross-entropy, and the network around the model that learns it. Its settings are some of the model's.
+Beside it a model's file may hold `objective(model, *, settings)`: what is learnt, where that is no plain cross-entropy, and the network
+around the model that learns it; and `comes_trained(*, settings)`, whether with these settings it comes trained after all, when it is called
+with settings alone. The settings of both are some of the model's.
 A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
@@ -39,7 +40,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from advrun import folders
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
@@ -72,6 +73,11 @@ class Setting:
     def names_attack(self) -> bool:
         """True when the value is the name of an attack, which runs with its default settings."""
         return CrafterName in _members(self.annotation)
+
+    @property
+    def words(self) -> tuple[Any, ...]:
+        """What may be written literally, where the annotation lists it: `Literal["imagenet"] | FilePath`."""
+        return tuple(word for part in _members(self.annotation) if typing.get_origin(part) is Literal for word in typing.get_args(part))
 
     @property
     def is_file(self) -> bool:
@@ -135,6 +141,11 @@ class Plugin:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
 
+    def trains(self, settings: Mapping[str, Any]) -> bool:
+        """True for an architecture, which advrun trains; False for a model that comes with its weights, as its settings may say."""
+        function = getattr(self.module, "comes_trained", None)
+        return bool(self.arguments) and not (function and function(**{name: settings[name] for name in parameters(function)}))
+
     def objective(self, model: Any, settings: Mapping[str, Any]) -> Any:
         """What the file's function `objective` makes of an untrained model: (the network to train, its objective); None without one."""
         function = getattr(self.module, "objective", None)
@@ -170,7 +181,7 @@ class Plugin:
 
         plain = dict(settings)
         for name, value in settings.items():
-            if self.settings[name].is_file and value is not None:
+            if self.settings[name].is_file and value is not None and value not in self.settings[name].words:
                 plain[name] = content(name, value) if isinstance(value, str) else [content(name, path) for path in value]
         return plain
 
@@ -240,6 +251,7 @@ def get(kind: str, name: str) -> Plugin:
         _check_attack(plugin)
     if kind == "models":
         _check_asked(plugin, "objective", parameters(getattr(module, "objective", lambda model: None))[1:])
+        _check_asked(plugin, "comes_trained", parameters(getattr(module, "comes_trained", lambda: None)))
     return plugin
 
 

@@ -47,10 +47,10 @@ class Experiment(Form):
     name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
     description: str = Field(default="", description="A sentence or two for the report.")
     data: Annotated[DataEntry, DATA] = Field(default=_DATA, description="The data set, with its settings.")
+    train: Training = Field(default=Training(), description="How models are trained, and defences, unless they say otherwise.")
     models: Annotated[tuple[Annotated[ModelEntry, MODEL], ...], MinLen(1)] = Field(
         default=_MODELS, description="The classifiers, each with its settings."
     )
-    train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
     attacks: tuple[Annotated[AttackEntry, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
     defenses: tuple[Annotated[DefenseEntry, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
@@ -76,14 +76,14 @@ class Experiment(Form):
             refuse(*problems)
         return entries
 
-    @field_validator("defenses")
+    @field_validator("models", "defenses")
     @classmethod
-    def _training_is_complete(cls, defenses: tuple[DefenseEntry, ...], info: ValidationInfo) -> tuple[DefenseEntry, ...]:
-        """What a defence does not say about its training, the experiment says."""
+    def _training_is_complete(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """What an entry does not say about its training, the experiment says."""
         if "train" not in info.data:
-            return defenses
+            return entries
         common = info.data["train"]
-        return tuple(dataclasses.replace(defense, train=common.model_copy(update=_given(defense.train))) for defense in defenses)
+        return tuple(dataclasses.replace(entry, train=common.model_copy(update=_given(entry.train))) for entry in entries)
 
     @field_validator("seeds")
     @classmethod

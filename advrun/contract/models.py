@@ -38,7 +38,7 @@ class Built:
     @property
     def is_trained(self) -> bool:
         """True for architectures, which are trained here."""
-        return bool(self.plugin.arguments)
+        return self.plugin.trains(self.settings)
 
     def build(self, *size: Any) -> Any:
         """The untrained model for (image_shape, classes)."""

@@ -31,7 +31,7 @@ def part(cell: Cell, plan: Plan) -> Part:
 def _training(cell: Cell, plan: Plan) -> float:
     """Every image of every epoch, and what attacking it costs where a defence does that."""
     if cell.defense is None:
-        return plan.experiment.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
+        return cell.model.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
     known = registry.get("defenses", cell.defense.name).settings
     attacks = [value for name, value in cell.defense.settings.items() if known[name].is_attack]
     return cell.defense.train.epochs * len(plan.data.y_train) * (1 + sum(map(_cost, attacks)))

@@ -11,7 +11,7 @@ from advrun import registry
 from advrun.attack import bind
 from advrun.config import DefenseEntry
 from advrun.errors import ModelError
-from advrun.runs.plan import Cell, is_trained
+from advrun.runs.plan import Cell, is_trained, training_of
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
@@ -23,9 +23,10 @@ from advrun.train import Fit, merged_history, trained
 
 def train(worker: Worker, cell: Cell) -> Done:
     """Build, train, or read the system of a cell."""
+    training = training_of(cell.model, cell.defense)
     fit = Fit(
-        data=worker.data,
-        settings=worker.experiment.train if cell.defense is None else cell.defense.train,
+        data=worker.data.half(training.half),
+        settings=training,
         validation=worker.experiment.data.validation,
         seed=cell.seed,
         checkpoints=worker.store.checkpoints(cell),
