@@ -103,12 +103,12 @@ class DataEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A classifier. train: how it is trained, where it does not come trained."""
+    """A classifier. train: how it is trained; None for one that can only come trained."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
-    train: Training
+    train: Training | None = None
 
 
 @dataclass(frozen=True)

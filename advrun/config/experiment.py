@@ -83,7 +83,9 @@ class Experiment(Form):
         if "train" not in info.data:
             return entries
         common = info.data["train"]
-        return tuple(dataclasses.replace(entry, train=common.model_copy(update=_given(entry.train))) for entry in entries)
+        return tuple(
+            dataclasses.replace(entry, train=common.model_copy(update=_given(entry.train))) if entry.train else entry for entry in entries
+        )
 
     @field_validator("seeds")
     @classmethod

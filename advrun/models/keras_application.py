@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from contextlib import redirect_stdout
 from typing import Any, Literal
 
@@ -77,7 +78,8 @@ def _trained(build: Any, architecture: str, weights: str, size: int | None, outp
     """The network with weights of ImageNet or of a file. Raises ModelError."""
     shape = None if size is None else (size, size, 3)
     try:
-        with redirect_stdout(sys.stderr):  # where Keras says what it downloads
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():  # where Keras says what it downloads
+            warnings.filterwarnings("error", message="Skipping nested container")  # layers that keep their random weights
             return build(weights=weights, input_shape=shape, classifier_activation=None, classes=1000 if weights == "imagenet" else outputs)
     except Exception as error:  # of the network, of the file, of what is in it: Keras raises many kinds
         said = str(error).strip().splitlines() or [type(error).__name__]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from advrun import registry
 from advrun.config import AttackEntry
 from advrun.console import Part
-from advrun.runs.plan import Cell, Plan, is_trained
+from advrun.runs.plan import Cell, Plan, is_trained, training_of
 
 QUERY = 1 / 3
 """Of a gradient: one pass forward, where a gradient takes that and twice as much backward."""
@@ -31,7 +31,7 @@ def part(cell: Cell, plan: Plan) -> Part:
 def _training(cell: Cell, plan: Plan) -> float:
     """Every image of every epoch, and what attacking it costs where a defence does that."""
     if cell.defense is None:
-        return cell.model.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
+        return training_of(cell.model, None).epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
     known = registry.get("defenses", cell.defense.name).settings
     attacks = [value for name, value in cell.defense.settings.items() if known[name].is_attack]
     return cell.defense.train.epochs * len(plan.data.y_train) * (1 + sum(map(_cost, attacks)))

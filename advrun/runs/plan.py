@@ -211,9 +211,10 @@ def is_trained(model: ModelEntry) -> bool:
 
 def training_of(model: ModelEntry, defense: DefenseEntry | None) -> Training:
     """How the network of a cell is trained. A defence learns from the half that its model learnt from, unless it says otherwise."""
+    own = model.train or Training()
     if defense is None:
-        return model.train
-    return defense.train if defense.train.half != "all" else defense.train.model_copy(update={"half": model.train.half})
+        return own
+    return defense.train if defense.train.half != "all" else defense.train.model_copy(update={"half": own.half})
 
 
 def attack_learns(attack: AttackEntry) -> bool:
