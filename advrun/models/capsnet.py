@@ -11,7 +11,7 @@ from advrun.engine import Rng, keras, ops
 from advrun.errors import ConfigError
 from advrun.losses import one_hot
 from advrun.train import Objective, accuracy
-from advrun.types import Count, NonNegative, Tensor
+from advrun.types import Count, Natural, NonNegative, Tensor
 
 PRESETS = {
     "paper": {"stem": "paper", "channels": 256, "capsules": 32, "dimensions": 8, "class_dimensions": 16, "decoder": (512, 1024)},
@@ -38,6 +38,7 @@ def capsnet(
     capsules: Count = 8,
     dimensions: Count = 8,
     class_dimensions: Count = 16,
+    shift: Natural = 2,
     reconstruction: NonNegative = 0.0005,
     decoder: tuple[Count, ...] = (128, 256),
 ) -> Any:
@@ -61,6 +62,7 @@ def capsnet(
         capsules: primary capsules at each place of the grid.
         dimensions: of a primary capsule.
         class_dimensions: of the capsule of a class.
+        shift: pixels that images are moved by while training, at most; less than their sides.
         reconstruction: weight of the squared error, summed over the pixels, of the image reconstructed from the true class's capsule; 0
             for none.
         decoder: neurons of the layers that reconstruct it.
@@ -74,11 +76,18 @@ def capsnet(
     if stem == "paper":
         if short < 17:
             raise ConfigError(f"capsnet: images of {image_shape[0]} x {image_shape[1]} are too small for stem: paper, which needs 17 x 17")
-        x = layers.Conv2D(channels, 9, activation="relu")(x)
+        x = layers.Conv2D(channels, 9, activation="relu", kernel_initializer="he_normal")(x)
         x = layers.Conv2D(depth, 9, strides=2, dtype="float32")(x)
     else:
         for halving in range(max(ceil(log2(short / GRID)), 1)):
-            x = layers.Conv2D(channels * 2**halving, 5 if halving == 0 else 3, strides=2, padding="same", activation="relu")(x)
+            x = layers.Conv2D(
+                channels * 2**halving,
+                5 if halving == 0 else 3,
+                strides=2,
+                padding="same",
+                activation="relu",
+                kernel_initializer="he_normal",
+            )(x)
         x = layers.Conv2D(depth, 3, strides=2, padding="same", dtype="float32")(x)
     primary = squash(layers.Reshape((-1, dimensions), dtype="float32")(x))
     spread = keras.initializers.RandomNormal(stddev=dimensions**-0.5)
@@ -119,8 +128,17 @@ def margin_loss(lengths: Tensor, y: Tensor) -> Tensor:
     return ops.sum(own * present + DOWN * (1.0 - own) * absent, axis=-1)
 
 
-def objective(model: Any, *, reconstruction: float, decoder: tuple[int, ...]) -> tuple[Any, Objective]:
-    """Margin loss, and the squared error of the image that is reconstructed from the true class's capsule (section 4.1).
+def shifted(x: Tensor, most: int, rng: Rng) -> Tensor:
+    """Each image moved by up to `most` pixels along each axis; the edge is repeated where nothing comes in (the paper has zeros there)."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        places = ops.arange(size) + rng.integers((x.shape[0], 1), -most, most + 1)
+        x = ops.take_along_axis(x, ops.expand_dims(ops.clip(places, 0, size - 1), (3 - axis, 3)), axis)
+    return x
+
+
+def objective(model: Any, *, shift: int, reconstruction: float, decoder: tuple[int, ...]) -> tuple[Any, Objective]:
+    """On images moved by up to `shift` pixels (section 5): margin loss, and the squared error of the image that is reconstructed from the true class's capsule (section 4.1).
 
     The decoder is trained with the network, and is no part of the classifier that comes out.
     """
@@ -130,11 +148,12 @@ def objective(model: Any, *, reconstruction: float, decoder: tuple[int, ...]) ->
     masked = squash(model.get_layer(TOTAL).output) * ops.expand_dims(true, -1)
     x = layers.Flatten()(masked)
     for width in decoder:
-        x = layers.Dense(width, activation="relu")(x)
+        x = layers.Dense(width, activation="relu", kernel_initializer="he_normal")(x)
     x = layers.Dense(prod(image_shape), activation="sigmoid", dtype="float32")(x)
     network = keras.Model([model.inputs[0], true], [logits, layers.Reshape(image_shape, dtype="float32")(x)], name="capsnet_with_decoder")
 
     def losses(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        x = shifted(x, shift, rng) if training else x
         logits, restored = network([x, ops.one_hot(y, model.output_shape[-1])], training=training)
         margin, error = margin_loss(ops.sigmoid(logits), y), ops.sum(ops.square(restored - x), axis=(1, 2, 3))
         return {
