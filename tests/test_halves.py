@@ -46,6 +46,7 @@ def test_a_class_of_one_group_makes_no_halves(toy_data):
         make_plan(loads(MODELS), replace(toy_data, group=group))
 
 
+@pytest.mark.slow
 def test_halves_of_gtsrb_share_no_track(gtsrb_file):
     data = gtsrb(root=str(gtsrb_file))
     a, b = data.half("a"), data.half("b")

@@ -138,7 +138,8 @@ def shifted(x: Tensor, most: int, rng: Rng) -> Tensor:
 
 
 def objective(model: Any, *, shift: int, reconstruction: float, decoder: tuple[int, ...]) -> tuple[Any, Objective]:
-    """On images moved by up to `shift` pixels (section 5): margin loss, and the squared error of the image that is reconstructed from the true class's capsule (section 4.1).
+    """On images moved by up to `shift` pixels (section 5): margin loss, and the squared error of the image that is reconstructed from the
+    true class's capsule (section 4.1).
 
     The decoder is trained with the network, and is no part of the classifier that comes out.
     """

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from advrun import Classifier, engine, registry
+from advrun.cli import main
 from advrun.config.entries import settings_of
 from advrun.engine import Rng, keras, ops, tf
 from advrun.errors import ConfigError
-from advrun.models.capsnet import PRESETS, TOTAL, capsnet, margin_loss, objective, routed, squash
+from advrun.models.capsnet import PRESETS, TOTAL, capsnet, margin_loss, objective, routed, shifted, squash
 from advrun.system.copies import fresh_copy, full_precision
 from advrun.system.ends import ending, logits_model
 
@@ -59,7 +63,7 @@ def test_routing_is_the_published_procedure(iterations):
 def test_the_gradient_goes_through_all_of_the_routing(iterations):
     """In float64, against central differences of the logits; with the coupling coefficients held it would be another."""
     rng = np.random.default_rng(7)
-    votes, weights = rng.normal(size=(1, 4, 5, 3)), rng.normal(size=(1, 4))
+    votes, weights = rng.normal(size=(1, 3, 4, 2)), rng.normal(size=(1, 3))
 
     def value(votes):
         return ops.sum(weights * ops.log(ops.sum(ops.square(routed(votes, iterations)), axis=-1)))
@@ -125,8 +129,8 @@ def test_images_too_small_for_the_papers_form_are_refused():
 
 def test_the_image_is_reconstructed_from_the_capsule_of_its_class(model, digits):
     """Other labels give other images; with all else equal a larger error is a larger loss, by its weight."""
-    network, losses = objective(model, reconstruction=0.0, decoder=(16,))
-    _, heavier = objective(model, reconstruction=0.5, decoder=(16,))
+    network, losses = objective(model, shift=2, reconstruction=0.0, decoder=(16,))
+    _, heavier = objective(model, shift=2, reconstruction=0.5, decoder=(16,))
     x, labels = ops.convert_to_tensor(digits), np.zeros(4, np.int32)
     restored = [np.asarray(network([x, ops.one_hot(labels + label, 10)])[1]) for label in (0, 1)]
     assert np.abs(restored[0] - restored[1]).max() > 1e-6
@@ -135,3 +139,49 @@ def test_the_image_is_reconstructed_from_the_capsule_of_its_class(model, digits)
     np.testing.assert_allclose(plain["loss"], plain["margin_loss"])
     np.testing.assert_allclose(plain["reconstruction_loss"], np.square(restored[0] - digits).mean((1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(added["loss"], added["margin_loss"] + 0.5 * 784 * added["reconstruction_loss"], rtol=1e-5)
+
+
+def test_moved_images_keep_their_pixels():
+    """Each by its own number of pixels, at most two along each axis, the edge repeated; another key moves them otherwise."""
+    x = np.random.default_rng(0).random((40, 5, 6, 2), np.float32)
+    moved = np.asarray(shifted(ops.convert_to_tensor(x), 2, Rng.from_seed(1)))
+    found = set()
+    for before, after in zip(x, moved, strict=True):
+        places = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if np.array_equal(after, before[np.clip(np.arange(5) + down, 0, 4)][:, np.clip(np.arange(6) + right, 0, 5)])
+        ]
+        assert len(places) == 1
+        found |= set(places)
+    assert len(found) > 12
+    assert {down for down, _ in found} == {right for _, right in found} == {-2, -1, 0, 1, 2}
+
+
+def test_it_is_trained_saved_and_attacked_like_any_other(toy_data, tmp_path):
+    """From the command line, on half of the data. What is saved has no decoder, and plain Keras reads it."""
+    arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "toy.npz", **arrays, group_train=toy_data.group)
+    config = tmp_path / "toy.yaml"
+    config.write_text(
+        f"data: {{name: arrays, path: {tmp_path}/toy.npz, validation: 0.2}}\n"
+        "models: [{name: capsnet, channels: 8, decoder: [16], shift: 0, train: {half: a}}]\n"
+        "train: {epochs: 8, batch_size: 24, learning_rate: 0.01, patience: 12}\n"
+        f"attacks: [{{name: fgsm, eps: 0.3}}]\nresults: {tmp_path}\n"
+    )
+    ran = CliRunner().invoke(main, ["attack", str(config)])
+    assert ran.exit_code == 0, ran.output
+    rows = [json.loads(row.read_text())["row"] for row in (tmp_path / "toy/rows").glob("*.json")]
+    clean, attacked = (next(row for row in rows if row["attack"] == name) for name in ("clean", "fgsm"))
+    assert clean["accuracy"] > 0.8
+    assert attacked["accuracy"] < clean["accuracy"] - 0.2
+    assert attacked["metrics"]["zero_gradients"] == 0
+    (history,) = (tmp_path / "toy/models").glob("*.json")
+    curves = json.loads(history.read_text())
+    assert {"loss", "val_accuracy", "margin_loss", "reconstruction_loss"} <= set(curves)
+    assert curves["reconstruction_loss"][-1] < curves["reconstruction_loss"][0]
+    (file,) = (tmp_path / "toy/models").glob("*.keras")
+    saved = keras.models.load_model(file, safe_mode=True)
+    assert saved.count_params() == capsnet((8, 8, 3), 4, channels=8).count_params()
+    assert np.mean(saved.predict(toy_data.x_test / np.float32(255), verbose=0).argmax(-1) == toy_data.y_test) == clean["accuracy"]

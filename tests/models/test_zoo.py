@@ -18,7 +18,7 @@ from advrun.runs.plan import is_trained, make_plan
 from advrun.system.inputs import ModelInput, preparation
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46)])
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), pytest.param(56, 0.85, marks=pytest.mark.slow)])
 def test_resnet_has_the_published_number_of_weights(depth, millions):
     """Table 6 of the paper."""
     model = resnet((32, 32, 3), 10, depth=depth)
