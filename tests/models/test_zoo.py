@@ -80,8 +80,15 @@ def test_a_file_of_weights_comes_trained_behind_its_preprocessing(weights, toy_d
     assert before != [cell.key for cell in make_plan(experiment, toy_data).cells]
     with pytest.raises(ModelError, match=r"keras_application.weights: no such file: /nowhere"):
         make_plan(loads("models: [{name: keras_application, architecture: MobileNet, weights: /nowhere}]"), toy_data)
-    with pytest.raises(ModelError, match=f"{path}: no weights of MobileNet for 7 classes"):
-        keras_application(architecture="MobileNet", weights=str(path), size=32, outputs=7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "outputs"), [("MobileNet", 7), ("MobileNetV2", 4)])
+def test_a_file_of_other_weights_is_refused(weights, architecture, outputs):
+    """Of other classes, or of another architecture: no layer silently keeps its random weights."""
+    path, _ = weights
+    with pytest.raises(ModelError, match=f"{path}: no weights of {architecture} for {outputs} classes .*; set outputs, or another file"):
+        keras_application(architecture=architecture, weights=str(path), size=32, outputs=outputs)
 
 
 def test_random_weights_are_trained_for_the_images_that_there_are(toy_data):
