@@ -263,8 +263,7 @@ class _Batches:
     def fitted(self) -> Any:
         if self.attack.plugin.fit is None:
             return None
-        checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
-        kept = checkpoints.get(name, finite_fitted) if checkpoints else None
+        kept, self.asked = self._kept()
         if kept is not None:
             return kept
         self.view.counter.start()
@@ -275,18 +274,23 @@ class _Batches:
         asked = {name: np.array(count.sum()) for name, count in self.view.counter.read().items()}
         self.asked = Cost(**{name: int(count) for name, count in asked.items()})
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
-        if checkpoints:
-            checkpoints.put(f"{name}-cost", asked)
-            if fitted is not None:
-                checkpoints.put(name, {"fitted": np.asarray(fitted)})
-            checkpoints.flush()
+        if self.work.checkpoints:
+            self.work.checkpoints.put(self._fit, asked if fitted is None else {"fitted": np.asarray(fitted), **asked})
+            self.work.checkpoints.flush()
         return fitted
+
+    @property
+    def _fit(self) -> str:
+        return f"{self.work.name}fit"
+
+    def _kept(self) -> tuple[np.ndarray | None, Cost]:
+        """What was learnt before this process, None for nothing or what cannot be kept, and what that asked."""
+        kept: tuple[np.ndarray | None, Cost] | None = self.work.checkpoints.get(self._fit, learnt) if self.work.checkpoints else None
+        return kept or (None, Cost())
 
     def learning(self) -> Cost:
         """What `fit` asked: of a process before this one, where the batches are that one's."""
-        if self.asked is None and self.attack.plugin.fit is not None and self.work.checkpoints:
-            self.asked = self.work.checkpoints.get(f"{self.work.name}fit-cost", costs)
-        return self.asked or Cost()
+        return self.asked or (self._kept()[1] if self.attack.plugin.fit else Cost())
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
@@ -339,17 +343,12 @@ class _Batches:
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
 
 
-def finite_fitted(saved: dict[str, np.ndarray]) -> np.ndarray:
-    """What an attack has learnt, from a checkpoint. Raises ValueError where it holds no numbers."""
-    fitted = saved["fitted"]
-    if fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all():
+def learnt(saved: dict[str, np.ndarray]) -> tuple[np.ndarray | None, Cost]:
+    """What an attack has learnt, and what that asked, from a checkpoint. Raises ValueError, KeyError or TypeError where it holds others."""
+    fitted, asked = saved.get("fitted"), Cost(int(saved["gradients"]), int(saved["queries"]))
+    if fitted is not None and (fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all()):
         raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
-    return fitted
-
-
-def costs(saved: dict[str, np.ndarray]) -> Cost:
-    """What learning asked, from a checkpoint. Raises ValueError, KeyError or TypeError where it holds something else."""
-    return Cost(int(saved["gradients"]), int(saved["queries"]))
+    return fitted, asked
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

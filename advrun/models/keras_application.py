@@ -1,4 +1,4 @@
-"""The image classifiers that come with Keras, by name (keras.io/api/applications, which names the paper of each)."""
+"""The image classifiers that come with Keras, by name, such as MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381)."""
 
 from __future__ import annotations
 
