@@ -39,12 +39,12 @@ def lbfgs(
     initial_c: Positive = 0.1,
     penalty: Literal["square", "norm"] = "square",
 ) -> Tensor:
-    """L-BFGS: minimise |r|_2^2 + c loss(x + r), or |r|_2 + c loss(x + r), for x + r in the box by SciPy's L-BFGS-B, and search c for each image.
+    """L-BFGS: minimise |r|_2^2 + c loss(x + r) for x + r in the box by SciPy's L-BFGS-B, and search c for each image.
 
     The loss is the cross-entropy towards the target; in the untargeted form, which the paper does not have, towards the likeliest wrong
-    class. The paper's term is c |r|: preset `paper` has |r|, by default it is squared, which has a slope at 0 that L-BFGS follows better; c
-    stands before the loss in both, and the smallest that fools is searched, which is the paper's largest. Every image has a minimiser of its own, and all
-    that wait for a gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
+    class. The paper minimises c |r| + loss: preset `paper` has its |r|, which is squared by default; in both c stands before the loss, so
+    that the smallest c is searched where the paper has the largest. Every image has a minimiser of its own, and all that wait for a
+    gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
 
     Args:
         search_steps: steps of the search over c: tenfold until the first success, then bisection.
