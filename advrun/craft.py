@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
+from advrun.types import Cost
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
@@ -34,6 +35,7 @@ class Crafted:
 
     x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
+    learning: gradients and queries of an attack that learns, before its first image.
     """
 
     x_adv: np.ndarray
@@ -42,6 +44,7 @@ class Crafted:
     gradients: np.ndarray
     queries: np.ndarray
     seconds: float
+    learning: Cost = field(default_factory=Cost)
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
@@ -173,6 +176,7 @@ def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
         total.gradients + crafted.gradients,
         total.queries + crafted.queries,
         total.seconds + crafted.seconds,
+        total.learning + crafted.learning,
     )
 
 
@@ -214,7 +218,7 @@ class _Work:
             seconds += float(finished["seconds"])
             self.advance(len(batch))
             done += len(batch)
-        return replace(crafted, seconds=seconds)
+        return replace(crafted, seconds=seconds, learning=runner.learning())
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
@@ -243,6 +247,7 @@ class _Batches:
     def __init__(self, work: _Work, attack: Attack, batch_size: int, targets: np.ndarray | None) -> None:
         self.work, self.attack, self.batch_size, self.targets = work, attack, batch_size, targets
         self.view = work.classifier if targets is None else work.classifier.toward()
+        self.asked: Cost | None = None
 
     @cached_property
     def run(self) -> Any:
@@ -258,8 +263,7 @@ class _Batches:
     def fitted(self) -> Any:
         if self.attack.plugin.fit is None:
             return None
-        checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
-        kept = checkpoints.get(name, finite_fitted) if checkpoints else None
+        kept, self.asked = self._kept()
         if kept is not None:
             return kept
         self.view.counter.start()
@@ -267,12 +271,26 @@ class _Batches:
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
         fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets)
-        asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
+        asked = {name: np.array(count.sum()) for name, count in self.view.counter.read().items()}
+        self.asked = Cost(**{name: int(count) for name, count in asked.items()})
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
-        if checkpoints and fitted is not None:
-            checkpoints.put(name, {"fitted": np.asarray(fitted)})
-            checkpoints.flush()
+        if self.work.checkpoints:
+            self.work.checkpoints.put(self._fit, asked if fitted is None else {"fitted": np.asarray(fitted), **asked})
+            self.work.checkpoints.flush()
         return fitted
+
+    @property
+    def _fit(self) -> str:
+        return f"{self.work.name}fit"
+
+    def _kept(self) -> tuple[np.ndarray | None, Cost]:
+        """What was learnt before this process, None for nothing or what cannot be kept, and what that asked."""
+        kept: tuple[np.ndarray | None, Cost] | None = self.work.checkpoints.get(self._fit, learnt) if self.work.checkpoints else None
+        return kept or (None, Cost())
+
+    def learning(self) -> Cost:
+        """What `fit` asked: of a process before this one, where the batches are that one's."""
+        return self.asked or (self._kept()[1] if self.attack.plugin.fit else Cost())
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
@@ -325,12 +343,12 @@ class _Batches:
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
 
 
-def finite_fitted(saved: dict[str, np.ndarray]) -> np.ndarray:
-    """What an attack has learnt, from a checkpoint. Raises ValueError where it holds no numbers."""
-    fitted = saved["fitted"]
-    if fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all():
+def learnt(saved: dict[str, np.ndarray]) -> tuple[np.ndarray | None, Cost]:
+    """What an attack has learnt, and what that asked, from a checkpoint. Raises ValueError, KeyError or TypeError where it holds others."""
+    fitted, asked = saved.get("fitted"), Cost(int(saved["gradients"]), int(saved["queries"]))
+    if fitted is not None and (fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all()):
         raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
-    return fitted
+    return fitted, asked
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

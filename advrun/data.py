@@ -25,6 +25,10 @@ def is_guess(accuracy: float, labels: np.ndarray) -> bool:
     return guess < 1 and accuracy - guess < SKILL * (1 - guess)
 
 
+HALVES = 0xA1FB
+"""Seed of what is drawn into each half: one for all experiments, so that models of two halves are strangers whatever their own seeds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels of a training and a test set.
@@ -151,6 +155,35 @@ class Dataset:
                 chosen = rng.choice(groups, count, replace=False)
                 held_out |= (self.y_train == label) & np.isin(group, chosen)
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def half(self, which: str) -> Dataset:
+        """The same data with one of two halves of its training images, "a" or "b"; with all of them for "all".
+
+        The halves share no group, whatever the seed of the experiment. Each has half of every class's groups (of its images where there
+        are none; a group is of the class of its first image), and where their number is odd the one left over goes to a and b in turn.
+
+        Raises:
+            DataError: when one half would not know a class, because all images of it are of one group.
+        """
+        if which == "all":
+            return self
+        group = self.group if self.group is not None else np.arange(len(self.y_train))
+        groups, first, members = np.unique(group, return_index=True, return_inverse=True)
+        of_group, rng, in_a, odd = self.y_train[first], np.random.default_rng(HALVES), np.zeros(len(groups), bool), 1
+        for label in np.unique(of_group):
+            own = rng.permutation(np.flatnonzero(of_group == label))
+            in_a[own[: (len(own) + odd) // 2]] = True
+            odd ^= len(own) % 2
+        is_a = in_a[members]
+        for label in np.unique(self.y_train):
+            if len(np.unique(is_a[self.y_train == label])) == 1:
+                name = self.class_names[label]
+                raise DataError(
+                    f"data set {self.name}: the images of class {name!r} are of one group, and make no two halves; leave train.half out"
+                )
+        rows = np.flatnonzero(is_a == (which == "a"))
+        kept = None if self.group is None else self.group[rows]
+        return replace(self, x_train=self.x_train[rows], y_train=self.y_train[rows], group=kept)
 
     def evaluation_order(self, seed: int = 0) -> np.ndarray:
         """A permutation of the test rows. Its first n rows are `examples: n`, so smaller runs nest in larger ones."""

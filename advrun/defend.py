@@ -50,7 +50,7 @@ def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]
     """
     bound = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
     given: Any = system if plugin.takes_system else system.as_model()
-    return plugin.function(*((given, fit) if plugin.trains else (given,)), **bound)
+    return plugin.function(*((given, fit) if plugin.takes_fit else (given,)), **bound)
 
 
 def defended(name: str, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Chain:

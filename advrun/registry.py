@@ -30,6 +30,9 @@ Those of a threat, which says yes or no to each pair of systems, and may leave o
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+Beside it a model's file may hold `objective(model, *, settings)`: what is learnt, where that is no plain cross-entropy, and the network
+around the model that learns it; and `comes_trained(*, settings)`, whether with these settings it comes trained after all, when it is called
+with settings alone. The settings of both are some of the model's.
 A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
@@ -49,7 +52,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from advrun import folders
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
@@ -82,6 +85,11 @@ class Setting:
     def names_attack(self) -> bool:
         """True when the value is the name of an attack, which runs with its default settings."""
         return CrafterName in _members(self.annotation)
+
+    @property
+    def words(self) -> tuple[Any, ...]:
+        """What may be written literally, where the annotation lists it: `Literal["imagenet"] | FilePath`."""
+        return tuple(word for part in _members(self.annotation) if typing.get_origin(part) is Literal for word in typing.get_args(part))
 
     @property
     def is_file(self) -> bool:
@@ -141,7 +149,7 @@ class Plugin:
         return next(iter(self.arguments), "") == "system"
 
     @property
-    def trains(self) -> bool:
+    def takes_fit(self) -> bool:
         """True for defences that fit something to training images: they have a second parameter, `fit`."""
         return len(self.arguments) > 1
 
@@ -154,6 +162,16 @@ class Plugin:
     def fit(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
+
+    def trains(self, settings: Mapping[str, Any]) -> bool:
+        """True for an architecture, which advrun trains; False for a model that comes with its weights, as its settings may say."""
+        function = getattr(self.module, "comes_trained", None)
+        return bool(self.arguments) and not (function and function(**{name: settings[name] for name in parameters(function)}))
+
+    def objective(self, model: Any, settings: Mapping[str, Any]) -> Any:
+        """What the file's function `objective` makes of an untrained model: (the network to train, its objective); None without one."""
+        function = getattr(self.module, "objective", None)
+        return function and function(model, **{name: settings[name] for name in parameters(function)[1:]})
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""
@@ -185,7 +203,7 @@ class Plugin:
 
         plain = dict(settings)
         for name, value in settings.items():
-            if self.settings[name].is_file and value is not None:
+            if self.settings[name].is_file and value is not None and value not in self.settings[name].words:
                 plain[name] = content(name, value) if isinstance(value, str) else [content(name, path) for path in value]
         return plain
 
@@ -253,6 +271,9 @@ def get(kind: str, name: str) -> Plugin:
     _check_handed(plugin)
     if kind == "attacks":
         _check_attack(plugin)
+    if kind == "models":
+        _check_asked(plugin, "objective", parameters(getattr(module, "objective", lambda model: None))[1:])
+        _check_asked(plugin, "comes_trained", parameters(getattr(module, "comes_trained", lambda: None)))
     return plugin
 
 
@@ -289,9 +310,15 @@ def _check_attack(plugin: Plugin) -> None:
             raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():
         raise PluginError(f"{where}: takes a ball or, for the nearest image, a norm, not both")
-    for name in parameters(getattr(plugin.module, "cost", lambda: None)):
+    _check_asked(plugin, "cost", parameters(getattr(plugin.module, "cost", lambda: None)))
+
+
+def _check_asked(plugin: Plugin, function: str, names: tuple[str, ...]) -> None:
+    """Raise PluginError where a second function of the file asks for what is no setting of the first."""
+    for name in names:
         if name not in plugin.settings:
-            raise PluginError(f"{where}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
+            where = place(plugin.kind, plugin.name)
+            raise PluginError(f"{where}: {function}() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ from advrun.data import Dataset
 from advrun.engine import Rng, TrainStep, ops
 from advrun.errors import ConfigError, ModelError
 from advrun.losses import cross_entropy
+from advrun.registry import Plugin
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
@@ -180,6 +181,17 @@ class _Run:
         self.step.restore(state)
         self.best, self.history, self.best_epoch = best, dict(zip(history, curves, strict=True)), int(best_epoch)
         return True
+
+
+def trained(plugin: Plugin, settings: Mapping[str, Any], fit: Fit) -> Any:
+    """An architecture built for the data and trained: as its file's function `objective` says, or by cross-entropy.
+
+    Raises ConfigError, from the architecture, where the images do not suit it; ModelError where the training diverges.
+    """
+    model = plugin.function(fit.data.image_shape, fit.data.classes, **settings)
+    network, objective = plugin.objective(model, settings) or (model, classification(model))
+    fit(network, objective, monitor="accuracy")
+    return model
 
 
 def classification(model: Any) -> Objective:

@@ -65,6 +65,9 @@ class Cost:
     gradients: int = 0
     queries: int = 0
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.gradients + other.gradients, self.queries + other.queries)
+
     def __str__(self) -> str:
         counts = ((self.gradients, "gradients"), (self.queries, "queries"))
         return " + ".join(

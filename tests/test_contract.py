@@ -145,7 +145,7 @@ def breaks(promise, case, said: str) -> None:
 
 UNITS = [
     ("models", "lnet"),
-    pytest.param("models", "cnn", marks=pytest.mark.slow),
+    *(pytest.param("models", name, marks=pytest.mark.slow) for name in ("cnn", "mlp", "resnet", "capsnet", "keras_application")),
     *(("datasets", name) for name in ("signs",)),
     *(("metrics", name) for name in registry.names("metrics")),
     *(("threats", name) for name in registry.names("threats")),

@@ -21,7 +21,7 @@ from advrun.errors import PluginError
 
 CONFIG = """
 data: {name: bars, train: 128, test: 32, size: 8, seed: 3}
-models: [{name: mlp, width: 8}]
+models: [{name: allconv, width: 8}]
 train: {epochs: 4, batch_size: 32, learning_rate: 0.01}
 defenses: [{name: noise_training, train: {epochs: 1}}, {name: bit_layer}]
 """
@@ -79,7 +79,7 @@ def to_do(config: Path, folder: Path, *more: str) -> dict[str, set[str]]:
         pytest.param("attacks/_mine.py", 3, 0, 24, marks=pytest.mark.slow),
         pytest.param("defenses/noise_training.py", 1, 1, 12, marks=pytest.mark.slow),
         ("layers/bits.py", 1, 1, 12),
-        pytest.param("models/mlp.py", 3, 3, 40, marks=pytest.mark.slow),
+        pytest.param("models/allconv.py", 3, 3, 40, marks=pytest.mark.slow),
     ],
 )
 def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, tmp_path, edited, attacks_anew, trained_anew, metrics_anew):
@@ -140,9 +140,9 @@ def test_the_variable_and_entry_points(own_folder, tmp_path):
     points = tmp_path / "somebody-1.0.dist-info/entry_points.txt"
     points.write_text("[advrun.plugins]\nmine = somebody.robust\n")
     path = os.pathsep.join([str(tmp_path), str(folders.PACKAGE.parent)])
-    assert f"{package}/models/mlp.py" in shell("show", "mlp", PYTHONPATH=path).stdout
+    assert f"{package}/models/allconv.py" in shell("show", "allconv", PYTHONPATH=path).stdout
     points.write_text("[advrun.plugins]\nmine = somebody.else\n")
-    failed = shell("show", "mlp", PYTHONPATH=path)
+    failed = shell("show", "allconv", PYTHONPATH=path)
     assert failed.returncode == 10
     assert "the entry point 'mine' of advrun.plugins names somebody.else, which is no package" in failed.stderr
 

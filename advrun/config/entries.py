@@ -92,11 +92,12 @@ class DataEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A classifier."""
+    """A classifier. train: how it is trained; None for one that can only come trained."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
+    train: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,13 @@ class Training(Form):
     batch_size: Count = Field(default=128, description="Images in one optimiser step.")
     learning_rate: Positive = Field(default=1e-3, description="Step size of Adam.")
     patience: Count = Field(default=5, description="Stop after this many epochs without a better validation value.")
+    half: Literal["a", "b", "all"] = Field(
+        default="all", description="Train on one of two halves of the training tracks, which share none, or on all of them."
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """The settings as they identify a result."""
+        return self.model_dump(exclude={"half"} if self.half == "all" else None)
 
 
 class EntryForm(Form):
@@ -194,6 +202,13 @@ class LabelledForm(EntryForm):
 class ModelForm(LabelledForm):
     """A classifier."""
 
+    refused: ClassVar[Mapping[str, str]] = {**EntryForm.refused, "train": "comes trained: there is nothing to train"}
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.arguments else {})
+
 
 class DefenseForm(LabelledForm):
     """A defence."""
@@ -208,7 +223,7 @@ class DefenseForm(LabelledForm):
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
-        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.trains else {})
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.takes_fit else {})
 
 
 class ThreatForm(EntryForm):

@@ -61,10 +61,10 @@ class Experiment(Form):
     name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
     description: str = Field(default="", description="A sentence or two for the report.")
     data: Annotated[DataEntry, DATA] = Field(default=_DATA, description="The data set, with its settings.")
+    train: Training = Field(default=Training(), description="How models are trained, and defences, unless they say otherwise.")
     models: Annotated[tuple[Annotated[ModelEntry, MODEL], ...], MinLen(1)] = Field(
         default=_MODELS, description="The classifiers, each with its settings."
     )
-    train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
     attacks: tuple[Annotated[AttackEntry, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
     defenses: tuple[Annotated[Written, ChainField()], ...] = Field(
         default=(), description="The defences, each with its settings; a list of them is applied one after the other."
@@ -105,12 +105,12 @@ class Experiment(Form):
             refuse(*[problem(f"{names[index]!r} is listed twice", index) for index in repeated])
         return threats
 
-    @field_validator("defenses")
+    @field_validator("models", "defenses")
     @classmethod
-    def _training_is_complete(cls, defenses: tuple[Written, ...], info: ValidationInfo) -> tuple[Written, ...]:
-        """What a defence does not say about its training, the experiment says."""
+    def _training_is_complete(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """What an entry does not say about its training, the experiment says."""
         if "train" not in info.data:
-            return defenses
+            return entries
         common = info.data["train"]
 
         def complete(written: Any) -> Any:
@@ -120,7 +120,7 @@ class Experiment(Form):
                 return written
             return dataclasses.replace(written, train=common.model_copy(update=_given(written.train)))
 
-        return tuple(map(complete, defenses))
+        return tuple(map(complete, entries))
 
     @field_validator("seeds")
     @classmethod

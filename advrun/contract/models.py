@@ -20,7 +20,7 @@ from advrun.data import Dataset
 from advrun.registry import Plugin
 from advrun.system import Classifier
 from advrun.system.modelfile import save_model
-from advrun.train import classification
+from advrun.train import trained
 
 SIZES = (((28, 28, 1), 10), ((32, 32, 3), 43), ((64, 48, 3), 2))
 """Images and classes for which an architecture must be built."""
@@ -39,12 +39,17 @@ class Built:
     @property
     def is_trained(self) -> bool:
         """True for architectures, which are trained here."""
-        return bool(self.plugin.arguments)
+        return self.plugin.trains(self.settings)
 
     def build(self, *size: Any) -> Any:
         """The untrained model for (image_shape, classes)."""
         engine.start(0)
-        return self.plugin.function(*size, **settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given}))
+        return self.plugin.function(*size, **self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings: defaults, those of the file's CONTRACT, and those given."""
+        return settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given})
 
     @cached_property
     def data(self) -> Dataset:
@@ -59,8 +64,8 @@ class Built:
         """The model built and trained anew."""
         if not self.is_trained:
             return self.build()
-        model = self.build(self.data.image_shape, self.data.classes)
-        return systems.fit_on(self.data, checkpoints, EPOCHS, 3e-3)(model, classification(model), monitor="accuracy")
+        engine.start(0)
+        return trained(self.plugin, self.settings, systems.fit_on(self.data, checkpoints, EPOCHS, 3e-3))
 
     def write(self, folder: Path) -> Path:
         """The model as a run writes it."""

@@ -26,7 +26,9 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         "norm": cell.norm,
         "target": aim(cell),
         "settings": dict(cell.attack.settings),
-        "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
+        "budget": bind(cell.attack, cell.eps).budget()
+        + (" for each class" if aim(cell) == "all" else "")
+        + (f", {cost['learning']} to learn" if cost.get("learning") else ""),  # asked once, whatever the number of images
         **{name: cost[name] for name in ("gradients", "queries", "seconds")},
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from advrun import registry
-from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry
+from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
@@ -112,13 +112,18 @@ class Plan:
 
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
-    images are missing that something learns from."""
+    images are missing that something learns from, or have no halves."""
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
         if isinstance(attack.target, int) and attack.target >= data.classes:
             raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
+    trainings = [
+        training_of(model, part) for model in experiment.models for part in (None, *sum((e.chain for e in experiment.defended), ()))
+    ]
+    if any(training and training.half != "all" for training in trainings):
+        data.half("a")  # raises where there are no halves
     return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
 
 
@@ -197,14 +202,14 @@ class _Planner:
     def _train(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, needs: tuple[Cell, ...]) -> Cell:
         plugin = defense or model
         kind = "defenses" if defense else "models"
-        training = defense.train if defense else self.experiment.train
+        training = training_of(model, defense)
         content: dict[str, Any] = {
             "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
             "source": source_key(kind, plugin.name, "train"),
         }
         if training and (defense or is_trained(model)):
             content |= {
-                "train": training.model_dump(),
+                "train": training.identity(),
                 "validation": self.experiment.data.validation,
                 "mixed_precision": self.experiment.compute.mixed_precision,
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either
@@ -277,7 +282,16 @@ def metric_source(name: str) -> tuple[str, bool]:
 
 def is_trained(model: ModelEntry) -> bool:
     """True for architectures, which advrun trains; False for a model that comes with its weights."""
-    return bool(registry.get("models", model.name).arguments)
+    return registry.get("models", model.name).trains(model.settings)
+
+
+def training_of(model: ModelEntry, defense: DefenseEntry | None = None) -> Training | None:
+    """How the network of a cell is trained; None for a defence that trains nothing. A defence learns from the half that its model learnt
+    from, unless it says otherwise."""
+    own = model.train or Training()
+    if defense is None or defense.train is None:
+        return None if defense else own
+    return defense.train if defense.train.half != "all" else defense.train.model_copy(update={"half": own.half})
 
 
 def is_fitted(defense: DefenseEntry) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from advrun.runs.examples import write_examples
 from advrun.runs.plan import Cell
 from advrun.runs.work.worker import Done, Worker
 from advrun.system.check import zero_gradients
+from advrun.types import Cost
 
 
 def attack(worker: Worker, cell: Cell) -> Done:
@@ -41,6 +42,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
     arrays |= {"gradients": crafted.gradients, "queries": crafted.queries}
     if crafted.target is not None:
         arrays["target"] = crafted.target
-    means = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
+    means: dict[str, Any] = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
+    means |= {"learning": str(crafted.learning)} if crafted.learning != Cost() else {}
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
     return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, "zero_gradients": blind}

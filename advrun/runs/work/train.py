@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from advrun import defend, registry
+from advrun.config import Training
 from advrun.errors import ModelError
-from advrun.runs.plan import Cell, is_trained
+from advrun.runs.plan import Cell, is_trained, training_of
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
@@ -17,14 +18,15 @@ from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
 from advrun.system.modelfile import save_model
 from advrun.system.stages import Chain, is_one_file
-from advrun.train import Fit, classification, merged_history
+from advrun.train import Fit, merged_history, trained
 
 
 def train(worker: Worker, cell: Cell) -> Done:
     """Build, train, or read the system of a cell."""
+    training = training_of(cell.model, cell.defense) or Training()  # where nothing is trained they are not looked at
     fit = Fit(
-        data=worker.data,
-        settings=(cell.defense and cell.defense.train) or worker.experiment.train,
+        data=worker.data.half(training.half),
+        settings=training,
         validation=worker.experiment.data.validation,
         seed=cell.seed,
         checkpoints=worker.store.checkpoints(cell),
@@ -63,9 +65,7 @@ def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
     """The classifier as it is, trained on clean images unless it comes trained."""
     if not is_trained(cell.model):
         return worker.opened.models[cell.model.label].system(worker.data.image_shape, worker.data.class_names)
-    build = registry.get("models", cell.model.name).function
-    model = build(worker.data.image_shape, worker.data.classes, **cell.model.settings)
-    return fit(model, classification(model), monitor="accuracy")
+    return trained(registry.get("models", cell.model.name), cell.model.settings, fit)
 
 
 def system_file(worker: Worker, cell: Cell, system: Chain, fit: Fit) -> Files:
