@@ -16,10 +16,12 @@ import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.console import Bar
+from advrun.checkpoints import Section
+from advrun.console import Bar, Console
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.lesson import Learnt, Lesson
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
 
@@ -34,6 +36,7 @@ class Crafted:
 
     x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
+    learnt: what the attack learnt before the first image, once for each of its stages (or targets) that learns.
     """
 
     x_adv: np.ndarray
@@ -42,6 +45,7 @@ class Crafted:
     gradients: np.ndarray
     queries: np.ndarray
     seconds: float
+    learnt: tuple[Learnt, ...] = ()
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
@@ -61,6 +65,7 @@ def craft(
     train: tuple[np.ndarray, np.ndarray] | None = None,
     checkpoints: Any = None,
     bar: Bar | None = None,
+    console: Console | None = None,
     logits: np.ndarray | None = None,
 ) -> Crafted:
     """Adversarial images for x.
@@ -78,6 +83,7 @@ def craft(
         train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
         checkpoints: a `store.Checkpoints` that finished batches are kept in, and taken from.
         bar: advanced by one for each image.
+        console: where an attack that trains networks says how far it is.
         logits: (n, classes) of the clean images where they are known.
 
     Raises:
@@ -92,7 +98,7 @@ def craft(
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
     right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
-    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
+    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console)
     if target == "all":
         crafted = _every_target(work, attack, x, y, right)
     elif target is None:
@@ -173,6 +179,7 @@ def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
         total.gradients + crafted.gradients,
         total.queries + crafted.queries,
         total.seconds + crafted.seconds,
+        total.learnt + crafted.learnt,
     )
 
 
@@ -193,6 +200,7 @@ class _Work:
     pool: tuple[np.ndarray, np.ndarray]
     checkpoints: Any
     bar: Bar | None
+    console: Console | None
     name: str = ""
 
     def __call__(self, attack: Attack, x: np.ndarray, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
@@ -214,7 +222,8 @@ class _Work:
             seconds += float(finished["seconds"])
             self.advance(len(batch))
             done += len(batch)
-        return replace(crafted, seconds=seconds)
+        learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()
+        return replace(crafted, seconds=seconds, learnt=learnt)
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
@@ -255,24 +264,27 @@ class _Batches:
         return self.view.compiled(self.attack.key, build, xla=not self.attack.plugin.in_python)
 
     @cached_property
-    def fitted(self) -> Any:
+    def learnt(self) -> Learnt:
         if self.attack.plugin.fit is None:
-            return None
-        checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
-        kept = checkpoints.get(name, finite_fitted) if checkpoints else None
+            return Learnt()
+        checkpoints, name = Section(self.work.checkpoints, self.work.name), self.attack.plugin.name
+        kept = checkpoints.get("fit", Learnt.from_arrays)
         if kept is not None:
             return kept
+        clock = time.perf_counter()
         self.view.counter.start()
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
-        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets)
-        asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
-        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
-        if checkpoints and fitted is not None:
-            checkpoints.put(name, {"fitted": np.asarray(fitted)})
+        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), name, self.view.counter)
+        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
+        asked, seconds = lesson.asked(), time.perf_counter() - clock
+        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
+        learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
+        if fitted is not None:  # an attack that learns into networks of its own learns again
+            checkpoints.put("fit", learnt.to_arrays())
             checkpoints.flush()
-        return fitted
+        return learnt
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
@@ -308,8 +320,8 @@ class _Batches:
         return saved
 
     def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
+        fitted, size, counter = self.learnt.fitted, self.batch_size, self.view.counter
         clock = time.perf_counter()
-        fitted, size, counter = self.fitted, self.batch_size, self.view.counter
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
@@ -323,14 +335,6 @@ class _Batches:
         check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
-
-
-def finite_fitted(saved: dict[str, np.ndarray]) -> np.ndarray:
-    """What an attack has learnt, from a checkpoint. Raises ValueError where it holds no numbers."""
-    fitted = saved["fitted"]
-    if fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all():
-        raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
-    return fitted
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:
