@@ -134,8 +134,8 @@ class Trainer:
         self.game: dict[str, TrainStep] = {"": step(self.network, self.generate), "discriminator": step(self.judge, self.judged)}
 
     def made(self, x: Tensor, y: Tensor, rng: Rng, training: bool) -> tuple[Tensor, Tensor]:
-        """Adversarial images, and what y says to the victim: the label, or, targeted, a class that is drawn from the goals."""
-        y = ops.cast(y, "int32")
+        """Adversarial images, and what the victim is told of y: the label, or, targeted, a class that is drawn from the goals."""
+        y = ops.cast(ops.argmax(y, axis=-1) if len(y.shape) > 1 else y, "int32")
         if self.goals is not None:
             goals = ops.convert_to_tensor(self.goals.astype(np.int32))
             drawn = rng.integers(ops.shape(y), 0, len(self.goals))
@@ -195,7 +195,7 @@ class Trainer:
         now = engine.compiled(lambda x, y: self.made(x, y, Rng(np.array([1, 2], np.int32)), False)[0])
 
         def seen(rows: np.ndarray) -> np.ndarray:
-            pairs = zip(batches(x[rows], SHOWN), batches(label(y[rows]), SHOWN), strict=True)
+            pairs = zip(batches(x[rows], SHOWN), batches(y[rows], SHOWN), strict=True)
             return np.concatenate([np.asarray(now(images, own))[:size] for (images, size), (own, _) in pairs])
 
         fit.play(Game(self.game), monitor="success", picture=lambda: seen(probe[:SHOWN]))
