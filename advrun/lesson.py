@@ -14,6 +14,11 @@ from advrun.console import Console
 from advrun.engine import Counter
 from advrun.npz import flattened, nested
 
+History = dict[str, list[float]]
+"""Training curves: a number for each epoch, by name."""
+WHOLE = "training"
+"""What files call a training that has no stages."""
+
 
 @dataclass
 class Lesson:
@@ -28,7 +33,7 @@ class Lesson:
     console: Console = field(default_factory=lambda: Console(quiet=True))
     label: str = ""
     counter: Counter | None = None
-    histories: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _before: dict[str, int] = field(default_factory=dict)
@@ -53,7 +58,7 @@ class Learnt:
     """
 
     fitted: Any = None
-    histories: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    histories: Mapping[str, History] = field(default_factory=dict)
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     asked: Mapping[str, int] = field(default_factory=dict)
@@ -71,3 +76,8 @@ class Learnt:
         told = json.loads(str(saved["told"]))
         pictures = {name.removeprefix("pictures "): images for name, images in saved.items() if name.startswith("pictures ")}
         return cls(nested(saved), told["histories"], pictures, tuple(told["notes"]), told["asked"], float(told["seconds"]))
+
+
+def merged_history(histories: Mapping[str, History]) -> History:
+    """The curves of all stages as one mapping; a stage's name goes before the curve's where there are several."""
+    return {f"{stage} {name}".strip(): curve for stage, history in histories.items() for name, curve in history.items()}

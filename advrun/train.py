@@ -19,12 +19,11 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.engine import Game, Rng, TrainStep, ops
 from advrun.errors import ConfigError, ModelError
-from advrun.lesson import Lesson
+from advrun.lesson import History, Lesson
 from advrun.losses import cross_entropy
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
-History = dict[str, list[float]]
 Objective = Callable[..., dict[str, Tensor]]
 """(x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng: Rng, training: bool) -> {"loss": (n,), more names: (n,)}."""
 
@@ -270,8 +269,3 @@ def classification(model: Any) -> Objective:
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """1 where the largest logit is the label's, else 0; float32 (n,)."""
     return ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(y, "int32")), "float32")
-
-
-def merged_history(histories: Mapping[str, History]) -> History:
-    """The curves of all stages as one mapping; a stage's name goes before the curve's where there are several."""
-    return {f"{stage} {name}".strip(): curve for stage, history in histories.items() for name, curve in history.items()}

@@ -63,7 +63,7 @@ def generator(image_shape: tuple[int, ...], classes: int, width: int) -> Any:
             x = convolved(x, width * 2 ** len(sizes), strides=2)
         if goal is not None:
             planes = layers.Reshape((1, 1, classes))(goal)
-            x = layers.Concatenate()([x, layers.UpSampling2D(x.shape[1:3])(planes)])
+            x = layers.Concatenate()([x, planes * ops.ones_like(x[..., :1])])
         x = convolved(x, width * 2 ** len(sizes))
         for _ in range(RESIDUAL):
             x = layers.Add()([x, convolved(convolved(x, x.shape[-1]), x.shape[-1], relu=False)])
@@ -105,7 +105,8 @@ def moved(ball: Linf | L2, x: Tensor, change: Tensor) -> Tensor:
 
 def inputs_of(model: Blind, x: Tensor, y: Tensor) -> list[Tensor]:
     """What the generator sees."""
-    return [x, ops.one_hot(y, model.classes, dtype="float32")] if model.targeted else [x]
+    images = ops.convert_to_tensor(x)
+    return [images, ops.one_hot(y, model.classes, dtype="float32")] if model.targeted else [images]
 
 
 def attacked(model: Blind, x: Tensor, y: Tensor, ball: Linf | L2, fitted: Any, width: int) -> Tensor:

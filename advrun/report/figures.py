@@ -13,6 +13,7 @@ from advrun.fonts import fonts_for
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
+from advrun.report.growth import growth
 from advrun.report.mosaic import mosaic
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
@@ -29,7 +30,13 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    plans = [
+        *_robustness(summary),
+        *_galleries(findings, summary),
+        *_confusions(findings, summary),
+        *_training(findings),
+        *_growth(findings),
+    ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
 
@@ -104,6 +111,11 @@ def _training(findings: Findings) -> Iterator[Drawing]:
     for label, history in findings.histories.items():
         if any(name.endswith(QUANTITIES) for name in history):
             yield "training", f"training-{label}", partial(training, label, history)
+
+
+def _growth(findings: Findings) -> Iterator[Drawing]:
+    for label, images in findings.growth.items():
+        yield "growth", f"growth-{label}", partial(growth, label, images)
 
 
 def _aim(target: str) -> tuple[str, ...]:

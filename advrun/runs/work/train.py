@@ -11,6 +11,7 @@ from advrun import registry
 from advrun.attack import bind
 from advrun.config import DefenseEntry
 from advrun.errors import ModelError
+from advrun.lesson import merged_history
 from advrun.runs.plan import Cell, is_trained
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
@@ -18,7 +19,7 @@ from advrun.system.check import check_against_keras
 from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
 from advrun.system.modelfile import load_model, save_model
-from advrun.train import Fit, classification, merged_history
+from advrun.train import Fit, classification
 
 
 def train(worker: Worker, cell: Cell) -> Done:
