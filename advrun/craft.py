@@ -276,7 +276,7 @@ class _Batches:
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
-        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), name, self.view.counter)
+        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
         fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
         asked, seconds = lesson.asked(), time.perf_counter() - clock
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
