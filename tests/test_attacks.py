@@ -41,7 +41,7 @@ def kept(promise, attack: Attack) -> None:
 
 LONG = ("apgd_l1", "brendel_bethge", "lbfgs", "patch", "substitute", "transfer", "universal", "zoo")
 """Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""
-TRAINED = ("advgan", "advgan_blackbox")
+TRAINED = ("advgan", "advgan_blackbox", "natural")
 """Attacks that train networks, for which each promise trains them anew: `make test` reads their files, and has tests of their own."""
 FIRST = (
     *(contract.it_is_documented, contract.box_ball_and_numbers, contract.it_fools_the_model, contract.the_same_seed_gives_the_same_images),
