@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,12 @@ import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.console import Bar
+from advrun.checkpoints import Section
+from advrun.console import Bar, Console
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.lesson import Learnt, Lesson
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
 from advrun.types import Cost
@@ -35,7 +37,7 @@ class Crafted:
 
     x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
-    learning: gradients and queries of an attack that learns, before its first image.
+    learnt: what the attack learnt before the first image, once for each of its stages (or targets) that learns.
     """
 
     x_adv: np.ndarray
@@ -44,7 +46,12 @@ class Crafted:
     gradients: np.ndarray
     queries: np.ndarray
     seconds: float
-    learning: Cost = field(default_factory=Cost)
+    learnt: tuple[Learnt, ...] = ()
+
+    @property
+    def learning(self) -> Cost:
+        """Gradients and queries of an attack that learns, before its first image."""
+        return sum((Cost(**each.asked) for each in self.learnt), Cost())
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
@@ -64,6 +71,7 @@ def craft(
     train: tuple[np.ndarray, np.ndarray] | None = None,
     checkpoints: Any = None,
     bar: Bar | None = None,
+    console: Console | None = None,
     logits: np.ndarray | None = None,
 ) -> Crafted:
     """Adversarial images for x.
@@ -81,6 +89,7 @@ def craft(
         train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
         checkpoints: a `store.Checkpoints` that finished batches are kept in, and taken from.
         bar: advanced by one for each image.
+        console: where an attack that trains networks says how far it is.
         logits: (n, classes) of the clean images where they are known.
 
     Raises:
@@ -95,7 +104,7 @@ def craft(
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
     right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
-    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
+    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console)
     if target == "all":
         crafted = _every_target(work, attack, x, y, right)
     elif target is None:
@@ -176,7 +185,7 @@ def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
         total.gradients + crafted.gradients,
         total.queries + crafted.queries,
         total.seconds + crafted.seconds,
-        total.learning + crafted.learning,
+        total.learnt + crafted.learnt,
     )
 
 
@@ -197,6 +206,7 @@ class _Work:
     pool: tuple[np.ndarray, np.ndarray]
     checkpoints: Any
     bar: Bar | None
+    console: Console | None
     name: str = ""
 
     def __call__(self, attack: Attack, x: np.ndarray, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
@@ -218,7 +228,8 @@ class _Work:
             seconds += float(finished["seconds"])
             self.advance(len(batch))
             done += len(batch)
-        return replace(crafted, seconds=seconds, learning=runner.learning())
+        learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()
+        return replace(crafted, seconds=seconds, learnt=learnt)
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
@@ -247,7 +258,6 @@ class _Batches:
     def __init__(self, work: _Work, attack: Attack, batch_size: int, targets: np.ndarray | None) -> None:
         self.work, self.attack, self.batch_size, self.targets = work, attack, batch_size, targets
         self.view = work.classifier if targets is None else work.classifier.toward()
-        self.asked: Cost | None = None
 
     @cached_property
     def run(self) -> Any:
@@ -260,37 +270,27 @@ class _Batches:
         return self.view.compiled(self.attack.key, build, xla=not self.attack.plugin.in_python)
 
     @cached_property
-    def fitted(self) -> Any:
+    def learnt(self) -> Learnt:
         if self.attack.plugin.fit is None:
-            return None
-        kept, self.asked = self._kept()
+            return Learnt()
+        checkpoints, name = Section(self.work.checkpoints, self.work.name), self.attack.plugin.name
+        kept = checkpoints.get("fit", Learnt.from_arrays)
         if kept is not None:
             return kept
+        clock = time.perf_counter()
         self.view.counter.start()
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
-        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets)
-        asked = {name: np.array(count.sum()) for name, count in self.view.counter.read().items()}
-        self.asked = Cost(**{name: int(count) for name, count in asked.items()})
-        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
-        if self.work.checkpoints:
-            self.work.checkpoints.put(self._fit, asked if fitted is None else {"fitted": np.asarray(fitted), **asked})
-            self.work.checkpoints.flush()
-        return fitted
-
-    @property
-    def _fit(self) -> str:
-        return f"{self.work.name}fit"
-
-    def _kept(self) -> tuple[np.ndarray | None, Cost]:
-        """What was learnt before this process, None for nothing or what cannot be kept, and what that asked."""
-        kept: tuple[np.ndarray | None, Cost] | None = self.work.checkpoints.get(self._fit, learnt) if self.work.checkpoints else None
-        return kept or (None, Cost())
-
-    def learning(self) -> Cost:
-        """What `fit` asked: of a process before this one, where the batches are that one's."""
-        return self.asked or (self._kept()[1] if self.attack.plugin.fit else Cost())
+        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
+        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
+        asked, seconds = lesson.asked(), time.perf_counter() - clock
+        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
+        learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
+        if fitted is not None:  # an attack that learns into networks of its own learns again
+            checkpoints.put("fit", learnt.to_arrays())
+            checkpoints.flush()
+        return learnt
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
@@ -326,8 +326,8 @@ class _Batches:
         return saved
 
     def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
+        fitted, size, counter = self.learnt.fitted, self.batch_size, self.view.counter
         clock = time.perf_counter()
-        fitted, size, counter = self.fitted, self.batch_size, self.view.counter
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
@@ -341,14 +341,6 @@ class _Batches:
         check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
-
-
-def learnt(saved: dict[str, np.ndarray]) -> tuple[np.ndarray | None, Cost]:
-    """What an attack has learnt, and what that asked, from a checkpoint. Raises ValueError, KeyError or TypeError where it holds others."""
-    fitted, asked = saved.get("fitted"), Cost(int(saved["gradients"]), int(saved["queries"]))
-    if fitted is not None and (fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all()):
-        raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
-    return fitted, asked
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

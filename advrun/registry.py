@@ -63,6 +63,10 @@ from advrun.types import AttackChoice, Cascade, Content, Cost, CrafterName, Targ
 __all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
 
 
+ACCESS = ("none", "blind", "decisions", "scores", "gradients")
+"""What an attack may ask of the model, the least first; what it asks while it learns counts too."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One keyword-only parameter: what a person may write in YAML."""
@@ -221,8 +225,9 @@ class Plugin:
         """What the attack may ask of the model: `gradients`, `scores`, `decisions`, or nothing: `blind`."""
         if self.is_cascade:
             return "gradients"
-        view = typing.get_type_hints(self.fit)["model"] if self.fit else self.arguments.get("model")
-        return getattr(view, "__name__", str(view)).lower()
+        views = [self.arguments.get("model"), *([typing.get_type_hints(self.fit).get("model")] if self.fit else [])]
+        asked = [getattr(view, "__name__", str(view)).lower() for view in views]
+        return max(asked, key=lambda view: ACCESS.index(view) if view in ACCESS else len(ACCESS))
 
 
 def parameters(function: Callable[..., Any]) -> tuple[str, ...]:

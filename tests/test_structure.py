@@ -23,6 +23,7 @@ RANKS = [
     ["system", "results", "paired"],
     ["flags", "agreement"],
     ["worst", "metrics", "datasets", "download"],
+    ["lesson"],
     ["train", "attack"],
     ["craft", "defend"],
     ["evaluate"],

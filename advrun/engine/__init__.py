@@ -12,6 +12,7 @@ from advrun.engine.graphs import (
     fused,
     in_python,
     jacobian,
+    outside,
     select,
     shaped,
     straight_through,
@@ -19,14 +20,16 @@ from advrun.engine.graphs import (
     toward,
     traces,
     value_and_gradient,
+    with_weights,
 )
 from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
 from advrun.engine.rng import Rng
-from advrun.engine.training import TrainStep, adam
+from advrun.engine.training import Game, TrainStep, adam
 
 __all__ = [
     "Counter",
+    "Game",
     "Rng",
     "TrainStep",
     "adam",
@@ -40,6 +43,7 @@ __all__ = [
     "jacobian",
     "keras",
     "ops",
+    "outside",
     "reason",
     "repeat",
     "repeat_undecided",
@@ -53,4 +57,5 @@ __all__ = [
     "toward",
     "traces",
     "value_and_gradient",
+    "with_weights",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -58,6 +58,22 @@ def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: T
     result = tf.numpy_function(function, inputs, like.dtype)
     result.set_shape(like.shape)
     return result
+
+
+def outside(build: Callable[[], Any]) -> Any:
+    """What `build` makes, made outside of the graph that is being traced: variables, which a graph cannot own."""
+    with tf.init_scope():
+        return build()
+
+
+def with_weights(model: Any, weights: Sequence[Tensor], inputs: Any) -> Tensor:
+    """What a Keras model makes of its inputs, not training, with `weights` (as `model.get_weights()` orders them) in place of its own.
+
+    So a trained network is an argument of a compiled function, and the function stays a pure one.
+    """
+    place = {id(variable): i for i, variable in enumerate(model.weights)}
+    own = ([weights[place[id(variable)]] for variable in kind] for kind in (model.trainable_variables, model.non_trainable_variables))
+    return model.stateless_call(*own, inputs, training=False)[0]
 
 
 def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, Any, Tensor]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 DASHES: dict[str, Any] = {"static": (0, (3, 2)), "adaptive": "-", "transfer": (0, (1, 1)), "blackbox": (0, (5, 1, 1, 1))}
 OTHER_DASHES: Any = (0, (4, 1, 1, 1, 1, 1))
 """Of threats of one's own."""
-QUANTITIES = ("loss", "accuracy")
+QUANTITIES = ("loss", "accuracy", "success", "norm")
+PERCENT = ("accuracy", "success")
 DOUBTFUL: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
 HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.9}
 """How a number with a flag is drawn: on a thin, pale line, its marker hollow."""
@@ -94,7 +95,7 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
 
 
 def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
-    """Losses and accuracies by epoch, side by side."""
+    """Losses, accuracies, and what an attack that trains comes to, by epoch, side by side."""
     from matplotlib.figure import Figure
 
     panels = [(quantity, curves) for quantity in QUANTITIES if (curves := [name for name in history if name.endswith(quantity)])]
@@ -188,7 +189,7 @@ def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[
     """Validation solid, training dashed; one colour for each further word in the name, such as "adversarial"."""
     from matplotlib.ticker import MaxNLocator
 
-    scale, unit = (100, ", %") if quantity == "accuracy" else (1, "")
+    scale, unit = (100, ", %") if quantity in PERCENT else (1, "")
     words = [re.sub(r"\bval\b", "", name.removesuffix(quantity).replace("_", " ")).strip() for name in names]
     colors = dict(zip(dict.fromkeys(words), cycle(PALETTE), strict=False))
     for name, word in zip(names, words, strict=True):

@@ -14,6 +14,7 @@ from advrun.report import transfer
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
+from advrun.report.growth import growth
 from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
@@ -41,6 +42,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         *_galleries(findings, summary),
         *_confusions(findings, summary),
         *_training(findings),
+        *_growth(findings),
     ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
@@ -136,6 +138,11 @@ def _training(findings: Findings) -> Iterator[Drawing]:
     for label, history in findings.histories.items():
         if any(name.endswith(QUANTITIES) for name in history):
             yield "training", f"training-{label}", partial(training, label, history)
+
+
+def _growth(findings: Findings) -> Iterator[Drawing]:
+    for label, images in findings.growth.items():
+        yield "growth", f"growth-{label}", partial(growth, label, images)
 
 
 def _aim(target: str) -> tuple[str, ...]:

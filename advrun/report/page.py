@@ -23,8 +23,9 @@ SECTIONS = (
     ("gallery", "Examples"),
     ("confusion", "Confusion under attack"),
     ("training", "Training"),
+    ("growth", "What generators made, epoch by epoch"),
 )
-PIXELS = {"strength": 97, "robustness": 97, "transfer": 97, "gallery": 112, "confusion": 97, "training": 97}
+PIXELS = {"strength": 97, "robustness": 97, "transfer": 97, "gallery": 112, "confusion": 97, "training": 97, "growth": 97}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
 
 

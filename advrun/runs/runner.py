@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from advrun import registry
 from advrun.config import Experiment
 from advrun.console import Console
@@ -16,6 +18,9 @@ from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
+from advrun.geometry import format_eps
+from advrun.lesson import WHOLE
+from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
 from advrun.results import Result
 from advrun.runs.keys import closure
@@ -148,6 +153,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
     galleries, histories, environment = [], {}, {}
+    growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
     for cell in plan.cells:
@@ -160,14 +166,20 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.kind == "attack":
+                label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
+                if any(name.endswith(".json") for name in manifest.files):
+                    histories[label] = store.read(cell, ".json", curves)
+                if any(name.endswith(".npz") for name in manifest.files):
+                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, ".npz", pictures).items()}
+                if told := "; ".join(manifest.info.get("fit_notes", ())):
+                    notes |= {f"note on {label}": told}
             elif cell.kind == "train":
                 environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
                 if "model" in manifest.info:  # it came trained: it knows how many classes there are
                     class_names = tuple(manifest.info["model"]["class_names"])
                     notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
-                label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
-                label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
-                histories[label] = store.read(cell, ".json", curves)
+                histories[trained_label(plan, cell)] = store.read(cell, ".json", curves)
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
@@ -182,7 +194,14 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
         sweeps=experiment.sweeps,
+        growth=growth,
     )
+
+
+def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
+    """What training curves are headed by: "lnet / hybrid", and what an attack trained against it, "lnet / advgan / linf 8/255"."""
+    parts = (cell.model.label, *((cell.defense.label,) if cell.defense else ()), *more)
+    return " / ".join(filter(None, parts)) + (f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else "")
 
 
 def numbers(path: Path) -> dict[str, float | None]:
@@ -199,6 +218,14 @@ def curves(path: Path) -> dict[str, list[float]]:
     if not isinstance(content, dict) or not all(isinstance(curve, list) for curve in content.values()):
         raise ValueError("no curves")
     return {name: [float(value) for value in curve] for name, curve in content.items()}
+
+
+def pictures(path: Path) -> dict[str, np.ndarray]:
+    """What a generator made, by stage: (epochs, k, h, w, c) uint8. Raises ValueError where the file holds anything else."""
+    arrays = unpack(path)
+    if any(array.ndim != 5 or array.dtype != np.uint8 or 0 in array.shape for array in arrays.values()):
+        raise ValueError("no pictures")
+    return {"" if name == WHOLE else name: array for name, array in arrays.items()}
 
 
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -10,9 +12,11 @@ import numpy as np
 from advrun.attack import bind
 from advrun.config import AttackEntry
 from advrun.craft import craft
+from advrun.lesson import WHOLE, Learnt, merged_history
+from advrun.npz import pack
 from advrun.runs.examples import write_examples
 from advrun.runs.plan import Cell
-from advrun.runs.work.worker import Done, Worker
+from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system.check import zero_gradients
 from advrun.types import Cost
 
@@ -35,6 +39,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
             train=(data.x_train, data.y_train) if len(data.y_train) else None,
             checkpoints=worker.store.checkpoints(cell),
             bar=bar,
+            console=worker.console,
         )
     probe = np.flatnonzero(crafted.attacked)[: 2 * worker.batch_size]
     blind = zero_gradients(system.classifier, x[probe], y[probe], worker.batch_size) if len(probe) else 0.0
@@ -45,4 +50,27 @@ def attack(worker: Worker, cell: Cell) -> Done:
     means: dict[str, Any] = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
     means |= {"learning": str(crafted.learning)} if crafted.learning != Cost() else {}
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
-    return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, "zero_gradients": blind}
+    files: Files = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
+    lessons, info = learnt(crafted.learnt, cell.stem)
+    return {**files, **lessons}, {**cost, **info, "zero_gradients": blind}
+
+
+def learnt(lessons: tuple[Learnt, ...], stem: str) -> tuple[Files, dict[str, Any]]:
+    """The curves and pictures of what an attack trained before the first image, and what all that cost and came to."""
+    if not lessons:
+        return {}, {}
+    names = [f"{number} " if len(lessons) > 1 else "" for number in range(1, len(lessons) + 1)]
+    curves = {f"{name}{stage}": curves for name, each in zip(names, lessons, strict=True) for stage, curves in each.histories.items()}
+    pictures = {
+        f"{name}{stage}".strip() or WHOLE: images
+        for name, each in zip(names, lessons, strict=True)
+        for stage, images in each.pictures.items()
+    }
+    files: dict[str, Any] = {}
+    if curves:
+        files[f"examples/{stem}.json"] = partial(Path.write_text, data=json.dumps(merged_history(curves), indent=1))
+    if pictures:
+        files[f"examples/{stem}.npz"] = partial(Path.write_bytes, data=pack(pictures, compressed=True))
+    asked = {f"fit_{what}": sum(each.asked.get(what, 0) for each in lessons) for what in ("gradients", "queries")}
+    notes = list(dict.fromkeys(note for each in lessons for note in each.notes))
+    return files, {**asked, "fit_seconds": sum(each.seconds for each in lessons), "fit_notes": notes}

@@ -10,6 +10,7 @@ from typing import Any
 from advrun import defend, registry
 from advrun.config import Training
 from advrun.errors import ModelError
+from advrun.lesson import merged_history
 from advrun.runs.plan import Cell, is_trained, training_of
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
@@ -18,7 +19,7 @@ from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
 from advrun.system.modelfile import save_model
 from advrun.system.stages import Chain, is_one_file
-from advrun.train import Fit, merged_history, trained
+from advrun.train import Fit, trained
 
 
 def train(worker: Worker, cell: Cell) -> Done:
