@@ -19,6 +19,7 @@ from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, source_key, stages, work_key
+from advrun.system.blackbox import refuse_access
 
 STAGES = ("train", "attack", "defend")
 """The commands that compute, in order; each does what is missing of the ones before it."""
@@ -88,8 +89,9 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
-    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
-    images are missing that something learns from."""
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set or a model can only be asked
+    where more is needed, DataError when training images are missing that something learns from."""
+    check_oracles(experiment)
     learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
@@ -200,6 +202,21 @@ class _Planner:
             rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
+
+
+def is_oracle(model: ModelEntry) -> bool:
+    """True for a model that can only be asked."""
+    return registry.get("models", model.name).is_oracle
+
+
+def check_oracles(experiment: Experiment) -> None:
+    """Raise ConfigError for attacks and defences that need more of a model than to ask it."""
+    for model in filter(is_oracle, experiment.models):
+        for attack in experiment.attacks:
+            refuse_access(registry.get("attacks", attack.name), model.label)
+        if experiment.defenses:
+            label = experiment.defenses[0].label
+            raise ConfigError(f"defence {label!r} needs a network, and model {model.label!r} can only be asked; leave defenses out")
 
 
 def is_trained(model: ModelEntry) -> bool:

@@ -11,8 +11,10 @@ from advrun.attack import bind
 from advrun.config import AttackEntry
 from advrun.craft import craft
 from advrun.runs.examples import write_examples
+from advrun.runs.oracles import DRIFT
 from advrun.runs.plan import Cell
 from advrun.runs.work.worker import Done, Worker
+from advrun.system import BlackBox
 from advrun.system.check import zero_gradients
 
 
@@ -36,11 +38,14 @@ def attack(worker: Worker, cell: Cell) -> Done:
             bar=bar,
         )
     probe = np.flatnonzero(crafted.attacked)[: 2 * worker.batch_size]
-    blind = zero_gradients(system.classifier, x[probe], y[probe], worker.batch_size) if len(probe) else 0.0
+    if isinstance(system.classifier, BlackBox):
+        seen = {"drift": system.classifier.drift(x[:DRIFT], cell.key)}
+    else:
+        seen = {"zero_gradients": zero_gradients(system.classifier, x[probe], y[probe], worker.batch_size) if len(probe) else 0.0}
     arrays = {"x_adv": crafted.x_adv, "attacked": crafted.attacked, "row": rows}
     arrays |= {"gradients": crafted.gradients, "queries": crafted.queries}
     if crafted.target is not None:
         arrays["target"] = crafted.target
     means = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
-    return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, "zero_gradients": blind}
+    return {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}, {**cost, **seen}

@@ -74,12 +74,15 @@ class Worker:
         """The trained system of a cell, checked against plain Keras."""
         if self._loaded is None or self._loaded.key != cell.key:
             self._loaded = None
-            model = self.store.read(cell, ".keras", load_model)
-            self.check_fits(model)  # the file may be older than the data
-            classifier = Classifier(model, name=cell.label)
-            check_against_keras(classifier, model, self.checked, self.batch_size)
-            self._loaded = Loaded(cell.key, classifier, self)
+            self._loaded = Loaded(cell.key, self.opened.boxes.get(cell.model.label) or self._read(cell), self)
         return self._loaded
+
+    def _read(self, cell: Cell) -> Classifier:
+        model = self.store.read(cell, ".keras", load_model)
+        self.check_fits(model)  # the file may be older than the data
+        classifier = Classifier(model, name=cell.label)
+        check_against_keras(classifier, model, self.checked, self.batch_size)
+        return classifier
 
     def check_fits(self, model: Any) -> None:
         """Raise ModelError unless the model takes the data's images and knows its classes."""
