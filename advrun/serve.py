@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from advrun.engine import to_unit
 from advrun.errors import AdvrunError, ModelError, did_you_mean
 from advrun.system import Classifier
 from advrun.system.blackbox import log_softmax
@@ -59,7 +60,7 @@ class Served:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n, classes) float32 of images (n, height, width, channels) uint8, or float32 in [0, 1]."""
-        found = []
+        found, x = [], to_unit(x)  # one graph for both, which round alike
         with self._one_at_a_time:
             for start in range(0, len(x), BATCH):
                 part = x[start : start + BATCH]

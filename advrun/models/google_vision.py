@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import numpy as np
 
 from advrun.errors import ConfigError, ModelError, printable
 from advrun.system.oracle import LIMITS, Answer, Limits, Oracle, Unanswered, as_png
-from advrun.system.wire import Key, checked_url, is_here, retry_after
+from advrun.system.wire import Key, checked_url, is_here, retry_after, within
 from advrun.types import Count
 
 LIST_PRICE = 1.5
@@ -166,24 +165,3 @@ def wait_of(error: Any) -> float | None:
             return float(delay.seconds + delay.nanos / 1e9)
     headers = getattr(getattr(error, "response", None), "headers", None)
     return None if headers is None else retry_after(headers)
-
-
-def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What the call returns; TimeoutError after so long, for a service that sends a byte now and then is never silent."""
-    outcome: list[Any] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(call())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise TimeoutError
-    return outcome[0]

@@ -182,7 +182,9 @@ def _score(oracle: Oracle, score: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ModelError(f"{oracle}: an answer holds {printable(repr(score))[:60]}; expected a score, a finite number")
+        raise ModelError(
+            f"{oracle}: an answer holds {printable(repr(score) if isinstance(score, str) else str(score))[:60]}; expected a score, a finite number"
+        )
     return number
 
 

@@ -11,8 +11,9 @@ import ipaddress
 import json
 import os
 import re
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -89,14 +90,14 @@ class Wire:
         headers = {"Accept": "application/json"}
         if self.key is not None:
             headers[self._header] = f"{self._prefix}{self.key.reveal()}"
-        ends = time.monotonic() + self.limits.timeout
-        timeout = (min(self.limits.timeout, 10.0), self.limits.timeout)
+        settings: dict[str, Any] = {"json": content, "headers": headers, "timeout": self.limits.timeout}
+
+        def exchange() -> tuple[Any, str]:
+            with self._session.request(method, f"{self.url}{path}", allow_redirects=False, stream=True, **settings) as reply:
+                return reply, self._body(reply)
+
         try:
-            with self._session.request(
-                method, f"{self.url}{path}", json=content, headers=headers, timeout=timeout, allow_redirects=False, stream=True
-            ) as reply:
-                body = self._body(reply, ends)
-                return self._read(reply, body)
+            return self._read(*within(self.limits.timeout, exchange))
         except (requests.Timeout, TimeoutError):
             raise Unanswered(f"no answer within {self.limits.timeout:g} seconds") from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
@@ -104,15 +105,13 @@ class Wire:
         except requests.RequestException as error:
             raise ModelError(f"{self.url}: {self._quoted(str(error))}") from None
 
-    def _body(self, reply: Any, ends: float) -> str:
+    def _body(self, reply: Any) -> str:
         parts, size = [], 0
         for part in reply.iter_content(1 << 16):
             parts.append(part)
             size += len(part)
             if size > MOST:
                 raise ModelError(f"{self.url}: the answer is larger than {MOST >> 20} MiB; that is no classifier")
-            if time.monotonic() > ends:
-                raise TimeoutError
         text = b"".join(parts).decode("utf-8", errors="replace")
         return self.key.struck(text) if self.key else text
 
@@ -195,6 +194,27 @@ def said(body: str) -> str:
         if isinstance(found, str):
             return found
     return body
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What the call returns; TimeoutError after so long: a service that sends a byte now and then is never silent."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise TimeoutError
+    return outcome[0]
 
 
 def _cause(error: BaseException) -> str:
