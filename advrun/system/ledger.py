@@ -182,9 +182,8 @@ def _score(oracle: Oracle, score: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ModelError(
-            f"{oracle}: an answer holds {printable(repr(score) if isinstance(score, str) else str(score))[:60]}; expected a score, a finite number"
-        )
+        shown = printable(repr(score) if isinstance(score, str) else str(score))[:60]
+        raise ModelError(f"{oracle}: an answer holds {shown}; expected a score, a finite number")
     return number
 
 
