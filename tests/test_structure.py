@@ -52,7 +52,7 @@ INNER = {
     "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["__init__"]],
     "contract": [
         ["victims", "promise"],
-        ["distances", "systems"],
+        ["distances", "systems", "oracles"],
         ["attacks", "defenses", "models", "datasets", "metrics"],
         ["examine"],
         ["__init__"],

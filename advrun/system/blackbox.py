@@ -110,13 +110,13 @@ class BlackBox(Classifier):
     def _rounded(self, x: Tensor) -> Tensor:
         """The images on the grid of 8 bits, those within the ball still within it."""
         levels = ops.clip(x, 0.0, 1.0) * LEVELS
-        nearest = ops.round(levels) / LEVELS
+        nearest = grey(ops.round(levels))
         if self._centre is None:
             return nearest
         centre, ball = self._centre
         centre = centre if self.rows is None else ops.take(centre, self.rows, axis=0)
         centre = ops.tile(centre, (ops.shape(x)[0] // ops.shape(centre)[0], 1, 1, 1))  # variants, one after the other
-        inwards = ops.where(levels >= centre * LEVELS, ops.floor(levels + 1e-3), ops.ceil(levels - 1e-3)) / LEVELS
+        inwards = grey(ops.where(levels >= centre * LEVELS, ops.floor(levels + 1e-3), ops.ceil(levels - 1e-3)))
         reach = ball.eps + 1e-6 * ops.maximum(ball.eps, 1.0)
         leaves = ops.logical_and(ball.distance(x, centre) <= reach, ball.distance(nearest, centre) > reach)
         return select(leaves, inwards, nearest)
@@ -183,6 +183,11 @@ def refuse_access(plugin: Plugin, model: str, gives: str = "scores") -> None:
         names = "square, nes, hopskipjump or boundary" if gives == "scores" else "hopskipjump or boundary"
         says = "scores and no gradients" if gives == "scores" else "classes alone"
         raise ConfigError(f"attack {plugin.name!r} needs {plugin.access}, and model {model!r} gives {says}; take {names}")
+
+
+def grey(levels: Tensor) -> Tensor:
+    """Whole numbers 0 to 255 as float32 in [0, 1], with the bits that `to_unit` gives them: a graph may multiply where it should divide."""
+    return ops.take(engine.to_unit(np.arange(256, dtype=np.uint8)), ops.cast(levels, "int32"))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ def test_the_label_is_among_the_first(first, right):
     """Also where an answer names fewer labels than that: what is not named is not among them."""
     oracle = labelled(first, "stop = halt", "sign = 1")
     box = BlackBox(oracle, image_shape=(8, 8, 3), vocabulary=of_labels(oracle, ("go", "board", "halt")))
-    logits = box._ask(np.arange(5 * 192, dtype=np.uint8).reshape(5, 8, 8, 3))
+    logits = box._ask(np.arange(5, dtype=np.uint8)[:, None, None, None].repeat(192, -1).reshape(5, 8, 8, 3))
     y = np.full(5, 2, np.int32)
     assert box.right(logits, y).tolist() == right
     assert (np.asarray(box.lead(logits, y)) > 0).tolist() == [not each for each in right]

@@ -59,7 +59,7 @@ def test_a_service_is_measured_like_any_model(config, service, served, toy_data,
     path = config(f'tf_serving, url: "{service.url}", limits: {{budget: 500}}')
     run = advrun("run", path)
     assert run.exit_code == 0, run.output
-    assert "asks     tf_serving: at most 88 images more; 0 of the budget of 500 are spent" in run.output
+    assert "asks     tf_serving: at most 84 images more; 0 of the budget of 500 are spent" in run.output
     measured = rows(tmp_path)
     clean, attacked = measured["clean", "none"], measured["impulse", "adaptive"]
     assert clean.row.accuracy == (served.predict(toy_data.x_test[:12]).argmax(-1) == toy_data.y_test[:12]).mean()
@@ -117,7 +117,7 @@ def test_money_is_spent_after_yes_alone(config, service):
     path = config(f'tf_serving, url: "{service.url}", limits: {{price: 2.0}}')
     refused = advrun("run", path)
     assert refused.exit_code == 3
-    assert "up to 0.18 dollars, at 2 per 1,000; nothing was sent: give --yes to spend it" in refused.output
+    assert "up to 0.17 dollars, at 2 per 1,000; nothing was sent: give --yes to spend it" in refused.output
     assert not service.answered
     assert advrun("run", path, "--yes").exit_code == 0
     assert service.answered
