@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from advrun import registry
-from advrun.config import Experiment
+from advrun.config import Experiment, ModelEntry
 from advrun.data import Dataset
 from advrun.errors import ConfigError, ModelError
-from advrun.files import inside
+from advrun.files import content_key, inside
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.system import BlackBox, Oracle
@@ -20,6 +20,8 @@ from advrun.system.vocabulary import Vocabulary, of_clean_answers, of_labels, of
 
 FOLDER = "answers"
 """Of the results folder: a ledger for each oracle, by its label. It stays when settings change: what is spent is spent."""
+MEANING = ("labels", "first", "class_names")
+"""Settings that say what answers mean: when they change, nothing is asked anew."""
 DRIFT = 16
 """Clean images that are asked about again after each attack: a service that answers otherwise now has changed in between."""
 
@@ -51,7 +53,11 @@ def opened(plan: Plan, store: Store, oracles: Mapping[str, Oracle], *, spend: bo
             raise ModelError(
                 f"{oracle} answers with labels of its own, other models do not; say what they mean by labels, or take it alone"
             )
-    ledgers = {label: Ledger(oracle, inside(store.root, f"{FOLDER}/{label}.sqlite")) for label, oracle in oracles.items()}
+    entries = {entry.label: entry for entry in plan.experiment.models}
+    ledgers = {
+        label: Ledger(oracle, inside(store.root, f"{FOLDER}/{label}.sqlite"), service=service(entries[label]))
+        for label, oracle in oracles.items()
+    }
     for label, ledger in ledgers.items():
         consent(plan, store, label, ledger, spend=spend, say=say)
     data, boxes = plan.data, {}
@@ -59,6 +65,12 @@ def opened(plan: Plan, store: Store, oracles: Mapping[str, Oracle], *, spend: bo
         vocabulary, data = meaning(ledger, data)
         boxes[label] = BlackBox(ledger.oracle, image_shape=data.image_shape, vocabulary=vocabulary, ledger=ledger, name=label)
     return Ready(data, boxes)
+
+
+def service(entry: ModelEntry) -> str:
+    """What the answers depend on besides the image: all settings but those that give answers their meaning."""
+    asked = registry.get("models", entry.name).identity(entry.settings)
+    return content_key([entry.name, {name: value for name, value in asked.items() if name not in MEANING}])
 
 
 def check_attacks(experiment: Experiment, oracles: Mapping[str, Oracle]) -> None:
@@ -88,11 +100,20 @@ def consent(plan: Plan, store: Store, label: str, ledger: Ledger, *, spend: bool
         return
     oracle, most = ledger.oracle, min(estimate(plan, pending), ledger.left)
     text = f"{label}: at most {most:,} images more; {ledger.spent:,} of the budget of {oracle.limits.budget:,} are spent"
+    learners = {cell.attack.label for cell in pending if cell.attack and asks_to_learn(cell.attack.name)}
+    if learners:
+        text += f", and what {', '.join(sorted(learners))} asks to learn from"
     if oracle.price:
         text += f"; up to {most * oracle.price / 1000:.2f} dollars, at {oracle.price:g} per 1,000"
     if oracle.price and most and not spend:
         raise ConfigError(f"model {text}; nothing was sent: give --yes to spend it, or a smaller limits.budget")
     say(text)
+
+
+def asks_to_learn(attack: str) -> bool:
+    """Whether an attack asks the model before it sees an image, which `cost` does not count."""
+    plugin = registry.get("attacks", attack)
+    return plugin.fit is not None and plugin.access != "blind"
 
 
 def estimate(plan: Plan, cells: list[Cell]) -> int:

@@ -29,7 +29,8 @@ LONGEST_WAIT = 120.0
 """Seconds; a service that wants more is asked again in another run."""
 TABLES = (
     "CREATE TABLE IF NOT EXISTS spent (service TEXT PRIMARY KEY, images INTEGER NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS answers (occasion TEXT, image BLOB, answer TEXT NOT NULL, PRIMARY KEY (occasion, image))",
+    "CREATE TABLE IF NOT EXISTS answers "
+    "(service TEXT, occasion TEXT, image BLOB, answer TEXT NOT NULL, PRIMARY KEY (service, occasion, image))",
 )
 NORMAL = ""
 """The occasion of ordinary questions; images are asked again, and paid again, on another one."""
@@ -41,11 +42,12 @@ class Ledger:
     Args:
         oracle: who is asked what is not known.
         file: where it is kept, made when it is missing; None for memory alone.
+        service: what tells its answers from those of other services in the same file. The budget is for all of them together.
         sleep: how to wait, in seconds.
     """
 
-    def __init__(self, oracle: Oracle, file: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.oracle, self.file, self._sleep = oracle, file, sleep
+    def __init__(self, oracle: Oracle, file: Path | None = None, *, service: str = "", sleep: Callable[[float], None] = time.sleep) -> None:
+        self.oracle, self.file, self.service, self._sleep = oracle, file, service, sleep
         self._lock = threading.RLock()  # TensorFlow asks from threads of its own
         self._base: Any = None
 
@@ -113,17 +115,20 @@ class Ledger:
                 "needed); raise limits.budget and run again, what was answered is kept"
             )
         self._execute(
-            "INSERT INTO spent VALUES ('', ?) ON CONFLICT (service) DO UPDATE SET images = max(images + excluded.images, 0)", [(images,)]
+            "INSERT INTO spent VALUES (?, ?) ON CONFLICT (service) DO UPDATE SET images = images + excluded.images",
+            [(self.service, images)],
         )
 
     def _known(self, occasion: str, name: bytes) -> Answer | None:
-        rows = self._execute("SELECT answer FROM answers WHERE occasion = ? AND image = ?", [(occasion, name)])
+        rows = self._execute(
+            "SELECT answer FROM answers WHERE service = ? AND occasion = ? AND image = ?", [(self.service, occasion, name)]
+        )
         return _read(rows[0][0]) if rows else None
 
     def _keep(self, answers: dict[bytes, Answer], occasion: str) -> None:
         if answers:
-            rows = [(occasion, name, json.dumps(answer)) for name, answer in answers.items()]
-            self._execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+            rows = [(self.service, occasion, name, json.dumps(answer)) for name, answer in answers.items()]
+            self._execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
 
     def _execute(self, statement: str, rows: Sequence[Sequence[Any]] = ((),)) -> list[Any]:
         """Run a statement for each row of values, as one transaction. Raises WriteError."""

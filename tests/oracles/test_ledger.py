@@ -167,3 +167,10 @@ def test_killed_in_the_middle_it_repeats_no_paid_query(service, tmp_path):
     # The one that was under way is asked again: its answer never came.
     assert len(service.answered) == 60
     assert sum(service.answered.values()) <= 61
+
+
+def test_answers_of_another_service_are_not_taken_for_its_own(tmp_path):
+    one = Ledger(oracle(brightness), tmp_path / "a.sqlite", service="one")
+    other = Ledger(oracle(lambda images: brightness(images)[:, ::-1]), tmp_path / "a.sqlite", service="other")
+    assert np.allclose(np.array(one.answers(IMAGES))[:, ::-1], other.answers(IMAGES))
+    assert one.spent == other.spent == 20  # of one budget
