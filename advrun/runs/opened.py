@@ -95,13 +95,22 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
     Raises ModelError as `open_models` does; what the settings and the headers of the data set tell is judged before its images are read.
     """
     check_oracles(experiment)
-    opened = {entry.label: open_model(entry) for entry in experiment.models if not is_trained(entry)}
+    opened: dict[str, Foreign | Oracle] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for entry in experiment.models:
+        try:
+            if not is_trained(entry):
+                opened[entry.label] = open_model(entry)
+        except ModelError as error:
+            if not is_oracle(entry):
+                raise
+            found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
     oracles.check_attacks(experiment, oracles.among(opened))
     models = {label: model for label, model in opened.items() if isinstance(model, Foreign)}
     outline = outline_of(experiment)
     if outline is not None:
         check_fits(opened, experiment, outline[0])
-    found = {label: oracle.facts() for label, oracle in oracles.among(opened).items()}
+    found |= {label: oracle.facts() for label, oracle in oracles.among(opened).items()}
     if not models:
         return found
     if outline is not None and outline[1] is not None:

@@ -87,6 +87,7 @@ def test_served_and_in_process_it_is_the_same_attack(served, remote, toy_data):
     assert here.ledger.spent == there.ledger.spent
 
 
+@pytest.mark.slow
 def test_a_classifier_on_the_grid_meets_the_same_attack(served, victim, toy_data):
     """Where rounding changes nothing (square's images lie on the grid), the oracle is the Keras model itself."""
     each = SOME[0]
