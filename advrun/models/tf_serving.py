@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
 from advrun.engine import to_unit
-from advrun.errors import ModelError
+from advrun.errors import ConfigError, ModelError
 from advrun.system.oracle import LIMITS, Answer, Limits, Oracle, as_png
 from advrun.system.wire import Key, Wire, checked_url
 from advrun.types import Natural
@@ -49,7 +49,7 @@ def tf_serving(
     shape, classes = outline(wire.get(f"{path}/metadata"), f"{url}{path}")
     return Oracle(
         shape if send != "png" else (None, None, None),
-        classes or len(class_names) or len(_answers(wire.post(f"{path}:predict", _content(send, blank(shape))), url)[0]),
+        classes or len(class_names) or _unknown(f"{url}{path}"),
         partial(ask, wire, f"{path}:predict", send),
         name=f"tf_serving {model}",
         class_names=class_names,
@@ -80,10 +80,8 @@ def _answers(reply: Any, place: str) -> list[Answer]:
     return [tuple(each) for each in found]
 
 
-def blank(shape: tuple[int | None, ...]) -> np.ndarray:
-    """One black image, to count the scores of an answer."""
-    height, width, channels = (side or default for side, default in zip(shape, (32, 32, 3), strict=True))
-    return np.zeros((1, height, width, channels), np.uint8)
+def _unknown(place: str) -> NoReturn:
+    raise ConfigError(f"{place}: its metadata do not say how many classes there are; name them by class_names")
 
 
 def outline(metadata: Any, place: str) -> tuple[tuple[int | None, int | None, int | None], int | None]:

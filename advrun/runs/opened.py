@@ -10,7 +10,7 @@ from advrun import engine, registry
 from advrun.config import Experiment, ModelEntry
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import AdvrunError, ConfigError, ModelError
+from advrun.errors import AdvrunError, ConfigError, ModelError, PluginError
 from advrun.runs import oracles
 from advrun.runs.plan import Plan, check_oracles, is_oracle, is_trained
 from advrun.runs.store import Store
@@ -85,7 +85,10 @@ def known_classes(info: Mapping[str, Any]) -> tuple[int, tuple[str, ...]] | None
 
 def open_model(entry: ModelEntry) -> Foreign | Oracle:
     """The model of an entry that comes trained, with what the entry says about it. Raises ModelError."""
-    model = registry.get("models", entry.name).function(**entry.settings)
+    plugin = registry.get("models", entry.name)
+    model = plugin.function(**entry.settings)
+    if isinstance(model, Oracle) and not plugin.is_oracle:
+        raise PluginError(f"{registry.place('models', entry.name)}: it returns an Oracle; annotate it so: def {entry.name}(...) -> Oracle")
     return model if isinstance(model, (Foreign, Oracle)) else Foreign(model)
 
 

@@ -22,6 +22,9 @@ from advrun.system.oracle import Limits, Unanswered
 
 MOST = 16 << 20
 """Bytes of an answer."""
+PATIENCE = 20.0
+"""Seconds between two questions about the service itself."""
+NOBODY = "nothing listens there"
 REFUSES = (429, 503)
 """The service did not look at the request."""
 PASSING = (408, 500, 502, 504)
@@ -75,10 +78,15 @@ class Wire:
 
     def get(self, path: str) -> Any:
         """The answer to a question that nothing is paid for. Raises ModelError."""
-        try:
-            return self._send("GET", path, None)
-        except Unanswered as error:
-            raise ModelError(f"{self.url}{path}: {error.reason}; is the service running there?") from None
+        for attempt in range(self.limits.tries):
+            try:
+                return self._send("GET", path, None)
+            except Unanswered as error:
+                wait = error.wait if error.wait is not None else 2.0**attempt
+                if attempt + 1 == self.limits.tries or wait > PATIENCE or NOBODY in error.reason:
+                    raise ModelError(f"{self.url}{path}: {error.reason}; is the service running there?") from None
+                time.sleep(wait)
+        raise ModelError(f"{self.url}{path}: no answer")
 
     def post(self, path: str, content: Any) -> Any:
         """The answer to some content. Raises Unanswered, or ModelError where it is no use to try again."""
@@ -221,7 +229,7 @@ def _cause(error: BaseException) -> str:
     """Why a connection failed, in a few words."""
     text = str(error)
     if "refused" in text:
-        return "the connection was refused: nothing listens there"
+        return f"the connection was refused: {NOBODY}"
     if "resolve" in text:
         return "the name of the host is not known"
     if "IncompleteRead" in text or "aborted" in text or "reset" in text or "prematurely" in text:

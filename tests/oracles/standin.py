@@ -38,6 +38,7 @@ class StandIn:
     """The service. `faults`: what happens to the next requests, one after the other; then all is well.
 
     answered: how often each image was answered. headers: of the last request. lies: turns the scores round, as a service that has changed.
+    pause: seconds before each answer. closed: so many questions about itself are turned away first.
     """
 
     def __init__(self, served: Served, names: tuple[str, ...]) -> None:
@@ -48,6 +49,7 @@ class StandIn:
         self.headers: dict[str, str] = {}
         self.lies = False
         self.pause = 0.0
+        self.closed = 0
         self.url = self.grpc = ""
 
     def scores(self, images: list[np.ndarray]) -> np.ndarray:
@@ -99,7 +101,11 @@ class Talk(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._send(200, self.service.reply(self.path, b""))
+        if self.service.closed:
+            self.service.closed -= 1
+            self._send(503, {"error": "warming up"}, {"Retry-After": "0"})
+        else:
+            self._send(200, self.service.reply(self.path, b""))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

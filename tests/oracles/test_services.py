@@ -191,6 +191,14 @@ def test_what_costs_money():
         google_vision()
 
 
+def test_a_service_that_warms_up_is_waited_for(service):
+    service.closed = 2
+    assert by_tf_serving(service).classes == 4
+    service.closed = 3
+    with pytest.raises(ModelError, match="HTTP 503, too many requests or too busy; is the service running there"):
+        by_tf_serving(service)
+
+
 def test_retry_after_is_seconds_or_a_date():
     assert retry_after({"Retry-After": "7"}) == 7
     assert retry_after({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}) == 0
