@@ -61,7 +61,7 @@ class PublicAttack:
         """Adversarial images for x, (n, h, w, c) float32 in [0, 1].
 
         Args:
-            model: a Classifier, a Keras model, or the path of a model file.
+            model: a Classifier, an Oracle, a Keras model, or the path of a model file.
             x: (n, h, w, c), uint8 or float32 in [0, 1].
             y: (n,) true classes.
             geometry: the ball, Linf(8/255) for example; for minimal-norm attacks the norm to make small, if not their first.
@@ -123,10 +123,12 @@ def as_classifier(model: Any) -> Any:
 
     A Keras model that was passed before has the same Classifier, with what is compiled already, also after more training.
     """
-    from advrun.system import Classifier
+    from advrun.system import BlackBox, Classifier, Oracle
 
     if isinstance(model, Classifier):
         return model
+    if isinstance(model, Oracle):
+        return BlackBox(model)
     if isinstance(model, (str, Path)):
         return Classifier.from_file(model)
     known = _recognised.pop(id(model), None)

@@ -81,6 +81,10 @@ class Attack:
             ball = ball.resized(math.inf)
         return Attack(plugin, ball, settings_of(plugin, settings))
 
+    def ball(self, eps: Any) -> Ball | None:
+        """The ball that bounds the attack, with this radius; None for minimal-norm attacks and others."""
+        return self._geometry(eps).get("ball")
+
     def _geometry(self, eps: Any) -> dict[str, Any]:
         if self.geometry is None:
             return {}

@@ -97,13 +97,15 @@ def craft(
         BudgetError: when the attack leaves its ball, the box, or returns NaN.
     """
     _check_options(seed, batch_size, target, only_correct)
-    x = engine.to_unit(check_images(x, classifier.image_shape))
+    x = check_images(x, classifier.image_shape)
+    classifier.check(attack.plugin, x)
+    x = engine.to_unit(x)
     y = check_labels(y, len(x), classifier.classes)
     pool = (x, y) if train is None else _pool(classifier, *train)
     if train is None and attack.plugin.fit:
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
-    right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
+    right = classifier.right(logits, y) if only_correct else np.ones(len(x), bool)
     work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console)
     if target == "all":
         crafted = _every_target(work, attack, x, y, right)
@@ -141,7 +143,7 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
     alive = right
     for number, stage in enumerate(stages):
         crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
-        wrong = work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) != y
+        wrong = ~work.classifier.right(work.classifier.predict(crafted.x_adv, work.batch_size), y)
         within = alive & _inside(attack.geometry, crafted.x_adv, x)
         fooled = wrong & within
         total = _taken(total, crafted, within if number == 0 else fooled)  # what survives all stages keeps the first one's image
@@ -263,7 +265,8 @@ class _Batches:
     def run(self) -> Any:
         def build() -> Any:
             def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
-                return self.attack(self.view, x, y, Rng(key), eps, starts=starts, fitted=fitted)
+                view = self.view.around(x, self.attack.ball(eps))
+                return view.shown(self.attack(view, x, y, Rng(key), eps, starts=starts, fitted=fitted))
 
             return run
 
@@ -283,7 +286,8 @@ class _Batches:
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
         lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
-        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
+        with self.view.failing_as_itself():
+            fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
         asked, seconds = lesson.asked(), time.perf_counter() - clock
         logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
         learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
@@ -331,7 +335,8 @@ class _Batches:
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
-        returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
+        with self.view.failing_as_itself():
+            returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
         shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         if shape != (size, *x.shape[1:]):
             raise BudgetError(f"{self.attack.plugin.name}: {shape} came back for images {(size, *x.shape[1:])}")

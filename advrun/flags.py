@@ -19,6 +19,7 @@ from advrun.results import CLEAN, Result, Row
 
 ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
 BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
+DRIFTED = "drifted"
 ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
 
 
@@ -81,6 +82,12 @@ MEANINGS = {
         "What is right by chance says nothing of robustness.",
         "For a model that came trained, run advrun check, which compares other ways to read the images; one that was trained here needs "
         "more epochs, or another learning rate.",
+    ),
+    DRIFTED: Meaning(
+        "◇",
+        "Asked about the same clean images again after the attack, the service answered otherwise.",
+        "It changed in between, or answers at random: images may be wrong without any attack, and counts mean less.",
+        "Run the experiment again in another results folder, where nothing is remembered; attack fewer images at once.",
     ),
     ATTACKS_MISSING: Meaning(
         "△",
@@ -160,6 +167,8 @@ def _certain(result: Result) -> Iterator[str]:
     row = result.row
     if (row.metrics.get("zero_gradients") or 0.0) > SLACK:
         yield ZERO_GRADIENTS
+    if (row.metrics.get("drift") or 0.0) > 0:
+        yield DRIFTED
     commonest = np.bincount(result.labels).max() / row.n
     if row.attack == CLEAN and commonest < 1 and row.accuracy - commonest < SKILL * (1 - commonest):
         yield GUESSES

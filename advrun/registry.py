@@ -29,7 +29,8 @@ Those of a threat, which says yes or no to each pair of systems, and may leave o
 
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
-A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
+`Oracle`, which is only asked. A setting whose dataclass is an `Aside` changes no result.
 Beside it a model's file may hold `objective(model, *, settings)`: what is learnt, where that is no plain cross-entropy, and the network
 around the model that learns it; and `comes_trained(*, settings)`, whether with these settings it comes trained after all, when it is called
 with settings alone. The settings of both are some of the model's.
@@ -58,7 +59,7 @@ from advrun import folders
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
 from advrun.files import digest
 from advrun.folders import KINDS, LAYERS, PACKAGE
-from advrun.types import AttackChoice, Cascade, Content, Cost, CrafterName, Targets
+from advrun.types import Aside, AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
 __all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
 
@@ -99,6 +100,11 @@ class Setting:
     def is_file(self) -> bool:
         """True when the value is the path of a file, or several, whose bytes are part of the result."""
         return Content in _marks(self.annotation)
+
+    @property
+    def is_aside(self) -> bool:
+        """True when no result depends on the value."""
+        return isinstance(self.annotation, type) and issubclass(self.annotation, Aside)
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,11 @@ class Plugin:
         return len(self.arguments) > 1
 
     @property
+    def is_oracle(self) -> bool:
+        """True for models that can only be asked: the function is annotated to return an `Oracle`."""
+        return getattr(self.returns, "__name__", "") == "Oracle"
+
+    @property
     def learns(self) -> bool:
         """True for attacks that see training images: they learn from them, or start from some."""
         return "fitted" in self.arguments or "starts" in self.arguments
@@ -205,8 +216,8 @@ class Plugin:
                 raise ModelError(f"{self.name}.{name}: no such file: {path}")
             return digest(Path(path))
 
-        plain = dict(settings)
-        for name, value in settings.items():
+        plain = {name: value for name, value in settings.items() if not self.settings[name].is_aside}
+        for name, value in plain.items():
             if self.settings[name].is_file and value is not None and value not in self.settings[name].words:
                 plain[name] = content(name, value) if isinstance(value, str) else [content(name, path) for path in value]
         return plain

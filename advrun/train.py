@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -264,8 +264,8 @@ def trained(plugin: Plugin, settings: Mapping[str, Any], fit: Fit) -> Any:
 
     Raises ConfigError, from the architecture, where the images do not suit it; ModelError where the training diverges.
     """
-    assert isinstance(fit.data, Dataset)  # an attack's own images are for networks of its own
-    model = plugin.function(fit.data.image_shape, fit.data.classes, **settings)
+    data = cast(Dataset, fit.data)  # images of an attack's own are for networks of its own
+    model = plugin.function(data.image_shape, data.classes, **settings)
     network, objective = plugin.objective(model, settings) or (model, classification(model))
     fit(network, objective, monitor="accuracy")
     return model

@@ -105,6 +105,10 @@ def _expanded(path: str) -> str:
     return os.path.expanduser(path)
 
 
+class Aside:
+    """Base of the dataclasses of settings that change no result, such as how long to wait for an answer: they identify no cell."""
+
+
 class Content:
     """Marks a path setting whose file is part of the result: its bytes, not its name, identify the cell."""
 

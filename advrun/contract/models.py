@@ -14,7 +14,7 @@ import numpy as np
 from advrun import engine
 from advrun.checkpoints import Checkpoints
 from advrun.config.entries import settings_of
-from advrun.contract import systems, victims
+from advrun.contract import oracles, systems, victims
 from advrun.contract.promise import Inapplicable, Promise, documented, exceptions, hold, names_its_source
 from advrun.data import Dataset
 from advrun.registry import Plugin
@@ -88,8 +88,11 @@ def noise(model: Any) -> Dataset:
     return Dataset("noise", x[:0], np.zeros(0, np.int32), x, np.arange(20, dtype=np.int32) % classes, tuple(map(str, range(classes))))
 
 
-def cases(plugin: Plugin, given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Promise, ...], Built]]:
-    """One case: (no label, promises, the model on trial)."""
+def cases(plugin: Plugin, given: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Promise, ...], Built | oracles.Asked]]:
+    """One case: (no label, promises, the model on trial). A model that can only be asked has promises of its own."""
+    if plugin.is_oracle:
+        yield "", oracles.PROMISES, oracles.Asked(plugin, given)
+        return
     yield "", PROMISES, Built(plugin, given)
 
 

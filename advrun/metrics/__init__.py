@@ -43,12 +43,12 @@ class Outcome:
     @cached_property
     def right(self) -> np.ndarray:
         """(n,) bool: right before the attack."""
-        return self.before.argmax(-1) == self.y
+        return self.classifier.right(self.before, self.y)
 
     @cached_property
     def fooled(self) -> np.ndarray:
         """(n,) bool: right before the attack, wrong after it."""
-        return self.right & (self.after.argmax(-1) != self.y)
+        return self.right & ~self.classifier.right(self.after, self.y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Cast, Meeting, access_of, meet
+from advrun.system.blackbox import refuse_access
 from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
@@ -111,8 +112,9 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
-    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
-    images are missing that something learns from, or have no halves."""
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set or a model can only be asked
+    where more is needed, DataError when training images are missing that something learns from, or have no halves."""
+    check_oracles(experiment)
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
@@ -278,6 +280,21 @@ def metric_source(name: str) -> tuple[str, bool]:
     except PluginError:
         wanted = None
     return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "") == "Transferred"
+
+
+def is_oracle(model: ModelEntry) -> bool:
+    """True for a model that can only be asked."""
+    return registry.get("models", model.name).is_oracle
+
+
+def check_oracles(experiment: Experiment) -> None:
+    """Raise ConfigError for attacks and defences that need more of a model than to ask it."""
+    for model in filter(is_oracle, experiment.models):
+        for attack in experiment.attacks:
+            refuse_access(registry.get("attacks", attack.name), model.label)
+        if experiment.defended:
+            label = experiment.defended[0].label
+            raise ConfigError(f"defence {label!r} needs a network, and model {model.label!r} can only be asked; leave defenses out")
 
 
 def is_trained(model: ModelEntry) -> bool:

@@ -84,6 +84,7 @@ def run(
     console: Console | None = None,
     wait: bool = False,
     fail_fast: bool = False,
+    spend: bool = False,
 ) -> Any:
     """Do what is missing, write the report, and return its findings (`report.Findings`).
 
@@ -94,6 +95,7 @@ def run(
         console: where progress goes; quiet by default.
         wait: wait while another process writes the same results folder.
         fail_fast: stop at the first cell that fails.
+        spend: ask also models whose answers cost money; without it they are refused, and what they may cost is said.
 
     Raises:
         LockError: when another process writes the folder. ModelError: when a model that comes trained does not fit the data, before
@@ -117,7 +119,7 @@ def run(
         try:
             for _ in range(2):  # again where a finished cell turns out to be unusable
                 if compute:
-                    failure = computed(plan, cells, store, console, fail_fast)
+                    failure = computed(plan, cells, store, console, fail_fast, spend=spend)
                 found = findings(plan, store, console)
                 summary = summarise(found.results, found.sweeps)
                 if failure or not compute or all(store.manifest(cell) for cell in cells):
@@ -136,7 +138,9 @@ def run(
     return found
 
 
-def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool) -> AdvrunError | None:
+def computed(
+    plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool, *, spend: bool = False
+) -> AdvrunError | None:
     """Do the cells that are not done. Returns what the run shall end with where some failed."""
     if all(store.manifest(cell) for cell in cells):
         console.event("nothing", label="to do: every cell is finished", cells=len(cells))
@@ -144,7 +148,7 @@ def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console
     from advrun.runs.opened import open_models
     from advrun.runs.schedule import execute
 
-    return execute(plan, cells, store, console, open_models(plan, store, console), fail_fast=fail_fast).error(len(cells))
+    return execute(plan, cells, store, console, open_models(plan, store, console, spend=spend), fail_fast=fail_fast).error(len(cells))
 
 
 def findings(plan: Plan, store: Store, console: Console) -> Any:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from advrun.data import is_guess
 from advrun.engine import ops
 from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.losses import Decisive, at_label, margin
+from advrun.registry import Plugin
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
@@ -147,6 +149,9 @@ class Classifier:
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
+        self._begin()
+
+    def _begin(self) -> None:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
@@ -171,6 +176,28 @@ class Classifier:
         view = copy(self)
         view.sign = -self.sign
         return view
+
+    # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------
+
+    def check(self, plugin: Plugin, x: np.ndarray | None = None) -> None:
+        """Raise ConfigError or DataError for an attack or images that the model cannot meet."""
+
+    def right(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which images (n,) bool are classified right, by their logits (n, classes)."""
+        return np.asarray(logits.argmax(-1) == y)
+
+    def around(self, x: Tensor, ball: Any) -> Classifier:
+        """The view for an attack on the images x, within the ball around them where there is one."""
+        return self
+
+    def shown(self, x: Tensor) -> Tensor:
+        """The images as the model is shown them."""
+        return x
+
+    @contextmanager
+    def failing_as_itself(self) -> Iterator[None]:
+        """While inside, what the model raises in the middle of a graph comes out as it was raised."""
+        yield
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from advrun.craft import craft
 from advrun.lesson import WHOLE, Learnt, merged_history
 from advrun.npz import pack
 from advrun.runs.examples import write_examples
+from advrun.runs.oracles import DRIFT
 from advrun.runs.plan import Cell
 from advrun.runs.work.worker import Done, Files, Worker
+from advrun.system import BlackBox
 from advrun.system.check import zero_gradients
 from advrun.types import Cost
 
@@ -42,7 +44,10 @@ def attack(worker: Worker, cell: Cell) -> Done:
             console=worker.console,
         )
     probe = np.flatnonzero(crafted.attacked)[: 2 * worker.batch_size]
-    blind = zero_gradients(system.classifier, x[probe], y[probe], worker.batch_size) if len(probe) else 0.0
+    if isinstance(system.classifier, BlackBox):
+        seen = {"drift": system.classifier.drift(x[:DRIFT], cell.key)}
+    else:
+        seen = {"zero_gradients": zero_gradients(system.classifier, x[probe], y[probe], worker.batch_size) if len(probe) else 0.0}
     arrays = {"x_adv": crafted.x_adv, "attacked": crafted.attacked, "row": rows}
     arrays |= {"gradients": crafted.gradients, "queries": crafted.queries}
     if crafted.target is not None:
@@ -52,7 +57,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
     files: Files = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
     lessons, info = learnt(crafted.learnt, cell.stem)
-    return {**files, **lessons}, {**cost, **info, "zero_gradients": blind}
+    return {**files, **lessons}, {**cost, **info, **seen}
 
 
 def learnt(lessons: tuple[Learnt, ...], stem: str) -> tuple[Files, dict[str, Any]]:

@@ -21,7 +21,7 @@ def measure(worker: Worker, cell: Cell) -> Done:
     images = cell.images
     outcome = outcome_of(worker, cell)
     cost = worker.store.finished(images).info if images else {}
-    known = {name: cost.get(name) for name in ("attacked", "zero_gradients")}
+    known = {name: cost.get(name) for name in ("attacked", "zero_gradients")} | {name: cost[name] for name in ("drift",) if name in cost}
     result = evaluate.measure(outcome, row(cell, cost), known)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
     if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images

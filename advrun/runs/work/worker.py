@@ -74,12 +74,15 @@ class Worker:
         """The trained system of a cell, checked against plain Keras."""
         if self._loaded is None or self._loaded.key != cell.key:
             self._loaded = None
-            chain = self.read(cell)
-            self.check_fits(chain.network)  # the file may be older than the data
-            classifier = Classifier(chain, name=cell.label)
-            check_against_keras(classifier, chain, self.checked, self.batch_size)
-            self._loaded = Loaded(cell.key, classifier, self)
+            self._loaded = Loaded(cell.key, self.opened.boxes.get(cell.model.label) or self._classifier(cell), self)
         return self._loaded
+
+    def _classifier(self, cell: Cell) -> Classifier:
+        chain = self.read(cell)
+        self.check_fits(chain.network)  # the file may be older than the data
+        classifier = Classifier(chain, name=cell.label)
+        check_against_keras(classifier, chain, self.checked, self.batch_size)
+        return classifier
 
     def read(self, cell: Cell) -> Chain:
         """The trained system of a cell, from its file."""
