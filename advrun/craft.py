@@ -34,6 +34,7 @@ class Crafted:
 
     x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
+    fitted: what the attack had learnt before, where its file has a `survey` of it, and all images went through one attack.
     """
 
     x_adv: np.ndarray
@@ -42,6 +43,7 @@ class Crafted:
     gradients: np.ndarray
     queries: np.ndarray
     seconds: float
+    fitted: Any = None
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
@@ -214,7 +216,7 @@ class _Work:
             seconds += float(finished["seconds"])
             self.advance(len(batch))
             done += len(batch)
-        return replace(crafted, seconds=seconds)
+        return replace(crafted, seconds=seconds, fitted=runner.fitted if attack.plugin.survey and len(rows) else None)
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""

@@ -1,0 +1,99 @@
+"""A sticker looked at: on every photograph as it is, under a view drawn anew, and at five distances and five angles."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from advrun import engine
+from advrun.attacks._camera import Limits, View, drawn, photographed
+from advrun.attacks._ink import stuck
+from advrun.attacks._shapes import Sign
+from advrun.engine import Rng, ops
+from advrun.system import Scores
+from advrun.system.classifier import batches
+from advrun.types import Tensor
+
+STEPS = 5
+BATCH = 64
+STICKER, NOISE, NONE = 0, 1, 2
+"""Rows of the predictions."""
+
+
+def seen(model: Scores, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarray, sign: Sign, markers: bool, limits: Limits) -> dict[str, Any]:
+    """Predictions on photographs (n, h, w, c) float32.
+
+    Args:
+        model: the classifier, or its targeted view.
+        x: held-out photographs of signs. y: (n,), the class to reach, or the true one.
+        rng: for views that the sticker was not learnt from.
+        fitted: stickers, as `attacks/sticker.py` makes them.
+        sign: where it is in the image. markers: whether the stickers have them. limits: of the views.
+
+    Returns:
+        stickers (k, h, w, c + 1) with their numbers (k,): the targets. distances, angles (5,). predictions, int16: plain (3, n), of the
+        photographs as they are, moved (3, n), each under one view at random, grid (3, 5, 5, n), at each distance and angle with all
+        else at random; the first axis is the sticker, noise of its shape, and none. pictures (5, 5, h, w, c) uint8: the first photograph.
+    """
+    outline, planes = sign.outline, sign.cut(np.zeros_like(sign.outline), markers).planes(*x.shape[1:3])
+    numbers = np.unique(y) if model.targeted else np.zeros(1, int)
+    chosen = fitted[y if model.targeted else np.zeros(len(y), int)]
+    noisy = noise(fitted, planes, rng.fold(1))[y if model.targeted else np.zeros(len(y), int)]
+    bare = np.zeros_like(chosen)
+    distances = np.geomspace(1.0, limits.distance, STEPS).astype(np.float32)
+    angles = np.linspace(0.0, limits.angle, STEPS).astype(np.float32)
+
+    def show(x: Tensor, stickers: Tensor, view: View, moved: Tensor) -> tuple[Tensor, Tensor]:
+        there = stuck(x, stickers, outline)
+        there = ops.where(moved, photographed(there, view, limits), there)
+        return there, ops.argmax(model.logits(there), axis=-1)
+
+    run = engine.compiled(show)
+
+    def predict(stickers: np.ndarray, view: View, moved: bool = True) -> np.ndarray:
+        parts = [batches(each, BATCH) for each in (x, stickers, *view)]
+        found = []
+        for (images, count), (patches, _), *values in zip(*parts, strict=True):
+            labels = run(images, patches, View(*(value for value, _ in values)), np.bool_(moved))[1]
+            found.append(np.asarray(labels)[:count])
+        return np.concatenate(found).astype(np.int16)
+
+    def view(number: int, **given: float) -> View:
+        at_random = View(*(np.asarray(each) for each in drawn(rng.fold(number), len(x), limits)))
+        return at_random._replace(**{name: np.full(len(x), value, np.float32) for name, value in given.items()})
+
+    kinds = (chosen, noisy, bare)
+    anywhere = view(2)
+    places = [(i, j, view(10 + STEPS * i + j, distance=d, yaw=a)) for i, d in enumerate(distances) for j, a in enumerate(angles)]
+    grid = np.stack([np.stack([predict(kind, there) for *_, there in places]) for kind in kinds])
+    still = partial(np.full, 1)
+    pictures = [
+        run(x[:1], chosen[:1], _straight(still, d, a), np.bool_(True))[0] for d in distances for a in angles
+    ]
+    return {
+        "stickers": fitted[numbers],
+        "numbers": numbers.astype(np.int32),
+        "distances": distances,
+        "angles": angles,
+        "plain": np.stack([predict(kind, anywhere, moved=False) for kind in kinds]),
+        "moved": np.stack([predict(kind, anywhere) for kind in kinds]),
+        "grid": grid.reshape(len(kinds), STEPS, STEPS, len(x)),
+        "aims": np.asarray(y, np.int32),
+        "targeted": np.array(model.targeted),
+        "pictures": np.rint(255 * np.concatenate(pictures)).astype(np.uint8).reshape(STEPS, STEPS, *x.shape[1:]),
+    }
+
+
+def _straight(still: Any, distance: float, angle: float) -> View:
+    """One photograph without chance in it."""
+    zero, one = (still(np.float32(value)) for value in (0, 1))
+    return View(still(distance), still(angle), zero, zero, one, zero, zero, zero, one)
+
+
+def noise(fitted: np.ndarray, markers: np.ndarray, rng: Rng) -> np.ndarray:
+    """Stickers of the same shapes whose free pixels have random colours. markers: the planes of a sticker of nothing else."""
+    ink, hidden = fitted[..., :-1], fitted[..., -1:]
+    free = np.maximum(hidden - markers[..., :1], 0)
+    return np.concatenate([np.asarray(rng.uniform(ink.shape)) * free + markers[..., 2:] * (hidden > 0), hidden], -1)
