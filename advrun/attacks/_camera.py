@@ -30,7 +30,10 @@ class Limits(NamedTuple):
 
 
 class View(NamedTuple):
-    """One photograph each, (n,): distance, yaw, pitch, roll (degrees), light (factor), blur (pixels), right, down (shares), zoom (factor)."""
+    """One photograph each, (n,).
+
+    distance: as in `Limits`. yaw, pitch, roll: degrees. light, zoom: factors. blur: pixels. right, down: shares of the image's side.
+    """
 
     distance: Tensor
     yaw: Tensor
@@ -109,7 +112,7 @@ def farther(x: Tensor, distance: Tensor) -> Tensor:
 
 
 def resampling(side: int, distance: Tensor) -> Tensor:
-    """(n, side, side): a line of pixels averaged (a triangle as wide as two pixels of the small one) to side / distance, and back, linearly."""
+    """(n, side, side): a line of pixels averaged to side / distance of them, by triangles two of those wide, and back, linearly."""
     places = ops.arange(side, dtype="float32")
     few = ops.maximum(ops.round(side / distance), 1.0)[:, None, None]
     ratio = side / few

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,37 +11,35 @@ import numpy as np
 from advrun import engine
 from advrun.attacks._camera import Limits, View, drawn, photographed
 from advrun.attacks._ink import stuck
-from advrun.attacks._shapes import Sign
+from advrun.attacks._shapes import Cut, Sign
 from advrun.engine import Rng, ops
+from advrun.survey import Survey
 from advrun.system import Scores
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
 STEPS = 5
 BATCH = 64
-STICKER, NOISE, NONE = 0, 1, 2
-"""Rows of the predictions."""
 
 
-def seen(model: Scores, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarray, sign: Sign, markers: bool, limits: Limits) -> dict[str, Any]:
-    """Predictions on photographs (n, h, w, c) float32.
+def seen(
+    model: Scores, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarray, sign: Sign, cuts: Mapping[int, Cut], limits: Limits
+) -> Survey:
+    """Predictions on photographs (n, h, w, c) float32 with stickers, with noise in their place, and with none.
 
     Args:
         model: the classifier, or its targeted view.
         x: held-out photographs of signs. y: (n,), the class to reach, or the true one.
         rng: for views that the sticker was not learnt from.
-        fitted: stickers, as `attacks/sticker.py` makes them.
-        sign: where it is in the image. markers: whether the stickers have them. limits: of the views.
-
-    Returns:
-        stickers (k, h, w, c + 1) with their numbers (k,): the targets. distances, angles (5,). predictions, int16: plain (3, n), of the
-        photographs as they are, moved (3, n), each under one view at random, grid (3, 5, 5, n), at each distance and angle with all
-        else at random; the first axis is the sticker, noise of its shape, and none. pictures (5, 5, h, w, c) uint8: the first photograph.
+        fitted: (classes, h, w, c + 1) stickers, as `attacks/sticker.py` makes them, or (1, ...).
+        sign: where it is in the image.
+        cuts: shapes of the stickers by their number, the target, or 0.
+        limits: of the views.
     """
-    outline, planes = sign.outline, sign.cut(np.zeros_like(sign.outline), markers).planes(*x.shape[1:3])
-    numbers = np.unique(y) if model.targeted else np.zeros(1, int)
-    chosen = fitted[y if model.targeted else np.zeros(len(y), int)]
-    noisy = noise(fitted, planes, rng.fold(1))[y if model.targeted else np.zeros(len(y), int)]
+    outline, numbers, own = sign.outline, *np.unique(y if model.targeted else np.zeros_like(y), return_inverse=True)
+    stickers = fitted[numbers]
+    planes = np.stack([cuts[int(number)].planes(*x.shape[1:3]) for number in numbers])
+    chosen, noisy = stickers[own], noise(stickers, planes, rng.fold(1))[own]
     bare = np.zeros_like(chosen)
     distances = np.geomspace(1.0, limits.distance, STEPS).astype(np.float32)
     angles = np.linspace(0.0, limits.angle, STEPS).astype(np.float32)
@@ -69,21 +68,22 @@ def seen(model: Scores, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarr
     places = [(i, j, view(10 + STEPS * i + j, distance=d, yaw=a)) for i, d in enumerate(distances) for j, a in enumerate(angles)]
     grid = np.stack([np.stack([predict(kind, there) for *_, there in places]) for kind in kinds])
     still = partial(np.full, 1)
-    pictures = [
-        run(x[:1], chosen[:1], _straight(still, d, a), np.bool_(True))[0] for d in distances for a in angles
-    ]
-    return {
-        "stickers": fitted[numbers],
-        "numbers": numbers.astype(np.int32),
-        "distances": distances,
-        "angles": angles,
-        "plain": np.stack([predict(kind, anywhere, moved=False) for kind in kinds]),
-        "moved": np.stack([predict(kind, anywhere) for kind in kinds]),
-        "grid": grid.reshape(len(kinds), STEPS, STEPS, len(x)),
-        "aims": np.asarray(y, np.int32),
-        "targeted": np.array(model.targeted),
-        "pictures": np.rint(255 * np.concatenate(pictures)).astype(np.uint8).reshape(STEPS, STEPS, *x.shape[1:]),
-    }
+    pictures = [run(x[:1], chosen[:1], _straight(still, d, a), np.bool_(True))[0] for d in distances for a in angles]
+    return Survey(
+        stickers=stickers,
+        numbers=numbers.astype(np.int32),
+        cuts=np.stack([cuts[int(number)].kinds for number in numbers]),
+        fill=sign.fill,
+        cover=np.array([sign.covered(cuts[int(number)]) for number in numbers]),
+        targeted=model.targeted,
+        aims=np.asarray(y, np.int32),
+        plain=np.stack([predict(kind, anywhere, moved=False) for kind in kinds]),
+        moved=np.stack([predict(kind, anywhere) for kind in kinds]),
+        grid=grid.reshape(len(kinds), STEPS, STEPS, len(x)),
+        distances=distances,
+        angles=angles,
+        pictures=np.rint(255 * np.concatenate(pictures)).astype(np.uint8).reshape(STEPS, STEPS, *x.shape[1:]),
+    )
 
 
 def _straight(still: Any, distance: float, angle: float) -> View:
@@ -92,8 +92,7 @@ def _straight(still: Any, distance: float, angle: float) -> View:
     return View(still(distance), still(angle), zero, zero, one, zero, zero, zero, one)
 
 
-def noise(fitted: np.ndarray, markers: np.ndarray, rng: Rng) -> np.ndarray:
-    """Stickers of the same shapes whose free pixels have random colours. markers: the planes of a sticker of nothing else."""
-    ink, hidden = fitted[..., :-1], fitted[..., -1:]
-    free = np.maximum(hidden - markers[..., :1], 0)
-    return np.concatenate([np.asarray(rng.uniform(ink.shape)) * free + markers[..., 2:] * (hidden > 0), hidden], -1)
+def noise(stickers: np.ndarray, planes: np.ndarray, rng: Rng) -> np.ndarray:
+    """Stickers (k, h, w, c + 1) of the same shapes, markers included, whose free pixels have random colours. planes: as `Cut.planes`."""
+    colours = np.asarray(rng.uniform(stickers[..., :-1].shape))
+    return np.concatenate([colours * planes[..., 1:2] + planes[..., 2:], planes[..., :1]], -1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from advrun.errors import ConfigError, DataError
+from advrun.survey import BLACK, FREE, NOTHING, WHITE
 
 FINE = 512
 """Pixels to a side of a mask: far more than an image has, so that edges are smooth."""
@@ -53,8 +53,13 @@ class Cut(NamedTuple):
     markers: np.ndarray
     white: np.ndarray
 
+    @property
+    def kinds(self) -> np.ndarray:
+        """(FINE, FINE) uint8: what a `survey.Survey` says of each place."""
+        return np.select([~self.covered, ~self.markers, self.white], [NOTHING, FREE, WHITE], BLACK).astype(np.uint8)
+
     def planes(self, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) float32 in [0, 1]: shares of each pixel that are sticker, that are free to choose, that are a marker's white."""
+        """(height, width, 3) float32: shares of each pixel that are sticker, that are free to choose, and a marker's white."""
         return np.stack([shrunk(each, height, width) for each in (self.covered, self.covered & ~self.markers, self.white)], -1)
 
 
@@ -114,6 +119,13 @@ class Sign:
             return (smooth >= levels[count - 1]) & self.outline if count else self._empty()
 
         return shape
+
+    def enlarged(self, shares: np.ndarray) -> np.ndarray:
+        """The mask of which an image has these shares (height, width) of its pixels, with smooth edges."""
+        from PIL import Image
+
+        fine = Image.fromarray(shares.astype(np.float32)).resize((FINE, FINE), Image.Resampling.BICUBIC)
+        return (np.asarray(fine) >= 0.5) & self.outline
 
     def discs(self, radius: float) -> np.ndarray:
         """The four markers, or their cores."""

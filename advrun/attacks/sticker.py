@@ -1,4 +1,4 @@
-"""Stickers on a sign: RP2 (Eykholt, Evtimov, Fernandes, Li, Rahmati, Xiao, Prakash, Kohno and Song, 2018, CVPR, arXiv:1707.08945, eq. 1 to 3)."""
+"""Stickers on a sign: robust physical perturbations, RP2 (Eykholt et al., 2018, CVPR, arXiv:1707.08945, equations 1 to 3)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from advrun.engine import Rng, ops, total
 from advrun.errors import ConfigError
 from advrun.geometry import Linf
 from advrun.masked import Masked
+from advrun.survey import Survey
 from advrun.system import Blind, Gradients
 from advrun.types import Count, FilePath, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
@@ -102,7 +103,7 @@ def fit(
     """(classes, h, w, c + 1), of which only the targets are learnt, or (1, ...): the ink, and the share of each pixel that it hides."""
     sign, limits = Sign(outline, fill), _limits(distance, angle, light, blur)
     height, width, _ = x.shape[1:]
-    budget = {"images": images, "steps": steps, "step_size": step_size}
+    budget: dict[str, Any] = {"images": images, "steps": steps, "step_size": step_size}
     mean = (x[:images] / np.maximum(np.asarray(_ink.light(x[:images], sign.outline)), 0.1)).clip(0, 1).mean(0)
 
     if mask == "l1" and picture is None:
@@ -140,7 +141,7 @@ def _limits(distance: float, angle: float, light: float, blur: float) -> Limits:
 
 
 def shape(sign: Sign, mask: str, picture: str | None, cover: float, markers: bool) -> Cut:
-    """The sticker's shape, for all masks but l1. Raises ConfigError where it covers too much, DataError for a picture that cannot be read."""
+    """The sticker's shape, for all masks but l1. Raises ConfigError where it covers too much, DataError for no picture."""
     if picture is None:
         return sign.grown(getattr(sign, mask), cover, markers)
     cut = sign.cut(read_mask(picture), markers)
@@ -160,7 +161,7 @@ def _sparse(
     limits: Limits,
     budget: dict[str, Any],
 ) -> np.ndarray:
-    """Sizes (pictures, h, w) of the change of the whole sign that is learnt under an L1 norm (equation 1, p = 1); 0 for what is no target."""
+    """Sizes (pictures, h, w) of a change of the whole sign, learnt under an L1 norm (equation 1, p = 1); 0 for what is no target."""
     height, width, channels = x.shape[1:]
     inside = shrunk(sign.outline, height, width) > 0.5
     area, base = Masked(Linf(0.5), inside), np.full((1, height, width, channels), 0.5, np.float32)
@@ -190,6 +191,9 @@ def survey(
     rng: Rng,
     fitted: np.ndarray,
     *,
+    mask: str,
+    picture: str | None,
+    cover: float,
     outline: str,
     fill: float,
     markers: bool,
@@ -197,10 +201,12 @@ def survey(
     angle: float,
     light: float,
     blur: float,
-) -> dict[str, np.ndarray]:
-    """What becomes of held-out photographs at five distances and five angles, and under views drawn anew; see `_seen.py`.
+) -> Survey:
+    """What becomes of held-out photographs at five distances and five angles, and under views drawn anew."""
+    sign = Sign(outline, fill)
 
-    Beside the sticker, a sticker of random colours in the same shape, and none.
-    """
-    found = seen(model, x, y, rng, fitted, Sign(outline, fill), markers, _limits(distance, angle, light, blur))
-    return {**found, "outline": np.array(outline), "fill": np.array(fill), "markers": np.array(markers)}
+    def cut(hidden: np.ndarray) -> Cut:
+        return sign.cut(sign.enlarged(hidden), markers) if mask == "l1" and picture is None else shape(sign, mask, picture, cover, markers)
+
+    cuts = {number: cut(each[..., -1]) for number, each in enumerate(fitted) if each[..., -1].any()}
+    return seen(model, x, y, rng, fitted, sign, cuts, _limits(distance, angle, light, blur))

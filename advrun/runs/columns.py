@@ -20,12 +20,15 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
     }
     if cell.attack is None:
         return columns
+    source = cell.attack.source_class
+    only = {} if source is None else {"source_class": source}
+    words = filter(None, (bind(cell.attack, cell.eps).budget(), "" if source is None else f"class {source} alone"))
     return columns | {
         "eps": cell.eps,
         "norm": cell.norm,
         "target": aim(cell),
-        "settings": dict(cell.attack.settings),
-        "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
+        "settings": dict(cell.attack.settings) | only,
+        "budget": ", ".join(words) + (" for each class" if aim(cell) == "all" else ""),
         **{name: cost[name] for name in ("gradients", "queries", "seconds")},
     }
 

@@ -34,7 +34,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "examples", "rows", "metrics", "manifests", "partial", "tables", "figures")
+FOLDERS = ("models", "examples", "surveys", "rows", "metrics", "manifests", "partial", "tables", "figures")
 """Of a results folder."""
 T = TypeVar("T")
 

@@ -108,6 +108,11 @@ class Loaded:
             self._clean = np.concatenate([self._clean, self.classifier.predict(images, self._worker.batch_size)])
         return self._clean[:count]
 
+    def clean_of(self, rows: np.ndarray) -> np.ndarray:
+        """Logits (m, classes) of those clean test images."""
+        places = np.argsort(self._worker.order)[rows]  # the order is a permutation
+        return self.clean(int(places.max()) + 1)[places]
+
 
 def environment() -> dict[str, str]:
     """Versions and device, for the manifest."""
