@@ -31,7 +31,7 @@ RANKS = [
     ["models", "attacks", "defenses", "layers"],
     ["report"],
     ["runs", "doctor"],
-    ["contract"],
+    ["contract", "physical"],
     ["cli"],
     ["__main__"],
 ]
@@ -67,6 +67,7 @@ INNER = {
         ["schedule", "signals"],
         ["runner"],
     ],
+    "physical": [["__init__"], ["chosen", "sheet", "corners", "table"], ["photos"], ["commands"]],
 }
 """The order within the rooms."""
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
