@@ -14,6 +14,7 @@ from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
 from advrun.report.mosaic import mosaic
+from advrun.report.stickers import Signs, stickers
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
 
@@ -29,7 +30,13 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    plans = [
+        *_robustness(summary),
+        *_galleries(findings, summary),
+        *_signs(findings),
+        *_confusions(findings, summary),
+        *_training(findings),
+    ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
 
@@ -66,6 +73,15 @@ def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
         shown = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
         yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, shown, findings.class_names, colors)
+
+
+def _signs(findings: Findings) -> Iterator[Drawing]:
+    """Per model, defence and attack with stickers, the first seed."""
+    first: dict[tuple[str, str, str], Signs] = {}
+    for signs in findings.signs:
+        first.setdefault((signs.model, signs.defense, signs.attack), signs)
+    for key, signs in first.items():
+        yield "sticker", "-".join(("sticker", *key)), partial(stickers, signs)
 
 
 def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
+from advrun.report.stickers import Signs
 from advrun.results import Result
 
 STEPS = 127
@@ -107,6 +108,7 @@ class Findings:
         and attacks are shown in the order in which they first appear here.
     histories: training curves by label ("lnet", "lnet / hybrid"): one value per epoch under names that end in "loss" or
         "accuracy", with "val_" in front for the validation images; "epoch" numbers the epochs, by default 1, 2, ...
+    signs: what became of signs with stickers.
     """
 
     name: str
@@ -118,3 +120,4 @@ class Findings:
     results: list[Result]
     histories: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     galleries: list[Gallery] = field(default_factory=list)
+    signs: list[Signs] = field(default_factory=list)

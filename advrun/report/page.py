@@ -19,10 +19,11 @@ TEMPLATE = "page.html.j2"
 SECTIONS = (
     ("robustness", "Accuracy against ε"),
     ("gallery", "Examples"),
+    ("sticker", "Stickers, by distance and angle"),
     ("confusion", "Confusion under attack"),
     ("training", "Training"),
 )
-PIXELS = {"robustness": 97, "gallery": 112, "confusion": 97, "training": 97}
+PIXELS = {"robustness": 97, "gallery": 112, "sticker": 97, "confusion": 97, "training": 97}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
 
 

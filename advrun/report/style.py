@@ -62,7 +62,7 @@ STYLE: Any = {
 class Picture:
     """A finished figure.
 
-    name: file name without ending. kind: robustness, gallery, confusion or training. caption: one paragraph of text.
+    name: file name without ending. kind: robustness, gallery, sticker, confusion or training. caption: one paragraph of text.
     width: in inches.
     """
 

@@ -145,9 +145,11 @@ def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
+    from advrun.report.stickers import Signs
+    from advrun.survey import Survey
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
-    galleries, histories, environment = [], {}, {}
+    galleries, signs, histories, environment = [], [], {}, {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
     for cell in plan.cells:
@@ -158,6 +160,9 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 results[cell.key] = store.read(cell, ".json", Result.read)
                 galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
+            elif cell.kind == "attack" and any(name.endswith(".npz") for name in manifest.files):
+                found = store.read(cell, ".npz", Survey.read)
+                signs.append(Signs(cell.model.label, cell.defense_label, cell.attack_label, cell.seed, found))
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "train":
@@ -181,6 +186,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
+        signs=signs,
     )
 
 
@@ -203,12 +209,14 @@ def curves(path: Path) -> dict[str, list[float]]:
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
+    from advrun.report import stickers
 
     folder = Path(package.__file__).parent
     sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
+    rows += [",".join(line) for line in stickers.lines(found.signs)]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)
