@@ -55,7 +55,7 @@ class Masked(Ball):
         return self._here(self.ball.sample(x, rng), x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        return self.ball.steepest(gradient * self.mask)
+        return self.ball.steepest(gradient * self._over(gradient))
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         return self.ball.project(self._here(x_adv, x), x)
@@ -74,7 +74,7 @@ class Masked(Ball):
 
     def within(self, change: Tensor) -> Tensor:
         """The nearest change of length eps at most; the box is left aside."""
-        return self._of("within")(change * self.mask)
+        return self._of("within")(change * self._over(change))
 
     def noise(self, x: Tensor, rng: Rng) -> Tensor:
         """What a random search tries."""
@@ -82,17 +82,23 @@ class Masked(Ball):
 
     def stride(self, gradient: Tensor) -> Tensor:
         """A step along a gradient whose values are of size 1 on average."""
-        return self._of("stride")(gradient * self.mask)
+        return self._of("stride")(gradient * self._over(gradient))
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
-        outside = ops.any(ops.logical_and(ops.not_equal(x_adv, x), self.mask == 0), axis=axes(x))
+        outside = ops.any(ops.logical_and(ops.not_equal(x_adv, x), self._over(x) == 0), axis=axes(x))
         return ops.where(outside, math.inf, self.ball.distance(x_adv, x))
 
     def dual(self, w: Tensor) -> Tensor:  # type: ignore[override]
         return self.ball.dual(w * self.mask)
 
     def _here(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        return ops.where(self.mask > 0, x_adv, x)
+        return ops.where(self._over(x) > 0, x_adv, x)
+
+    def _over(self, like: Tensor) -> np.ndarray:
+        """The mask of one image in the shape that these have, (n, h, w, c) or with some of its axes as one."""
+        height, width, _ = self.mask.shape
+        channels = math.prod(like.shape[1:]) // (height * width)
+        return np.broadcast_to(self.mask, (height, width, channels)).reshape(like.shape[1:])
 
     def _of(self, method: str) -> Any:
         """A method that not all balls have."""
