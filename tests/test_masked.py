@@ -28,7 +28,11 @@ def points() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("ball", BALLS, ids=str)
 def test_everything_stays_inside_the_mask(ball, points):
     x, far = points
-    for images in (ball.project(far, x), ball.sample(x, Rng.from_seed(1)), ball.line(x, ball.project(far, x), np.full(20, 0.5, np.float32))):
+    for images in (
+        ball.project(far, x),
+        ball.sample(x, Rng.from_seed(1)),
+        ball.line(x, ball.project(far, x), np.full(20, 0.5, np.float32)),
+    ):
         images = np.asarray(images)
         assert (images[:, ~MASK] == x[:, ~MASK]).all()
         assert (images[:, MASK] != x[:, MASK]).any()

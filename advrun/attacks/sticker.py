@@ -20,7 +20,18 @@ from advrun.survey import Survey
 from advrun.system import Blind, Gradients
 from advrun.types import Count, FilePath, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
-CONTRACT = {"settings": {"steps": 12, "step_size": 0.1, "cover": 0.9, "outline": "square", "fill": 1.0, "markers": False, "distance": 1.0, "light": 0.1}}
+CONTRACT = {
+    "settings": {
+        "steps": 12,
+        "step_size": 0.1,
+        "cover": 0.9,
+        "outline": "square",
+        "fill": 1.0,
+        "markers": False,
+        "distance": 1.0,
+        "light": 0.1,
+    }
+}
 
 SPARSE = 0.02
 """Weight of the L1 norm of the change in the search for a mask, as a mean over all pixels."""

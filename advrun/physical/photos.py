@@ -21,8 +21,8 @@ from advrun.results import binomial_interval
 from advrun.survey import NOTHING
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "PPM")
-"""Pillow's names; MPO is what some phones call a JPEG."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
+"""Pillow's names; JPEG also opens the several pictures in one that some phones make."""
 MOST_PIXELS = 120_000_000
 FINER = 8
 """The flat sign is made with up to so many times the pixels that the classifier sees, and then averaged."""
