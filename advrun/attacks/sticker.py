@@ -22,6 +22,7 @@ from advrun.types import Count, FilePath, Fraction, Labels, NonNegative, Positiv
 
 CONTRACT = {
     "settings": {
+        "mask": "bars",
         "steps": 12,
         "step_size": 0.1,
         "cover": 0.9,
@@ -44,14 +45,14 @@ def sticker(
     rng: Rng,
     fitted: Tensor,
     *,
-    mask: Literal["bars", "graffiti", "border", "l1"] = "bars",
+    mask: Literal["l1", "bars", "graffiti", "border"] = "l1",
     picture: FilePath | None = None,
     cover: Share = 0.2,
     outline: Literal["octagon", "circle", "triangle", "yield", "diamond", "square"] = "octagon",
     fill: Share = 0.92,
     markers: bool = True,
     images: Count = 2000,
-    steps: Count = 400,
+    steps: Count = 200,
     step_size: Positive = 0.03,
     distance: Positive = 3.0,
     angle: NonNegative = 40.0,
@@ -75,7 +76,7 @@ def sticker(
         fill: width of the sign, as a share of the image's.
         markers: put on the four markers that `advrun photos` finds the sign by.
         images: how many training images the sticker is learnt from.
-        steps: of Adam.
+        steps: of Adam; as many again for the mask l1.
         step_size: Adam's learning rate, in pixel units.
         distance: largest distance, in units of that from which the sign has all pixels of the image; 1 or more.
         angle: largest angle to the side, in degrees.

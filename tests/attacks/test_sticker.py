@@ -19,7 +19,7 @@ from advrun.errors import ConfigError, DataError
 from advrun.survey import BARE, NOISE, STICKER, Survey, surveyed
 
 LIMITS = Limits(3.0, 40.0, 0.3, 0.7)
-FEW = {"steps": 25, "step_size": 0.1, "outline": "square", "cover": 0.5, "distance": 1.5, "angle": 20.0, "light": 0.1}
+FEW = {"mask": "bars", "steps": 25, "step_size": 0.1, "outline": "square", "cover": 0.5, "distance": 1.5, "angle": 20.0, "light": 0.1}
 
 
 def view(n: int = 1, **given: float) -> View:

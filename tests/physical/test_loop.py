@@ -27,6 +27,7 @@ attacks:
   - name: sticker
     source_class: 0
     target: 3
+    mask: bars
     steps: 25
     step_size: 0.1
     outline: square
