@@ -120,13 +120,6 @@ class Sign:
 
         return shape
 
-    def enlarged(self, shares: np.ndarray) -> np.ndarray:
-        """The mask of which an image has these shares (height, width) of its pixels, with smooth edges."""
-        from PIL import Image
-
-        fine = Image.fromarray(shares.astype(np.float32)).resize((FINE, FINE), Image.Resampling.BICUBIC)
-        return (np.asarray(fine) >= 0.5) & self.outline
-
     def discs(self, radius: float) -> np.ndarray:
         """The four markers, or their cores."""
         boxes = [(x - radius, y - radius, x + radius, y + radius) for x, y in MARKERS]

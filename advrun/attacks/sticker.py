@@ -218,7 +218,12 @@ def survey(
     sign = Sign(outline, fill)
 
     def cut(hidden: np.ndarray) -> Cut:
-        return sign.cut(sign.enlarged(hidden), markers) if mask == "l1" and picture is None else shape(sign, mask, picture, cover, markers)
+        """The shape that was learnt, with as fine an edge as a printer has; the others are known."""
+        return (
+            sign.grown(sign.hottest(hidden), cover, markers)
+            if mask == "l1" and picture is None
+            else shape(sign, mask, picture, cover, markers)
+        )
 
     cuts = {number: cut(each[..., -1]) for number, each in enumerate(fitted) if each[..., -1].any()}
     return seen(model, x, y, rng, fitted, sign, cuts, _limits(distance, angle, light, blur))
