@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["load"],
         "folders": ["plugins"],
         "geometry": ["L0", "L1", "L2", "Linf"],
+        "masked": ["Masked"],
         "runs.runner": ["run"],
     },
 )

@@ -105,7 +105,7 @@ class PublicAttack:
             return known[0]() if known else None
         if isinstance(geometry, type) and known:
             raise ConfigError(f"{self.name} got the class {geometry.__name__}; give a ball, such as {' or '.join(examples)}")
-        if type(geometry) not in known:
+        if type(getattr(geometry, "ball", geometry)) not in known:  # that of a mask is the ball that it masks
             names = " or ".join(each.__name__ for each in known) or "no norm"
             example = f": give {' or '.join(examples)}" if examples else ""
             raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}{example}")

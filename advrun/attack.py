@@ -30,7 +30,8 @@ class Attack:
     @property
     def key(self) -> str:
         """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
-        return json.dumps([self.plugin.name, str(type(self.geometry)), self.plugin.identity(self.settings)], default=str, sort_keys=True)
+        form = None if self.geometry is None else self.geometry.form
+        return json.dumps([self.plugin.name, form, self.plugin.identity(self.settings)], default=str, sort_keys=True)
 
     @property
     def eps(self) -> float:

@@ -18,6 +18,7 @@ from advrun import __version__, process, registry
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
+from advrun.physical import commands
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 
@@ -375,3 +376,6 @@ def doctor(as_json: bool) -> None:
         write("\n".join(f"{name:<{width}}  {value}" for name, value in report.items()))
         write("\n".join(f"problem: {problem}" for problem in problems) or "nothing is missing")
     sys.exit(1 if problems else 0)
+
+
+commands.bind(main, options, CONFIG, SET, PLUGINS)

@@ -53,6 +53,11 @@ class Crafted:
         """Gradients and queries of an attack that learns, before its first image."""
         return sum((Cost(**each.asked) for each in self.learnt), Cost())
 
+    @property
+    def fitted(self) -> Any:
+        """What the attack had learnt before, where all images went through one attack; else None."""
+        return self.learnt[0].fitted if len(self.learnt) == 1 else None
+
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
         return float(cost[self.attacked].mean()) if self.attacked.any() else 0.0

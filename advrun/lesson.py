@@ -18,6 +18,8 @@ History = dict[str, list[float]]
 """Training curves: a number for each epoch, by name."""
 WHOLE = "training"
 """What files call a training that has no stages."""
+PICTURES = ".pictures.npz"
+"""How files of pictures end."""
 
 
 @dataclass

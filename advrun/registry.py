@@ -12,6 +12,8 @@ parameters are handed over by the runner, and their annotations say what the plu
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+A third function, `survey`, may look at `fitted` from further sides when all images are attacked (`advrun/survey.py`).
+
 Those of a defence, in this order:
 
     system | model              what it defends, as a chain of stages (`system/stages.py`) or as one Keras model
@@ -187,6 +189,11 @@ class Plugin:
         """What the file's function `objective` makes of an untrained model: (the network to train, its objective); None without one."""
         function = getattr(self.module, "objective", None)
         return function and function(model, **{name: settings[name] for name in parameters(function)[1:]})
+
+    @property
+    def survey(self) -> Callable[..., Any] | None:
+        """What an attack with a `fitted` parameter looks at beyond its images, after the last one."""
+        return getattr(self.module, "survey", None) if "fitted" in self.arguments else None
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""

@@ -40,7 +40,7 @@ def kept(promise, attack: Attack) -> None:
 
 
 LONG = (
-    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv"),
+    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv", "sticker"),
     *("substitute", "transfer", "universal", "zoo"),
 )
 """Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""

@@ -19,20 +19,21 @@ RANKS = [
     ["npz", "hdf5"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
-    ["losses", "data"],
+    ["losses", "data", "masked"],
     ["system", "results", "paired"],
     ["flags", "agreement"],
     ["worst", "metrics", "datasets", "download"],
     ["lesson"],
     ["train", "attack"],
     ["craft", "defend"],
+    ["survey"],
     ["evaluate"],
     ["api"],
     ["models", "attacks", "defenses", "layers", "threats"],
     ["report"],
     ["runs", "doctor"],
     ["serve"],
-    ["contract"],
+    ["contract", "physical"],
     ["cli"],
     ["__main__"],
 ]
@@ -78,6 +79,7 @@ INNER = {
         ["schedule", "signals"],
         ["runner"],
     ],
+    "physical": [["__init__"], ["chosen", "sheet", "corners", "table"], ["photos"], ["commands"]],
 }
 """The order within the rooms."""
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

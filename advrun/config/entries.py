@@ -112,7 +112,10 @@ class InnerAttack:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all."""
+    """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all.
+
+    source_class: the class whose images it concerns, None for all.
+    """
 
     name: str
     label: str
@@ -121,6 +124,7 @@ class AttackEntry:
     eps: tuple[float, ...] = ()
     target: str | int | None = None
     examples: int | None = None
+    source_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -255,14 +259,20 @@ class InnerAttackForm(EntryForm):
 class AttackForm(InnerAttackForm, LabelledForm):
     """An attack that is measured."""
 
-    refused: ClassVar[Mapping[str, str]] = {**InnerAttackForm.refused, "target": "has no targeted form"}
+    refused: ClassVar[Mapping[str, str]] = {
+        **InnerAttackForm.refused,
+        "target": "has no targeted form",
+        "source_class": "attacks all classes: a worst case is over the same images for every attack in a norm",
+    }
     eps_type: ClassVar[Any] = Radii
     examples: Count | None = Field(default=None, description="Attack only the first images of the evaluation order.")
 
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         target = Field(default=None, description="The class to reach, where the attack shall not just leave the true one.")
-        return super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+        fields = super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+        source = Field(default=None, description="Attack images of this class alone, and learn from such alone.")
+        return fields if plugin.norms else fields | {"source_class": (Natural | None, source)}
 
 
 # From the signature to the form --------------------------------------------------------------------------------------

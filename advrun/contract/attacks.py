@@ -318,7 +318,7 @@ def bad_input_is_refused(attack: Attack) -> None:
             continue
         hold(False, f"{what} were not refused")
     refused(ConfigError, "unknown setting", attack, no_such_setting=1)
-    for setting in (name for name, each in attack.plugin.settings.items() if each.annotation is not str):
+    for setting in (name for name, each in attack.plugin.settings.items() if each.annotation is not str and not each.is_file):
         refused(ConfigError, f"{setting}: got 'many'", attack, **{setting: "many"})
     if attack.plugin.can_target:
         refused(ConfigError, "target", attack, target=CLASSES)

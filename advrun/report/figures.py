@@ -18,6 +18,7 @@ from advrun.report.growth import growth
 from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
+from advrun.report.stickers import Signs, stickers
 from advrun.report.strengths import panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
@@ -40,6 +41,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         *_robustness(summary),
         *_transfer(summary),
         *_galleries(findings, summary),
+        *_signs(findings),
         *_confusions(findings, summary),
         *_training(findings),
         *_growth(findings),
@@ -100,6 +102,15 @@ def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
         rows = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
         yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, rows, findings.class_names, colors)
+
+
+def _signs(findings: Findings) -> Iterator[Drawing]:
+    """Per model, defence and attack with stickers, the first seed."""
+    first: dict[tuple[str, str, str], Signs] = {}
+    for signs in findings.signs:
+        first.setdefault((signs.model, signs.defense, signs.attack), signs)
+    for key, signs in first.items():
+        yield "sticker", "-".join(("sticker", *key)), partial(stickers, signs)
 
 
 def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:

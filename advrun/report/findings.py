@@ -12,6 +12,7 @@ import numpy as np
 from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
+from advrun.report.stickers import Signs
 from advrun.results import Result
 
 STEPS = 127
@@ -111,6 +112,7 @@ class Findings:
         default 1, 2, ...
     sweeps: which defences are one at several strengths.
     growth: what a generator made after each epoch of its training, (epochs, k, height, width, channels) uint8, by the same labels.
+    signs: what became of signs with stickers.
     """
 
     name: str
@@ -124,3 +126,4 @@ class Findings:
     galleries: list[Gallery] = field(default_factory=list)
     sweeps: tuple[Sweep, ...] = ()
     growth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    signs: list[Signs] = field(default_factory=list)

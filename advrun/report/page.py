@@ -21,11 +21,12 @@ SECTIONS = (
     ("robustness", "Accuracy against ε"),
     ("transfer", "From model to model"),
     ("gallery", "Examples"),
+    ("sticker", "Stickers, by distance and angle"),
     ("confusion", "Confusion under attack"),
     ("training", "Training"),
     ("growth", "What generators made, epoch by epoch"),
 )
-PIXELS = {"strength": 97, "robustness": 97, "transfer": 97, "gallery": 112, "confusion": 97, "training": 97, "growth": 97}
+PIXELS = {**dict.fromkeys((name for name, _ in SECTIONS), 97), "gallery": 112}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
 
 

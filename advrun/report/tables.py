@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advrun.flags import in_order
-from advrun.report import accuracy, latex, markdown, strengths, transfer
+from advrun.report import accuracy, latex, markdown, stickers, strengths, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.layout import MISSING, PERCENT, Line, Table, tables
@@ -22,8 +22,10 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
     if summary.sweeps:
         best = strengths.lines(summary)
         swept = {"strengths.md": markdown.strengths(findings.title, best), "strengths.csv": accuracy.write_csv(best)}
+    signs = {"stickers.csv": accuracy.write_csv([stickers.HEADER, *stickers.lines(findings.signs)])} if findings.signs else {}
     return {
         **swept,
+        **signs,
         "summary.md": markdown.summary(findings.title, headline(summary), tables(summary), explained),
         "summary.tex": latex.summary(findings.title, headline(summary), tables(summary, widest=latex.WIDEST), explained),
         "summary.csv": summary_csv(summary),

@@ -121,12 +121,27 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
         if isinstance(attack.target, int) and attack.target >= data.classes:
             raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
+    for attack in experiment.attacks:
+        _check_source(attack, data)
     trainings = [
         training_of(model, part) for model in experiment.models for part in (None, *sum((e.chain for e in experiment.defended), ()))
     ]
     if any(training and training.half != "all" for training in trainings):
         data.half("a")  # raises where there are no halves
     return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
+
+
+def _check_source(attack: AttackEntry, data: Dataset) -> None:
+    """Raise ConfigError where an attack concerns a class that has no test images, or is its own target."""
+    source = attack.source_class
+    if source is None:
+        return
+    if source not in data.y_test:
+        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no test image")
+    if attack.target == source:
+        raise ConfigError(f"attack {attack.label!r}: source_class and target are both {source}; aim at another class")
+    if attack_learns(attack) and len(data.y_train) and source not in data.y_train:
+        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no training image to learn from")
 
 
 class _Planner:
@@ -235,6 +250,8 @@ class _Planner:
             "data": self.data.fingerprint if attack_learns(attack) else self.data.test_fingerprint,
             "source": [source_key("attacks", attack.name, "attack"), *(source_key("attacks", name) for name in stages(attack))],
         }
+        if attack.source_class is not None:
+            content["source_class"] = attack.source_class
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
         label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)

@@ -19,7 +19,7 @@ from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
 from advrun.geometry import format_eps
-from advrun.lesson import WHOLE
+from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
 from advrun.results import Result
@@ -154,9 +154,11 @@ def computed(
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
+    from advrun.report.stickers import Signs
+    from advrun.survey import SURVEY, Survey
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
-    galleries, histories, environment = [], {}, {}
+    galleries, signs, histories, environment = [], [], {}, {}
     growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
@@ -167,15 +169,18 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         try:
             if cell.kind == "measure":
                 results[cell.key] = store.read(cell, ".json", Result.read)
-                galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
+                galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "attack":
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
-                if any(name.endswith(".json") for name in manifest.files):
+                if manifest.has(SURVEY):
+                    found = store.read(cell, SURVEY, Survey.read)
+                    signs.append(Signs(cell.model.label, cell.defense_label, cell.attack_label, cell.seed, found))
+                if manifest.has(".json"):
                     histories[label] = store.read(cell, ".json", curves)
-                if any(name.endswith(".npz") for name in manifest.files):
-                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, ".npz", pictures).items()}
+                if manifest.has(PICTURES):
+                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
                 if told := "; ".join(manifest.info.get("fit_notes", ())):
                     notes |= {f"note on {label}": told}
             elif cell.kind == "train":
@@ -199,6 +204,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         galleries=galleries,
         sweeps=experiment.sweeps,
         growth=growth,
+        signs=signs,
     )
 
 
@@ -235,12 +241,14 @@ def pictures(path: Path) -> dict[str, np.ndarray]:
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
+    from advrun.report import stickers
 
     folder = Path(package.__file__).parent
     sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
+    rows += [",".join(line) for line in stickers.lines(found.signs)]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)

@@ -35,7 +35,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "examples", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
+FOLDERS = ("models", "examples", "surveys", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
 """Of a results folder."""
 T = TypeVar("T")
 
@@ -58,6 +58,10 @@ class Manifest:
     def output(self) -> str:
         """One hash for all files of the cell."""
         return content_key(dict(self.files))
+
+    def has(self, ending: str) -> bool:
+        """Whether a file of this ending is among its files."""
+        return any(name.endswith(ending) for name in self.files)
 
     def to_json(self) -> str:
         content = json.loads(json.dumps(asdict(self)))

@@ -12,21 +12,23 @@ import numpy as np
 from advrun.attack import bind
 from advrun.config import AttackEntry
 from advrun.craft import craft
-from advrun.lesson import WHOLE, Learnt, merged_history
+from advrun.lesson import PICTURES, WHOLE, Learnt, merged_history
 from advrun.npz import pack
 from advrun.runs.examples import write_examples
 from advrun.runs.oracles import DRIFT
 from advrun.runs.plan import Cell
 from advrun.runs.work.worker import Done, Files, Worker
+from advrun.survey import SURVEY, surveyed
 from advrun.system import BlackBox
 from advrun.system.check import zero_gradients
 from advrun.types import Cost
 
 
 def attack(worker: Worker, cell: Cell) -> Done:
-    """Attack the first test images of the evaluation order."""
+    """Attack the first test images of the evaluation order, or the first of the class that the attack concerns."""
     data, system, entry = worker.data, worker.system(cell.system), cast("AttackEntry", cell.attack)
-    rows = worker.order[: entry.examples]
+    rows = worker.order[concerned(entry, data.y_test[worker.order])][: entry.examples]
+    pool = concerned(entry, data.y_train)
     x, y = data.x_test[rows], data.y_test[rows]
     with worker.console.bar(f"attack {cell.label}", len(rows)) as bar:
         crafted = craft(
@@ -34,11 +36,11 @@ def attack(worker: Worker, cell: Cell) -> Done:
             bind(entry, cell.eps),
             x,
             y,
-            logits=system.clean(len(rows)),
+            logits=system.clean_of(rows),
             seed=cell.seed,
             batch_size=worker.batch_size,
             target=entry.target,
-            train=(data.x_train, data.y_train) if len(data.y_train) else None,
+            train=(data.x_train[pool], data.y_train[pool]) if len(data.y_train) else None,
             checkpoints=worker.store.checkpoints(cell),
             bar=bar,
             console=worker.console,
@@ -55,8 +57,11 @@ def attack(worker: Worker, cell: Cell) -> Done:
     means: dict[str, Any] = {"gradients": crafted.mean(crafted.gradients), "queries": crafted.mean(crafted.queries)}
     means |= {"learning": str(crafted.learning)} if crafted.learning != Cost() else {}
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
-    files: Files = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
+    files: dict[str, Any] = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
     lessons, info = learnt(crafted.learnt, cell.stem)
+    survey = surveyed(system.classifier, bind(entry, cell.eps), crafted, x, y, cell.seed)
+    if survey is not None:
+        files[f"surveys/{cell.stem}{SURVEY}"] = survey.write
     return {**files, **lessons}, {**cost, **info, **seen}
 
 
@@ -75,7 +80,12 @@ def learnt(lessons: tuple[Learnt, ...], stem: str) -> tuple[Files, dict[str, Any
     if curves:
         files[f"examples/{stem}.json"] = partial(Path.write_text, data=json.dumps(merged_history(curves), indent=1))
     if pictures:
-        files[f"examples/{stem}.npz"] = partial(Path.write_bytes, data=pack(pictures, compressed=True))
+        files[f"examples/{stem}{PICTURES}"] = partial(Path.write_bytes, data=pack(pictures, compressed=True))
     asked = {f"fit_{what}": sum(each.asked.get(what, 0) for each in lessons) for what in ("gradients", "queries")}
     notes = list(dict.fromkeys(note for each in lessons for note in each.notes))
     return files, {**asked, "fit_seconds": sum(each.seconds for each in lessons), "fit_notes": notes}
+
+
+def concerned(entry: AttackEntry, labels: np.ndarray) -> slice | np.ndarray:
+    """What takes those rows that the attack concerns."""
+    return slice(None) if entry.source_class is None else np.flatnonzero(labels == entry.source_class)

@@ -38,8 +38,8 @@ def _outcome(worker: Worker, cell: Cell) -> Outcome:
     system, images = worker.system(cell.system), cell.images
     most = len(worker.order), *worker.data.image_shape
     arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most)) if images else {}
-    rows = arrays.get("row", worker.order)  # a prefix of the evaluation order
-    x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean(len(rows))
+    rows = arrays.get("row", worker.order)
+    x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean_of(rows)
     if not images:
         return Outcome(system.classifier, x, None, y, before, before)
     after = system.classifier.predict(arrays["x_adv"], worker.batch_size)

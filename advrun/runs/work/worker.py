@@ -90,7 +90,7 @@ class Worker:
 
     def ending(self, cell: Cell) -> str:
         """Of the file that holds the trained system of a cell."""
-        return defend.FILE if any(name.endswith(defend.FILE) for name in self.store.finished(cell).files) else ".keras"
+        return defend.FILE if self.store.finished(cell).has(defend.FILE) else ".keras"
 
     def check_fits(self, model: Any) -> None:
         """Raise ModelError unless the model takes the data's images and knows its classes."""
@@ -118,6 +118,11 @@ class Loaded:
             images = self._worker.data.x_test[self._worker.order[known:count]]
             self._clean = np.concatenate([self._clean, self.classifier.predict(images, self._worker.batch_size)])
         return self._clean[:count]
+
+    def clean_of(self, rows: np.ndarray) -> np.ndarray:
+        """Logits (m, classes) of those clean test images."""
+        places = np.argsort(self._worker.order)[rows]  # the order is a permutation
+        return self.clean(int(places.max()) + 1)[places]
 
 
 def environment() -> dict[str, str]:
