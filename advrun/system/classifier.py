@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from advrun.config.mappings import from_mapping
 from advrun.data import is_guess
 from advrun.engine import ops
 from advrun.errors import AdvrunWarning, ConfigError, DataError
+from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
@@ -219,22 +220,23 @@ class Classifier:
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
-    def predict(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
-    def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
+    def accuracy(self, x: AnyImages, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.
 
         Warns (AdvrunWarning) once of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
         """
-        x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
+        x = check_images(x, self.image_shape)
+        y = check_labels(y, len(x), self.classes)
         right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
         if x.dtype == np.uint8 and is_guess(right, y) and (doubt := self.doubt(right, x, y)):
             warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return right
 
-    def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
+    def doubt(self, right: float, x: AnyImages, y: np.ndarray) -> str:
         """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant; "" once said."""
         if "doubt" in self.probed:
             return ""
@@ -256,10 +258,16 @@ class Classifier:
             return None
         return self.over_batches("purify", lambda x: purifier(x, training=False), check_images(x, self.image_shape), batch_size)
 
-    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: np.ndarray, batch_size: int) -> np.ndarray:
+    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: AnyImages, batch_size: int) -> np.ndarray:
         """Apply a function of images, compiled once under `name`, in batches of one shape."""
         run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
-        return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
+        answers, done = np.empty(0, np.float32), 0
+        for batch, size in batches(x, batch_size):
+            answer = np.asarray(run(batch))[:size]
+            answers = np.empty((len(x), *answer.shape[1:]), answer.dtype) if done == 0 else answers
+            answers[done : done + size] = answer
+            done += size
+        return answers
 
     def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
         """The compiled form of `build()`, made once for each key and kept while it is among the last used; see `engine.compiled`."""
@@ -278,11 +286,10 @@ def _as_order(classes: Any) -> Order | None:
     return classes if classes is None or isinstance(classes, str) else tuple(classes)  # type: ignore[return-value]
 
 
-def batches(x: np.ndarray, batch_size: int) -> Any:
+def batches(x: AnyImages, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """(batch, count) pairs of one shape: the last batch is padded with copies of its first row, `count` rows are real."""
     batch_size = min(batch_size, len(x))
-    for start in range(0, len(x), batch_size):
-        batch = x[start : start + batch_size]
+    for batch in blocks(x, batch_size):
         yield pad(batch, batch_size), len(batch)
 
 
@@ -292,9 +299,9 @@ def pad(array: np.ndarray, size: int) -> np.ndarray:
     return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
-def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
-    """The images as an array of the right shape, uint8 or float32 in [0, 1]. Raises DataError."""
-    x = np.asarray(x)
+def check_images(x: Any, image_shape: tuple[int | None, ...]) -> AnyImages:
+    """The images as an array of the right shape, uint8 or float32 in [0, 1]; `Images`, which are so, stay. Raises DataError."""
+    x = x if isinstance(x, Images) else np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise DataError(f"images are {x.dtype}; expected uint8 grey levels, or float32 in [0, 1]")
     expected = ", ".join("any" if side is None else str(side) for side in image_shape)
@@ -302,7 +309,7 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
         raise DataError(f"images have shape {x.shape}; the model takes (n, {expected})")
     if len(x) == 0:
         raise DataError("no images were given: the first axis of x is empty")
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 or isinstance(x, Images):
         return x
     x = x.astype(np.float32, copy=False)
     low, high = x.min(), x.max()
