@@ -7,15 +7,20 @@ An array is images, and so is an `Images`: both have `shape`, `dtype` and `len`,
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from advrun.errors import WriteError
 
 AHEAD = 2
 """Blocks that are read while another is looked at."""
@@ -39,6 +44,11 @@ class Images(ABC):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them would take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, rows: Any) -> Any:
         """One image as an array for a number; images for a slice, numbers (k,) or a mask (n,)."""
@@ -80,7 +90,68 @@ class _Changed(Images):
         return self.change(self.base.read(rows))
 
 
+class Canvas(Images):
+    """Images that can be painted over, float32 in [0, 1]; those that were not are the ones of `base`.
+
+    They are kept in a file without a name, which is gone when nobody holds it, however that ends.
+
+    Args:
+        base: the images to begin with.
+        folder: where the file lies; that of temporary files by default.
+    """
+
+    def __init__(self, base: Images, folder: Path | None = None) -> None:
+        super().__init__(base.shape, np.float32)
+        self.base, self.folder = base, folder
+        self.painted = np.zeros(len(base), bool)
+        with self._writing():
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # it is held as long as the images are
+        self._bytes = 4 * math.prod(self.shape[1:])
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), *self.shape[1:]), np.float32)
+        painted = self.painted[rows]
+        if not painted.all():
+            images[~painted] = self.base.read(rows[~painted])
+        for place in np.flatnonzero(painted):
+            content = os.pread(self._file.fileno(), self._bytes, int(rows[place]) * self._bytes)
+            images[place] = np.frombuffer(content, np.float32).reshape(self.shape[1:])
+        return images
+
+    def __setitem__(self, rows: np.ndarray, images: np.ndarray) -> None:
+        """Paint over the images numbered `rows` (k,). Raises WriteError where the disk is full."""
+        with self._writing():
+            for row, image in zip(rows, images, strict=True):
+                content = memoryview(np.ascontiguousarray(image, np.float32).tobytes())
+                start = int(row) * self._bytes
+                while len(content):
+                    done = os.pwrite(self._file.fileno(), content, start)
+                    content, start = content[done:], start + done
+        self.painted[rows] = True
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = self.folder or tempfile.gettempdir()
+            raise WriteError(f"{place}: images cannot be kept there ({error.strerror or error}); make room") from error
+
+
 AnyImages = np.ndarray | Images
+
+
+def painted(images: Any, others: Any, where: np.ndarray) -> Any:
+    """The images, with `others` in their place where a mask (n,) says so; a `Canvas` is painted over."""
+    if not isinstance(images, Canvas):
+        return np.where(where[:, None, None, None], others, images)
+    rows, done = np.flatnonzero(where), 0
+    for block in blocks(others[rows]):
+        images[rows[done : done + len(block)]] = block
+        done += len(block)
+    return images
 
 
 def changed(images: Any, change: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Any:
@@ -97,7 +168,7 @@ def by_blocks(function: Callable[..., Any], *images: Any) -> np.ndarray:
 
 def blocks(images: Any, size: int | None = None) -> Iterator[np.ndarray]:
     """Arrays of up to `size` images each, in order; those that lie somewhere else are read ahead."""
-    size = size or max(1, BLOCK // max(1, 4 * int(np.prod(images.shape[1:]))))
+    size = size or max(1, BLOCK // max(1, 4 * math.prod(images.shape[1:])))
     with ahead(images, (np.arange(start, min(start + size, len(images))) for start in range(0, len(images), size))) as parts:
         yield from parts
 

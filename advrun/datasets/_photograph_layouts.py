@@ -169,8 +169,8 @@ def _devkit_order(labels: Path) -> dict[int, str]:
     path = labels.with_name("meta.mat")
     if not path.is_file():
         raise DataError(
-            f"{labels}: its numbers run from 1 to 1000, in the development kit's own order; put the kit's meta.mat beside it, or give a file "
-            "of synsets or of class numbers from 0 by data.labels"
+            f"{labels}: its numbers run from 1 to 1000, in the development kit's own order; put the kit's meta.mat beside it, or give a "
+            "file of synsets or of class numbers from 0 by data.labels"
         )
     from scipy.io import loadmat
 

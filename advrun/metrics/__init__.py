@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from advrun import registry
 from advrun.engine import to_unit
 from advrun.errors import PluginError
+from advrun.images import AnyImages
 from advrun.system import Classifier
 
 
@@ -17,25 +19,27 @@ from advrun.system import Classifier
 class Outcome:
     """What a metric sees of n images: clean and adversarial, with the measured system's logits for both.
 
-    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked.
-    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None.
+    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked. Both
+        are `Images` where they need not fit into memory: `by_blocks` measures both kinds.
+    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None. batch_size: so many images the classifier takes at once.
     """
 
     classifier: Classifier
-    images: np.ndarray
-    attacked: np.ndarray | None
+    images: AnyImages
+    attacked: AnyImages | None
     y: np.ndarray
     before: np.ndarray
     after: np.ndarray
     target: np.ndarray | None = None
+    batch_size: int = 256
 
     @cached_property
-    def x(self) -> np.ndarray:
+    def x(self) -> Any:
         """The clean images, (n, h, w, c) float32 in [0, 1]."""
         return to_unit(self.images)
 
     @property
-    def x_adv(self) -> np.ndarray:
+    def x_adv(self) -> Any:
         """The adversarial images, or the clean ones where nothing was attacked."""
         return self.x if self.attacked is None else self.attacked
 

@@ -293,8 +293,9 @@ def batches(x: AnyImages, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
         yield pad(batch, batch_size), len(batch)
 
 
-def pad(array: np.ndarray, size: int) -> np.ndarray:
+def pad(array: AnyImages, size: int) -> np.ndarray:
     """Repeat the first row until there are `size` rows."""
+    array = np.asarray(array)
     missing = size - len(array)
     return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
