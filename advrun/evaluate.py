@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from advrun.engine import to_unit
 from advrun.geometry import GEOMETRIES
 from advrun.images import by_blocks
 from advrun.metrics import Outcome
@@ -24,5 +25,7 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
     predictions = outcome.after.argmax(-1).astype(np.int32)
     right, n = int((predictions == outcome.y).sum()), len(outcome.y)
     content = Row(n=n, accuracy=right / n, interval=binomial_interval(right, n), metrics=dict(known), **row)
-    distances = by_blocks(GEOMETRIES[content.norm].distance, outcome.x_adv, outcome.x) if content.norm else np.zeros(n, np.float32)
+    distances = np.zeros(n, np.float32)
+    if content.norm and outcome.attacked is not None:
+        distances = by_blocks(GEOMETRIES[content.norm].distance, outcome.attacked, to_unit(outcome.images))
     return Result(content, outcome.y, predictions, distances)

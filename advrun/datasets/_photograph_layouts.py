@@ -26,7 +26,7 @@ EXPECTED = (
 EXPECTED += "class (00_243.jpg, n01440764_1.jpg, tench_1.jpg), or the images.csv of the NIPS 2017 competition"
 
 
-class Listing(NamedTuple):
+class Album(NamedTuple):
     """paths: relative to the folder. keys: what each image's class is called. layout: in words."""
 
     paths: list[str]
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
     layout: str
 
 
-def listing(root: Path, labels: Path | None) -> Listing:
+def listing(root: Path, labels: Path | None) -> Album:
     """The photographs below `root`, in the order of their names.
 
     labels: the file that says the classes of ILSVRC2012_val_*.JPEG; looked for where it is None.
@@ -53,9 +53,9 @@ def listing(root: Path, labels: Path | None) -> Listing:
         if any(map(NUMBERED.match, names)) and (labels or not all(map(SYNSET.search, names))):
             return _flat(root, place, [name for name in names if NUMBERED.match(name)], labels)
         if names:
-            return Listing(_below(root, place, names), [_key_in(name) for name in names], "named by class")
+            return Album(_below(root, place, names), [_key_in(name) for name in names], "named by class")
         if found := list(_in_folders(root, place)):
-            return Listing([path for path, _ in found], [key for _, key in found], "a folder for each class")
+            return Album([path for path, _ in found], [key for _, key in found], "a folder for each class")
     raise DataError(f"{root}: no photographs here; {EXPECTED}")
 
 
@@ -87,7 +87,7 @@ def _key_in(name: str) -> str:
     return " ".join(words[1:] if words[0].isdecimal() and len(words) > 1 else words)
 
 
-def _competition(root: Path) -> Listing:
+def _competition(root: Path) -> Album:
     """The development images of the NIPS 2017 competition on adversarial attacks and defences (Kurakin et al. 2018, arXiv:1804.00097).
 
     TrueLabel counts from 1, for models with a class of nothing at 0.
@@ -107,7 +107,7 @@ def _competition(root: Path) -> Listing:
         keys.append(str(int(label) - 1))
     if not paths:
         raise DataError(f"{table}: lists no images")
-    return Listing(paths, keys, "NIPS 2017 competition")
+    return Album(paths, keys, "NIPS 2017 competition")
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
@@ -118,7 +118,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
         raise DataError(f"{table}: cannot be read ({error}); expected CSV with a first line that names the columns") from error
 
 
-def _flat(root: Path, place: Path, names: list[str], given: Path | None) -> Listing:
+def _flat(root: Path, place: Path, names: list[str], given: Path | None) -> Album:
     """ILSVRC2012_val_00000001.JPEG and so on, with a file of labels."""
     source = given or _labels_file(root, place)
     found = _labels_in(source)
@@ -129,7 +129,7 @@ def _flat(root: Path, place: Path, names: list[str], given: Path | None) -> List
         if key is None:
             raise DataError(f"{source}: says nothing of {name}; give the file of labels that belongs to these photographs, by data.labels")
         keys.append(key)
-    return Listing(_below(root, place, names), keys, f"labels in {source.name}")
+    return Album(_below(root, place, names), keys, f"labels in {source.name}")
 
 
 def _labels_file(root: Path, place: Path) -> Path:

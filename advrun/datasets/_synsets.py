@@ -39,7 +39,7 @@ class Classes(NamedTuple):
         return tuple(f"{name} ({which})" if count[name] > 1 else name for name, which in zip(self.names, other, strict=True))
 
 
-class Labels(NamedTuple):
+class Labelled(NamedTuple):
     """y: (n,) int32. names: of all classes. by_name: as in `data.Dataset`."""
 
     y: np.ndarray
@@ -47,7 +47,7 @@ class Labels(NamedTuple):
     by_name: bool
 
 
-def labelled(keys: Sequence[str], places: Sequence[str], classes: Classes | None, root: Path) -> Labels:
+def labelled(keys: Sequence[str], places: Sequence[str], classes: Classes | None, root: Path) -> Labelled:
     """Labels from what files and folders call classes: synsets, class numbers, or names.
 
     Args:
@@ -62,9 +62,9 @@ def labelled(keys: Sequence[str], places: Sequence[str], classes: Classes | None
     if classes is None:
         if all(map(str.isdecimal, keys)):
             y = np.array(list(map(int, keys)), np.int32)
-            return Labels(y, tuple(map(str, range(int(y.max()) + 1))), False)
+            return Labelled(y, tuple(map(str, range(int(y.max()) + 1))), False)
         names = in_order(set(keys))
-        return Labels(np.array([names.index(key) for key in keys], np.int32), tuple(names), len(names) != 1000)
+        return Labelled(np.array([names.index(key) for key in keys], np.int32), tuple(names), len(names) != 1000)
     number = {_plain(name): label for label, name in enumerate(classes.names)}
     number |= {_plain(name): label for label, name in enumerate(classes.shown)}
     number |= {synset: label for label, synset in enumerate(classes.synsets)}
@@ -79,7 +79,7 @@ def labelled(keys: Sequence[str], places: Sequence[str], classes: Classes | None
             why = "stands for several classes" if plain in shared else f"is none of the {len(classes.names):,} classes"
             raise DataError(f"{root}: {places[row]}: {key!r} {why}; name it by synset (n01440764), class number (0), or name (tench)")
         y[row] = found
-    return Labels(y, classes.shown, False)
+    return Labelled(y, classes.shown, False)
 
 
 def _plain(name: str) -> str:
@@ -145,7 +145,7 @@ def _from_lines(path: Path) -> list[tuple[str, str]]:
         lines = [line.strip() for line in file.read(MOST).splitlines() if line.strip()]
     found = []
     for line in lines:
-        synset, _, rest = line.partition(" ")
+        synset, rest = (*line.split(None, 1), "")[:2]
         known = SYNSET.fullmatch(synset) is not None
         found.append((synset if known else "", (rest if known else line).split(",")[0].strip()))
     return found

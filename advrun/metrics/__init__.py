@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -34,14 +33,14 @@ class Outcome:
     batch_size: int = 256
 
     @cached_property
-    def x(self) -> Any:
-        """The clean images, (n, h, w, c) float32 in [0, 1]."""
-        return to_unit(self.images)
+    def x(self) -> np.ndarray:
+        """The clean images, (n, h, w, c) float32 in [0, 1], all in memory."""
+        return np.asarray(to_unit(self.images))
 
     @property
-    def x_adv(self) -> Any:
-        """The adversarial images, or the clean ones where nothing was attacked."""
-        return self.x if self.attacked is None else self.attacked
+    def x_adv(self) -> np.ndarray:
+        """The adversarial images, or the clean ones where nothing was attacked, all in memory."""
+        return self.x if self.attacked is None else np.asarray(self.attacked)
 
     @cached_property
     def right(self) -> np.ndarray:

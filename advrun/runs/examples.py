@@ -29,7 +29,7 @@ def write_examples(arrays: Mapping[str, Any], label: str, path: Path) -> None:
         with open(path, "wb+", buffering=0) as raw:
             disk = _Disk(raw)
             with h5py.File(disk, "w") as file:
-                _fill(file, arrays, label)
+                _fill(file, arrays, label, disk)
             if disk.error is not None:
                 raise disk.error
         return
@@ -40,7 +40,7 @@ def write_examples(arrays: Mapping[str, Any], label: str, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _fill(file: Any, arrays: Mapping[str, Any], label: str) -> None:
+def _fill(file: Any, arrays: Mapping[str, Any], label: str, disk: _Disk | None = None) -> None:
     file.attrs["label"] = label
     for name, array in arrays.items():  # track_order would put in the time
         packed = PACKED if name == "x_adv" else {}
@@ -50,6 +50,8 @@ def _fill(file: Any, arrays: Mapping[str, Any], label: str) -> None:
         dataset = file.create_dataset(name, array.shape, array.dtype, chunks=(1, *array.shape[1:]), track_times=False, **packed)
         done = 0
         for block in blocks(array):
+            if disk is not None and disk.error is not None:
+                break
             dataset[done : done + len(block)] = block
             done += len(block)
 
@@ -62,14 +64,27 @@ class _Disk:
         self.error: OSError | None = None
 
     def write(self, content: Any) -> int:
-        content = memoryview(content)
-        try:
-            done = 0
-            while self.error is None and done < len(content):
-                done += self.raw.write(content[done:])
-        except OSError as error:
-            self.error = error
+        content, done = memoryview(content), 0
+        while self.error is None and done < len(content):
+            done += self._tried(self.raw.write, content[done:])
         return len(content)
+
+    def truncate(self, size: int) -> int:
+        self._tried(self.raw.truncate, size)
+        return size
+
+    def readinto(self, buffer: Any) -> int:
+        """What was never written is 0."""
+        count: int = self.raw.readinto(buffer)
+        buffer[count:] = bytes(len(buffer) - count)
+        return len(buffer)
+
+    def _tried(self, do: Any, argument: Any) -> int:
+        try:
+            return int(do(argument))
+        except OSError as error:
+            self.error = self.error or error
+            return 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
