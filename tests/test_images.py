@@ -113,6 +113,7 @@ def test_the_fingerprint_is_of_the_images_and_of_their_order() -> None:
     other = ARRAY.copy()
     other[11, 2, 2, 1] ^= 1
     assert marked(Elsewhere(ARRAY)) == marked(Elsewhere(ARRAY.copy()))
+    assert marked(Elsewhere(ARRAY)[::-1]) == marked(Elsewhere(ARRAY[::-1]))
     assert len({marked(Elsewhere(each)) for each in (ARRAY, other, ARRAY[::-1], ARRAY[:-1])}) == 4
 
 
