@@ -21,6 +21,7 @@ from advrun.console import Bar, Console
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.images import AnyImages, Canvas, Images, by_blocks, painted
 from advrun.lesson import Learnt, Lesson
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
@@ -28,6 +29,8 @@ from advrun.types import Cost
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
+HELD = 512 << 20
+"""Bytes of images that an attack learns or starts from, of a set that need not fit into memory: so many are drawn."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 
@@ -35,12 +38,12 @@ TARGETS = "a class number, random, least_likely, second or all"
 class Crafted:
     """Adversarial images and what they cost.
 
-    x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
+    x_adv: (n, h, w, c) float32; a `Canvas` of `Images`. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
     learnt: what the attack learnt before the first image, once for each of its stages (or targets) that learns.
     """
 
-    x_adv: np.ndarray
+    x_adv: Any
     attacked: np.ndarray
     target: np.ndarray | None
     gradients: np.ndarray
@@ -66,14 +69,14 @@ class Crafted:
 def craft(
     classifier: Classifier,
     attack: Attack,
-    x: np.ndarray,
+    x: AnyImages,
     y: np.ndarray,
     *,
     seed: int = 0,
     batch_size: int = 256,
     target: str | int | None = None,
     only_correct: bool = True,
-    train: tuple[np.ndarray, np.ndarray] | None = None,
+    train: tuple[AnyImages, np.ndarray] | None = None,
     checkpoints: Any = None,
     bar: Bar | None = None,
     console: Console | None = None,
@@ -84,7 +87,7 @@ def craft(
     Args:
         classifier: the whole system under attack.
         attack: what to run.
-        x: (n, h, w, c), uint8 or float32 in [0, 1].
+        x: (n, h, w, c), uint8 or float32 in [0, 1]; `Images` need not fit into memory, and neither do the adversarial ones then.
         y: (n,) true labels.
         seed: of everything random in the attack.
         batch_size: images attacked at once; halved, with a warning, when they do not fit into memory.
@@ -106,7 +109,7 @@ def craft(
     classifier.check(attack.plugin, x)
     x = engine.to_unit(x)
     y = check_labels(y, len(x), classifier.classes)
-    pool = (x, y) if train is None else _pool(classifier, *train)
+    pool = _held((x, y) if train is None else _pool(classifier, *train), attack, seed)
     if train is None and attack.plugin.fit:
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
@@ -122,10 +125,23 @@ def craft(
     return crafted
 
 
-def _pool(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pool(classifier: Classifier, x: AnyImages, y: np.ndarray) -> tuple[AnyImages, np.ndarray]:
     """The attacker's own images and their labels, checked."""
     x = check_images(x, classifier.image_shape)
     return x, check_labels(y, len(x), classifier.classes)
+
+
+def _held(pool: tuple[AnyImages, np.ndarray], attack: Attack, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pool in memory: as many of its images as may be held there, drawn at random, and none where the attack looks at none."""
+    x, y = pool
+    if not isinstance(x, Images):
+        return x, y
+    used = any(stage.plugin.fit or "starts" in stage.plugin.arguments for stage in attack.stages())
+    most = HELD // x[:1].nbytes if used else 0
+    rows = np.sort(np.random.default_rng([seed, 0x9001]).permutation(len(x))[:most])
+    if used and most < len(x):
+        logging.getLogger("advrun").warning("%s: learns or starts from %d of %d images", attack.plugin.name, most, len(x))
+    return np.asarray(x[rows]), y[rows]
 
 
 def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -> None:
@@ -139,12 +155,12 @@ def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -
         raise ConfigError(f"only_correct is {only_correct!r:.60}; expected True or False")
 
 
-def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+def _cascade(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, right: np.ndarray) -> Crafted:
     """Each stage attacks what survived the stages before it; an attack that is none of a cascade is its only stage."""
     stages = attack.stages()
     if len(stages) == 1:
         return work(stages[0], x, y, np.flatnonzero(right))
-    total = _clean(x, right)
+    total = work.clean(x, right)
     alive = right
     for number, stage in enumerate(stages):
         crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
@@ -158,11 +174,11 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
     return total
 
 
-def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+def _every_target(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, right: np.ndarray) -> Crafted:
     """The targeted attack towards every class; in a ball, images that reached one are done."""
     classes = work.classifier.classes
     nearest = np.full(len(x), np.inf)
-    total = replace(_clean(x, right), target=((y + 1) % classes).astype(np.int32))
+    total = replace(work.clean(x, right), target=((y + 1) % classes).astype(np.int32))
     for goal in range(classes):
         aimed = right & (y != goal) & ~(np.isfinite(nearest) if attack.plugin.needs_eps else False)
         if not aimed.any():
@@ -170,23 +186,18 @@ def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, rig
         goals = np.full(len(x), goal, np.int32)
         crafted = replace(work, name=f"target{goal}-", bar=None)(attack, x, y, np.flatnonzero(aimed), goals)
         reached = aimed & (work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) == goal)
-        distance = np.zeros(len(x)) if attack.geometry is None else np.asarray(attack.geometry.distance(crafted.x_adv, x))
+        distance = np.zeros(len(x)) if attack.geometry is None else by_blocks(attack.geometry.distance, crafted.x_adv, x)
         closer = reached & (distance < nearest)
         total, nearest = _taken(total, crafted, closer), np.where(closer, distance, nearest)
     work.advance(right.sum())
     return total
 
 
-def _clean(x: np.ndarray, attacked: np.ndarray) -> Crafted:
-    gradients, queries = np.zeros((2, len(x)), np.int64)
-    return Crafted(x.copy(), attacked, None, gradients, queries, 0.0)
-
-
 def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
     """`total`, with the images of `crafted` where they are better, and the costs of both."""
     target = total.target if total.target is None or crafted.target is None else np.where(better, crafted.target, total.target)
     return Crafted(
-        np.where(better[:, None, None, None], crafted.x_adv, total.x_adv),
+        painted(total.x_adv, crafted.x_adv, better),
         total.attacked,
         target,
         total.gradients + crafted.gradients,
@@ -196,11 +207,11 @@ def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
     )
 
 
-def _inside(ball: Ball | None, x_adv: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _inside(ball: Ball | None, x_adv: AnyImages, x: AnyImages) -> np.ndarray:
     """(n,) bool: in the ball, up to rounding."""
     if ball is None:
         return np.ones(len(x), bool)
-    return np.asarray(ball.distance(x_adv, x)) <= ball.reach
+    return np.asarray(by_blocks(ball.distance, x_adv, x) <= ball.reach)
 
 
 @dataclass(frozen=True)
@@ -216,9 +227,15 @@ class _Work:
     console: Console | None
     name: str = ""
 
-    def __call__(self, attack: Attack, x: np.ndarray, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
+    def clean(self, x: AnyImages, attacked: np.ndarray) -> Crafted:
+        """The images as they are."""
+        gradients, queries = np.zeros((2, len(x)), np.int64)
+        folder = self.checkpoints.folder.parent if self.checkpoints else None
+        return Crafted(Canvas(x, folder) if isinstance(x, Images) else x.copy(), attacked, None, gradients, queries, 0.0)
+
+    def __call__(self, attack: Attack, x: AnyImages, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
         """Attack the images numbered `rows`; the others come back clean."""
-        crafted = replace(_clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
+        crafted = replace(self.clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
         labels = y if goal is None else goal
         starts = self._starts(y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
@@ -227,7 +244,7 @@ class _Work:
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
             from_images = None if starts is None else engine.to_unit(self.pool[0][starts[:, done : done + len(batch)]])
-            finished = runner(x[batch], labels[batch], from_images, done)
+            finished = runner(np.asarray(x[batch]), labels[batch], from_images, done)
             if finished is None:  # did not fit: the same images again, at half the batch size
                 continue
             crafted.x_adv[batch] = finished["x_adv"]

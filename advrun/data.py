@@ -11,6 +11,7 @@ import numpy as np
 
 from advrun.errors import DataError, printable
 from advrun.files import content_key
+from advrun.images import AnyImages, Images
 
 SKILL = 0.1
 """A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
@@ -33,17 +34,18 @@ HALVES = 0xA1FB
 class Dataset:
     """Images and labels of a training and a test set.
 
-    x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1. There may be no training
-    images, for models that are trained already; `class_names` and the test set are the same with and without them.
+    x_train, x_test: (n, height, width, channels) uint8: arrays, or `Images` where they need not fit into memory. y_train, y_test: (n,)
+    int32 in 0 .. classes - 1. There may be no training images, for models that are trained already; `class_names` and the test set are the
+    same with and without them.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
     class_names: one per class, on one line. variant: which published form of the data this is, in words, with its counts.
     by_name: the labels only number the names, as where each class is a folder; a model with more classes finds its own by the names.
     """
 
     name: str
-    x_train: np.ndarray
+    x_train: AnyImages
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: AnyImages
     y_test: np.ndarray
     class_names: tuple[str, ...]
     group: np.ndarray | None = None
@@ -219,11 +221,11 @@ def _listed(names: Sequence[str]) -> str:
     return printable(", ".join(names[:NAMED])) + more
 
 
-def _hashed(arrays: Iterable[np.ndarray | None], names: Iterable[str]) -> str:
+def _hashed(arrays: Iterable[AnyImages | None], names: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).data)
+            digest.update(b"".join(array.digests(np.arange(len(array)))) if isinstance(array, Images) else np.ascontiguousarray(array).data)
     digest.update("\0".join(names).encode())
     return digest.hexdigest()

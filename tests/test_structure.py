@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = [
     ["errors", "types", "__init__"],
     ["files", "console", "folders", "fonts", "process"],
-    ["npz", "hdf5"],
+    ["npz", "hdf5", "images"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
     ["losses", "data", "masked"],

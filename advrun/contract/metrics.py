@@ -13,6 +13,7 @@ import numpy as np
 from advrun import engine, registry
 from advrun.contract import victims
 from advrun.contract.promise import Promise, documented, hold
+from advrun.contract.victims import Elsewhere
 from advrun.errors import PluginError
 from advrun.metrics import Outcome, Transferred, columns
 from advrun.registry import Plugin
@@ -70,6 +71,7 @@ def _outcomes() -> dict[str, Outcome]:
         "targeted attacks": replace(usual, target=((y + 1) % victims.CLASSES).astype(np.int32)),
         "images that were all wrong before": replace(usual, y=((before.argmax(-1) + 1) % victims.CLASSES).astype(np.int32)),
         "images that came back as they were": Outcome(network, images, engine.to_unit(images), y, before, before),
+        "images that need not fit into memory": replace(usual, images=Elsewhere(images), attacked=Elsewhere(attacked)),
         "a single image": Outcome(network, images[first], attacked[first], y[first], before[first], after[first]),
     }
 

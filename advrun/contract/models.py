@@ -77,7 +77,7 @@ class Built:
 def enlarged() -> Dataset:
     """The toy images at 32 x 32."""
     toy = victims.toy_data()
-    x_train, x_test = (x.repeat(4, axis=1).repeat(4, axis=2) for x in (toy.x_train, toy.x_test))
+    x_train, x_test = (x.repeat(4, axis=1).repeat(4, axis=2) for x in map(np.asarray, (toy.x_train, toy.x_test)))
     return Dataset("enlarged", x_train, toy.y_train, x_test, toy.y_test, toy.class_names, toy.group)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from advrun import registry
 from advrun.engine import to_unit
 from advrun.errors import PluginError
+from advrun.images import AnyImages
 from advrun.system import Classifier
 
 
@@ -18,27 +19,29 @@ from advrun.system import Classifier
 class Outcome:
     """What a metric sees of n images: clean and adversarial, with the measured system's logits for both.
 
-    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked.
-    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None.
+    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked. Both
+        are `Images` where they need not fit into memory: `by_blocks` measures both kinds.
+    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None. batch_size: so many images the classifier takes at once.
     """
 
     classifier: Classifier
-    images: np.ndarray
-    attacked: np.ndarray | None
+    images: AnyImages
+    attacked: AnyImages | None
     y: np.ndarray
     before: np.ndarray
     after: np.ndarray
     target: np.ndarray | None = None
+    batch_size: int = 256
 
     @cached_property
     def x(self) -> np.ndarray:
-        """The clean images, (n, h, w, c) float32 in [0, 1]."""
-        return to_unit(self.images)
+        """The clean images, (n, h, w, c) float32 in [0, 1], all in memory."""
+        return np.asarray(to_unit(self.images))
 
     @property
     def x_adv(self) -> np.ndarray:
-        """The adversarial images, or the clean ones where nothing was attacked."""
-        return self.x if self.attacked is None else self.attacked
+        """The adversarial images, or the clean ones where nothing was attacked, all in memory."""
+        return self.x if self.attacked is None else np.asarray(self.attacked)
 
     @cached_property
     def right(self) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from advrun import engine, registry
 from advrun.config import Experiment, ModelEntry
 from advrun.console import Console
@@ -17,7 +19,7 @@ from advrun.runs.store import Store
 from advrun.system import BlackBox, Oracle
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import expected_shape
-from advrun.system.readings import CLAIMED, Examination, examine
+from advrun.system.readings import CLAIMED, TESTED, Examination, examine
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
 
 def examined(model: Foreign, data: Dataset) -> Examination:
     """What the first images of the evaluation order say of the model."""
-    rows = data.evaluation_order()[:CLAIMED]
-    return examine(model, data.x_test[rows], data.y_test[rows], data.class_names)
+    rows = data.evaluation_order()[: TESTED if model.claim is None else CLAIMED]
+    return examine(model, np.asarray(data.x_test[rows]), data.y_test[rows], data.class_names)
 
 
 def check_fits(models: Mapping[str, Foreign | Oracle], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:

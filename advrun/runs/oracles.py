@@ -88,7 +88,7 @@ def meaning(ledger: Ledger, data: Dataset) -> tuple[Vocabulary, Dataset]:
     if oracle.labels:
         vocabulary = of_labels(oracle, data.class_names)
         return vocabulary, replace(data, class_names=vocabulary.names)
-    vocabulary, y = of_clean_answers(oracle, ledger.answers(data.x_test))
+    vocabulary, y = of_clean_answers(oracle, ledger.answers(np.asarray(data.x_test)))
     # The training images would have other labels, of which nothing is known.
     return vocabulary, replace(data, x_train=data.x_train[:0], y_train=data.y_train[:0], group=None, y_test=y, class_names=vocabulary.names)
 

@@ -17,6 +17,7 @@ import numpy as np
 from advrun import engine
 from advrun.engine import ops, select
 from advrun.errors import AdvrunError, ConfigError, DataError, ModelError
+from advrun.images import AnyImages, blocks
 from advrun.losses import at_label, margin, others
 from advrun.registry import Plugin
 from advrun.system.classifier import Classifier, check_images
@@ -64,10 +65,14 @@ class BlackBox(Classifier):
 
     # What an attack may ask --------------------------------------------------------------------------------------
 
-    def check(self, plugin: Plugin, x: np.ndarray | None = None) -> None:
+    def check(self, plugin: Plugin, x: AnyImages | None = None) -> None:
         """Raise ConfigError for an attack that needs more than the oracle gives, DataError for images that are not of 8 bits."""
         refuse_access(plugin, self.name, self.oracle.gives)
-        if x is not None and x.dtype != np.uint8 and (np.abs(np.rint(x * LEVELS) - x * LEVELS) > 1e-3).any():
+        if (
+            x is not None
+            and x.dtype != np.uint8
+            and any((np.abs(np.rint(some * LEVELS) - some * LEVELS) > 1e-3).any() for some in blocks(x))
+        ):
             raise DataError(
                 f"{self.oracle} is shown 8-bit images, and the pixels of these are no multiples of 1/255; round them, or give uint8"
             )
@@ -155,9 +160,9 @@ class BlackBox(Classifier):
                 raise self._trouble[0] from None
             raise
 
-    def predict(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         x = check_images(x, self.image_shape)
-        return np.concatenate([self._ask(as_bytes(x[start : start + batch_size])) for start in range(0, len(x), batch_size)])
+        return np.concatenate([self._ask(as_bytes(np.asarray(x[start : start + batch_size]))) for start in range(0, len(x), batch_size)])
 
     def drift(self, x: np.ndarray, occasion: str) -> float:
         """Share of the images whose answer is another one now: another first class, or a score that moved by more than MOVED.

@@ -8,13 +8,14 @@ import numpy as np
 
 from advrun import engine
 from advrun.errors import ModelError
+from advrun.images import AnyImages
 from advrun.losses import log_odds
 from advrun.system.classifier import Classifier, batches, pad
 from advrun.system.ends import answers, ending
 from advrun.system.stages import chained
 
 
-def check_against_keras(classifier: Classifier, model: Any, x: np.ndarray, batch_size: int = 256) -> None:
+def check_against_keras(classifier: Classifier, model: Any, x: AnyImages, batch_size: int = 256) -> None:
     """Refuse to go on unless the classifier predicts what plain Keras does. Raises ModelError.
 
     Args:
@@ -33,7 +34,7 @@ def check_against_keras(classifier: Classifier, model: Any, x: np.ndarray, batch
         )
 
 
-def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_size: int) -> float:
+def zero_gradients(classifier: Classifier, x: AnyImages, y: np.ndarray, batch_size: int) -> float:
     """Share of the images whose loss gradient is zero everywhere, or not finite: there a gradient attack is blind, not the model robust."""
 
     def build() -> Any:

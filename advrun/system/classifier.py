@@ -29,6 +29,7 @@ from advrun.config.mappings import from_mapping
 from advrun.data import is_guess
 from advrun.engine import ops
 from advrun.errors import AdvrunWarning, ConfigError, DataError
+from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.registry import Plugin
 from advrun.system.ends import logits_model
@@ -179,7 +180,7 @@ class Classifier:
 
     # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------
 
-    def check(self, plugin: Plugin, x: np.ndarray | None = None) -> None:
+    def check(self, plugin: Plugin, x: AnyImages | None = None) -> None:
         """Raise ConfigError or DataError for an attack or images that the model cannot meet."""
 
     def right(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -250,22 +251,23 @@ class Classifier:
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
-    def predict(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
-    def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
+    def accuracy(self, x: AnyImages, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.
 
         Warns (AdvrunWarning) once of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
         """
-        x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
+        x = check_images(x, self.image_shape)
+        y = check_labels(y, len(x), self.classes)
         right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
         if x.dtype == np.uint8 and is_guess(right, y) and (doubt := self.doubt(right, x, y)):
             warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return right
 
-    def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
+    def doubt(self, right: float, x: AnyImages, y: np.ndarray) -> str:
         """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant; "" once said."""
         if "doubt" in self.probed:
             return ""
@@ -280,7 +282,7 @@ class Classifier:
         """The layer of a defended network that cleans images before they are classified, or None."""
         return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
 
-    def purify(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray | None:
+    def purify(self, x: AnyImages, batch_size: int = 256) -> np.ndarray | None:
         """What the classifier behind the purifier is shown, float32 in [0, 1]; None without a purifier."""
         purifier = self.purifier
         if purifier is None and not self.chain.purifiers:
@@ -292,10 +294,16 @@ class Classifier:
 
         return self.over_batches("purify", purify, check_images(x, self.image_shape), batch_size)
 
-    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: np.ndarray, batch_size: int) -> np.ndarray:
+    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: AnyImages, batch_size: int) -> np.ndarray:
         """Apply a function of images, compiled once under `name`, in batches of one shape."""
         run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
-        return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
+        answers, done = np.empty(0, np.float32), 0
+        for batch, size in batches(x, batch_size):
+            answer = np.asarray(run(batch))[:size]
+            answers = np.empty((len(x), *answer.shape[1:]), answer.dtype) if done == 0 else answers
+            answers[done : done + size] = answer
+            done += size
+        return answers
 
     def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
         """The compiled form of `build()`, made once for each key and kept while it is among the last used; see `engine.compiled`."""
@@ -314,23 +322,23 @@ def _as_order(classes: Any) -> Order | None:
     return classes if classes is None or isinstance(classes, str) else tuple(classes)  # type: ignore[return-value]
 
 
-def batches(x: np.ndarray, batch_size: int) -> Any:
+def batches(x: AnyImages, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """(batch, count) pairs of one shape: the last batch is padded with copies of its first row, `count` rows are real."""
     batch_size = min(batch_size, len(x))
-    for start in range(0, len(x), batch_size):
-        batch = x[start : start + batch_size]
+    for batch in blocks(x, batch_size):
         yield pad(batch, batch_size), len(batch)
 
 
-def pad(array: np.ndarray, size: int) -> np.ndarray:
+def pad(array: AnyImages, size: int) -> np.ndarray:
     """Repeat the first row until there are `size` rows."""
+    array = np.asarray(array)
     missing = size - len(array)
     return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
-def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
-    """The images as an array of the right shape, uint8 or float32 in [0, 1]. Raises DataError."""
-    x = np.asarray(x)
+def check_images(x: Any, image_shape: tuple[int | None, ...]) -> AnyImages:
+    """The images as an array of the right shape, uint8 or float32 in [0, 1]; `Images`, which are so, stay. Raises DataError."""
+    x = x if isinstance(x, Images) else np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise DataError(f"images are {x.dtype}; expected uint8 grey levels, or float32 in [0, 1]")
     expected = ", ".join("any" if side is None else str(side) for side in image_shape)
@@ -338,7 +346,7 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
         raise DataError(f"images have shape {x.shape}; the model takes (n, {expected})")
     if len(x) == 0:
         raise DataError("no images were given: the first axis of x is empty")
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 or isinstance(x, Images):
         return x
     x = x.astype(np.float32, copy=False)
     low, high = x.min(), x.max()

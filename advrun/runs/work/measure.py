@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun import evaluate
+from advrun.images import Images
 from advrun.metrics import Outcome, Transferred
 from advrun.results import Result
 from advrun.runs.columns import row
@@ -36,14 +37,14 @@ def outcome_of(worker: Worker, cell: Cell) -> Outcome:
 
 def _outcome(worker: Worker, cell: Cell) -> Outcome:
     system, images = worker.system(cell.system), cell.images
-    most = len(worker.order), *worker.data.image_shape
-    arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most)) if images else {}
+    most, whole = (len(worker.order), *worker.data.image_shape), not isinstance(worker.data.x_test, Images)
+    arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most, whole=whole)) if images else {}
     rows = arrays.get("row", worker.order)
     x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean_of(rows)
     if not images:
-        return Outcome(system.classifier, x, None, y, before, before)
+        return Outcome(system.classifier, x, None, y, before, before, batch_size=worker.batch_size)
     after = system.classifier.predict(arrays["x_adv"], worker.batch_size)
-    seen = system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target")
+    seen = system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"), worker.batch_size
     if cell.own is None:
         return Outcome(*seen)
     answers = worker.store.read(cell.own, ".json", Result.read).predictions

@@ -17,6 +17,7 @@ from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import ModelError
+from advrun.images import AnyImages
 from advrun.runs.opened import Opened
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
@@ -66,7 +67,7 @@ class Worker:
         return self.experiment.compute.batch_size
 
     @cached_property
-    def checked(self) -> np.ndarray:
+    def checked(self) -> AnyImages:
         """The images that `check_against_keras` sees, uint8."""
         return self.data.x_test[self.order[:CHECKED_IMAGES]]
 
@@ -116,7 +117,8 @@ class Loaded:
         known = len(self._clean)
         if known < count:
             images = self._worker.data.x_test[self._worker.order[known:count]]
-            self._clean = np.concatenate([self._clean, self.classifier.predict(images, self._worker.batch_size)])
+            logits = self.classifier.predict(images, self._worker.batch_size)
+            self._clean = np.concatenate([self._clean, logits]) if known else logits
         return self._clean[:count]
 
     def clean_of(self, rows: np.ndarray) -> np.ndarray:
