@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from advrun import registry
 from advrun.config import Experiment, ModelEntry
 from advrun.data import Dataset
