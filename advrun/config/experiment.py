@@ -165,7 +165,7 @@ def as_written(value: Any) -> Any:
         return plain(value)
     fields = vars(value).copy()
     settings = {key: as_written(setting) for key, setting in fields.pop("settings").items()}
-    return {key: as_written(field) for key, field in fields.items() if field not in (None, ())} | settings
+    return {key: as_written(field) for key, field in fields.items() if field not in (None, "", ())} | settings
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
