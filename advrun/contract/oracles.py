@@ -78,7 +78,7 @@ def probabilities_are_some(trial: Asked) -> None:
 def an_image_is_answered_alike_alone_and_in_a_batch(trial: Asked) -> None:
     """Else an answer that is kept would be that of another question."""
     box, classes = trial.box()
-    alone = np.concatenate([BlackBox(trial.oracle, image_shape=box.image_shape, vocabulary=box.vocabulary).predict(trial.images[:1])])
+    alone = BlackBox(trial.oracle, image_shape=box.image_shape, vocabulary=box.vocabulary).predict(trial.images[:1])
     hold(alone.argmax(-1)[0] == classes[0], "the first image is of another class when it is asked about alone")
 
 
