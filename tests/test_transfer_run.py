@@ -32,8 +32,8 @@ models:
   - {{name: cnn, label: large, width: 6, blocks: 2}}
 train: {{epochs: 1, batch_size: 32, learning_rate: 1e-2}}
 attacks:
-  - {{name: fgsm, eps: 24/255}}
-  - {{name: noise, eps: 24/255, queries: 2, examples: 60}}
+  - {{name: fgsm, eps: 64/255}}
+  - {{name: noise, eps: 64/255, queries: 2, examples: 60}}
 threats: [none, transfer]
 results: {results}
 compute: {{batch_size: 64}}
@@ -72,7 +72,7 @@ def killed(tmp_path_factory, toy_data) -> Path:
     assert half
     ended = cli("run", config)
     assert ended.exit_code == 0, ended.output
-    assert "transfers best within L∞ 24/255" in ended.output.replace("\n    ", " ")
+    assert "transfers best within L∞ 64/255" in ended.output.replace("\n    ", " ")
     after = {path.name: path.stat().st_mtime_ns for path in (config.parent / "killed/toy/examples").iterdir()}
     assert half.items() <= after.items()  # nothing was crafted twice
     return config
@@ -121,7 +121,7 @@ def test_images_that_one_of_both_got_wrong_do_not_count(killed):
 
 def test_the_pages_have_it(killed):
     place = killed.parent / "killed/toy"
-    assert (place / "figures/transfer-fgsm-linf-24-255.png").stat().st_size > 5000
+    assert (place / "figures/transfer-fgsm-linf-64-255.png").stat().st_size > 5000
     assert "# toy: from model to model" in (place / "tables/transfer.md").read_text()
     page = (place / "report.html").read_text()
     assert page.count("the same wrong class, % of the images that fooled both</caption>") == 2

@@ -15,7 +15,7 @@ from advrun.report.figures import pictures
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.page import html
-from advrun.report.summary import Summary, summarise
+from advrun.report.summary import Summary, System, summarise
 from advrun.report.tables import files
 from advrun.results import Result, Row, binomial_interval
 
@@ -95,6 +95,8 @@ def test_rows_of_other_models_are_no_column_of_the_summary() -> None:
     assert files(_findings(with_them), with_them)["summary.csv"] == files(_findings(without), without)["summary.csv"]
     assert headline(with_them)[: len(headline(without))] == headline(without)
     assert len([row for row in with_them.rows if row.source]) == 6
+    crossing = [each for each in with_them.attacks if with_them.cell(System("b", "none"), each, 8 / 255, "transfer")]
+    assert not crossing  # of several sources only one could be shown
 
 
 def test_how_far_ahead_is_the_difference_of_the_shares_with_an_interval() -> None:
