@@ -170,6 +170,8 @@ def test_it_is_trained_saved_and_attacked_like_any_other(toy_data, tmp_path):
         "train: {epochs: 8, batch_size: 24, learning_rate: 0.01, patience: 12}\n"
         f"attacks: [{{name: fgsm, eps: 0.3}}]\nresults: {tmp_path}\n"
     )
+    refused = CliRunner().invoke(main, ["train", str(config), "--set", "train.batch_size=100"])
+    assert "train.batch_size is 100, but there are 96 training images" in refused.output, "of 240 a half, less the validation images"
     ran = CliRunner().invoke(main, ["attack", str(config)])
     assert ran.exit_code == 0, ran.output
     rows = [json.loads(row.read_text())["row"] for row in (tmp_path / "toy/rows").glob("*.json")]
