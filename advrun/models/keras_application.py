@@ -16,7 +16,8 @@ from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, adapted
 from advrun.types import Count, FilePath
 
-CONTRACT = {"settings": {"architecture": "MobileNet", "weights": "random", "size": 32}}
+# It has 27 normalisations one after the other, whose averages follow the weights in some ten epochs of six steps.
+CONTRACT = {"settings": {"architecture": "MobileNet", "weights": "random", "size": 32}, "epochs": 16}
 SIDES = (64, 96, 160, 224, 331)
 """To the first of these that it can be built for a smaller image is resized, where no size is said and no weights are given."""
 
