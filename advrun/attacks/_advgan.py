@@ -186,10 +186,17 @@ class Trainer:
         real, fake = self.judge(x, training=training)[:, 0], self.judge(x_adv, training=training)[:, 0]
         return {"loss": GAN_LOSSES[self.rules.loss](real, fake)[0], "accuracy": told_apart(real, fake)}
 
-    def learn(
-        self, lesson: Lesson, x: np.ndarray, y: np.ndarray, epochs: int, rate: float, label: Callable[[Any], Any] = lambda y: y
-    ) -> Any:
-        """The weights of the best epoch, by the held-out images that mislead the victim. y: (n, ...), of which `label` is the class."""
+    def learn(self, lesson: Lesson, x: np.ndarray, y: np.ndarray, epochs: int, rate: float, monitor: str = "success") -> Any:
+        """The generator's weights.
+
+        Args:
+            lesson: of the attack's `fit`.
+            x: (n, h, w, c) float32.
+            y: labels (n,), or the model's scores (n, classes).
+            epochs: passes over the images.
+            rate: Adam's learning rate.
+            monitor: what chooses the best epoch, on images that are held out; "" for the last one.
+        """
         fit = Fit.of_attack(lesson, x, y, epochs=epochs, batch_size=BATCH, learning_rate=rate)
         held_out = fit.data.validation_split(fit.validation, fit.seed)[1]
         probe = held_out[:PROBED] if len(held_out) else np.arange(min(len(x), PROBED))
@@ -199,7 +206,7 @@ class Trainer:
             pairs = zip(batches(x[rows], SHOWN), batches(y[rows], SHOWN), strict=True)
             return np.concatenate([np.asarray(now(images, own))[:size] for (images, size), (own, _) in pairs])
 
-        fit.play(Game(self.game), monitor="success", picture=lambda: seen(probe[:SHOWN]))
+        fit.play(Game(self.game), monitor=monitor, picture=lambda: seen(probe[:SHOWN]))
         own = variety(seen(probe) - x[probe]) if self.goals is None and len(probe) > 1 else None
-        lesson.notes += doubts(lesson.histories[""], "val_success", own, "what it adds to an image")
+        lesson.notes += doubts(lesson.histories[""], monitor and f"val_{monitor}", own, "what it adds to an image")
         return {"generator": [np.asarray(weight) for weight in self.network.get_weights()]}

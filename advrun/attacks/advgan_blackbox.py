@@ -50,7 +50,7 @@ def advgan_blackbox(
     Args:
         loss: of the GAN: vanilla (Goodfellow et al., 2014), least_squares (Mao et al., 2017), relativistic or relativistic_average
             (Jolicoeur-Martineau, 2018).
-        epochs: passes over the training images, at most; the best by a tenth of them that is held out, as f sees them, is used.
+        epochs: passes over the training images; a tenth of them is held out for the curves.
         distillation: passes in which f alone learns first.
         images: how many training images f and G learn from.
         gan_weight: alpha, how much it matters that the images look real.
@@ -114,7 +114,8 @@ def fit(
     first = Fit.of_attack(lesson, x, known, epochs=distillation, batch_size=BATCH, learning_rate=learning_rate)
     first.play(TrainStep(copied.model, distil, engine.adam(learning_rate)), stage="distilled")
     trainer.game["copy"] = TrainStep(copied.model, follow, engine.adam(learning_rate))
-    return trainer.learn(lesson, x, known, epochs, learning_rate)
+    # What misleads f as it was in one epoch cannot be compared with what misleads it in another: the last one is taken.
+    return trainer.learn(lesson, x, known, epochs, learning_rate, monitor="")
 
 
 def probabilities(model: Scores, x: np.ndarray) -> np.ndarray:
