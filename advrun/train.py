@@ -138,7 +138,7 @@ class Fit:
 class _Run:
     """The state of one training: epoch, weights, best weights, history."""
 
-    def __init__(self, fit: Fit, step: TrainStep | Game, monitor: str, stage: str, picture: Picture | None) -> None:
+    def __init__(self, fit: Fit, step: TrainStep | Game, monitor: str, stage: str, picture: Picture | None = None) -> None:
         self.fit, self.step, self.monitor, self.stage, self.picture = fit, step, monitor, stage, picture
         self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
         self.batch_size = fit.settings.batch_size
