@@ -123,14 +123,14 @@ class Sign:
     def discs(self, radius: float) -> np.ndarray:
         """The four markers, or their cores."""
         boxes = [(x - radius, y - radius, x + radius, y + radius) for x, y in MARKERS]
-        return self._drawn(lambda pen, place: [pen.ellipse([*place(box[:2]), *place(box[2:])], 1) for box in boxes])
+        return self._drawn(lambda pen, place: [pen.ellipse(_corners(place, box), 1) for box in boxes])
 
     def polygon(self, points: Any) -> np.ndarray:
         """The inside of a polygon."""
         return self._drawn(lambda pen, place: pen.polygon([place(point) for point in points], 1))
 
     def _boxes(self, *boxes: tuple[float, float, float, float]) -> np.ndarray:
-        return self._drawn(lambda pen, place: [pen.rectangle([*place(box[:2]), *place(box[2:])], 1) for box in boxes])
+        return self._drawn(lambda pen, place: [pen.rectangle(_corners(place, box), 1) for box in boxes])
 
     def _drawn(self, draw: Callable[[Any, Callable[[Any], tuple[float, float]]], Any]) -> np.ndarray:
         from PIL import Image, ImageDraw
@@ -151,6 +151,12 @@ class Sign:
 
     def _empty(self) -> np.ndarray:
         return np.zeros((FINE, FINE), bool)
+
+
+def _corners(place: Callable[[Any], tuple[float, float]], box: tuple[float, ...]) -> list[float]:
+    """Of a box for Pillow, which paints its last row and column too."""
+    (left, top), (right, bottom) = place(box[:2]), place(box[2:])
+    return [left + 0.5, top + 0.5, right - 0.5, bottom - 0.5]
 
 
 def read_mask(path: str) -> np.ndarray:

@@ -131,7 +131,7 @@ def fit(
 
     def shown(images: Tensor, colours: Tensor, draw: Rng, planes: Tensor) -> Tensor:
         there = stuck(images, ink(colours, planes), sign.outline)
-        return photographed(there, drawn(draw, images.shape[0], limits), limits)
+        return viewed(there, draw, limits)
 
     def penalty(colours: Tensor, planes: Tensor) -> Tensor:
         free = planes[..., 1]
@@ -142,6 +142,12 @@ def fit(
     start = mean.astype(np.float32)
     colours = learnt(model, x, y, rng, targets, start, shown, penalty=penalty, constants=planes, **budget)
     return np.asarray(ink(colours, planes))
+
+
+def viewed(x: Tensor, rng: Rng, limits: Limits) -> Tensor:
+    """Photographs under views at random, every fourth as it is: the paper's X^V holds photographs and views made of them (section 3.2)."""
+    seen = photographed(x, drawn(rng, x.shape[0], limits), limits)
+    return ops.where((np.arange(x.shape[0]) % 4 == 0)[:, None, None, None], x, seen)
 
 
 def _limits(distance: float, angle: float, light: float, blur: float) -> Limits:
@@ -179,7 +185,7 @@ def _sparse(
     area, base = Masked(Linf(0.5), inside), np.full((1, height, width, channels), 0.5, np.float32)
 
     def shown(images: Tensor, pictures: Tensor, draw: Rng, _: Tensor) -> Tensor:
-        return photographed(ops.clip(images + pictures - base, 0.0, 1.0), drawn(draw, images.shape[0], limits), limits)
+        return viewed(ops.clip(images + pictures - base, 0.0, 1.0), draw, limits)
 
     changes = learnt(
         model,
