@@ -53,7 +53,7 @@ def sticker(
     markers: bool = True,
     images: Count = 2000,
     steps: Count = 200,
-    step_size: Positive = 0.03,
+    step_size: Positive = 0.05,
     distance: Positive = 3.0,
     angle: NonNegative = 40.0,
     light: Fraction = 0.3,
