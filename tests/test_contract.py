@@ -71,6 +71,21 @@ DEFENSES = {
         "gradients_pass_through_it",
         "the gradient of 100% of the images",
     ),
+    "rounds_in_a_stage": (
+        "Chain(model).behind(Purifier(lambda x, rng: ops.round(x * 15) / 15))",
+        "gradients_pass_through_it",
+        "the gradient of 100% of the images",
+    ),
+    "leaves_the_box": (
+        "Chain(model).behind(Purifier(lambda x, rng: 1.5 * x))",
+        "what_is_classified_are_images",
+        "clip them to [0, 1]",
+    ),
+    "draws_in_a_stage": (
+        "Chain(model).behind(Purifier(lambda x, rng: x + rng.normal(x.shape)))",
+        "an_image_is_answered_alike_alone_and_in_a_batch",
+        "stages that draw random numbers",
+    ),
     "returns_none": ("None", "the_given_classifier_is_left_as_it_is", "returns nothing"),
 }
 METRICS = {
