@@ -119,10 +119,11 @@ class PublicAttack:
 
 
 def as_classifier(model: Any) -> Any:
-    """A Classifier from a Classifier, a Keras model, or the path of a model file.
+    """A Classifier from a Classifier, a chain, a Keras model, or the path of the file of a model or of a defended system.
 
     A Keras model that was passed before has the same Classifier, with what is compiled already, also after more training.
     """
+    from advrun.defend import load
     from advrun.system import BlackBox, Classifier, Oracle
 
     if isinstance(model, Classifier):
@@ -130,7 +131,7 @@ def as_classifier(model: Any) -> Any:
     if isinstance(model, Oracle):
         return BlackBox(model)
     if isinstance(model, (str, Path)):
-        return Classifier.from_file(model)
+        return Classifier(load(model), name=Path(model).stem)
     known = _recognised.pop(id(model), None)
     if known is None or known.model is not model or known.copied != _copied(model, known.classifier):
         classifier = Classifier(model)

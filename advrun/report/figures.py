@@ -19,7 +19,7 @@ from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
 from advrun.report.stickers import Signs, stickers
-from advrun.report.strengths import panels, shown, systems_of
+from advrun.report.strengths import hidden, panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
 from advrun.report.sweeping import sweeping
@@ -90,9 +90,9 @@ def _transfer(summary: Summary) -> Iterator[Drawing]:
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per model and attack: all defences in one figure, adaptive rather than replayed, the first seed."""
     groups: dict[tuple[str, ...], list[Gallery]] = {}
-    systems = {(system.model, system.defense) for model in summary.models for system in shown(summary, model)}
+    left_out = {(model, defense) for model in summary.models for defense in hidden(summary, model)}
     for gallery in filter(_has_images, findings.galleries):
-        if (gallery.model, gallery.defense) not in systems:
+        if (gallery.model, gallery.defense) in left_out:
             continue
         groups.setdefault((gallery.model, gallery.attack, gallery.norm, gallery.target), []).append(gallery)
     colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}

@@ -97,11 +97,14 @@ def best_of(summary: Summary, sweep: Sweep, model: str, panel: Panel) -> Strengt
 
 def shown(summary: Summary, model: str) -> list[System]:
     """The systems of a model that figures show side by side: of a sweep the strength that gives back most, of everything else all."""
+    return [system for system in summary.systems if system.model == model and system.defense not in hidden(summary, model)]
+
+
+def hidden(summary: Summary, model: str) -> set[str]:
+    """The labels of those that they leave out."""
     swept = {label for sweep in summary.sweeps for _, label in sweep.points}
     found = [best for sweep in summary.sweeps for panel in panels(summary) if (best := best_of(summary, sweep, model, panel))]
-    best_labels = {best.system.defense for best in found}
-    hidden = swept - best_labels if found else set()
-    return [system for system in summary.systems if system.model == model and system.defense not in hidden]
+    return swept - {best.system.defense for best in found} if found else set()
 
 
 def said(summary: Summary) -> list[list[str]]:

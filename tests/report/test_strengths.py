@@ -12,7 +12,7 @@ from advrun.paired import score_interval
 from advrun.report import figures, page, tables
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
-from advrun.report.strengths import best_value, lines, panels, strengths, systems_of
+from advrun.report.strengths import best_value, lines, panels, shown, strengths, systems_of
 from advrun.report.summary import System, summarise
 from advrun.results import Result, binomial_interval
 from tests._rows import result
@@ -100,6 +100,7 @@ def test_tables_figure_and_page(summary):
     (strength,) = [picture for picture in drawn if picture.kind == "strength"]
     assert (strength.name, strength.width) == ("strength-m-f-s-linf", 6.8)
     assert "best strength" in strength.caption
+    assert {system.defense for system in shown(summary, "m")} == {"none", "f s=2.0"}  # what the other figures show
     assert "Strength of a defence" in page.html(found, summary, drawn)
 
 
