@@ -17,6 +17,7 @@ from advrun.errors import ConfigError, ModelError
 from advrun.npz import pack, unpack
 from advrun.runs.plan import learns, make_plan
 from advrun.system import Chain, Purifier
+from advrun.system.modelfile import save_model
 
 BOTH = """
 models: [{name: cnn, width: 4, blocks: 1}]
@@ -153,6 +154,7 @@ def finished(tmp_path_factory, toy_data) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_measures_and_reports_them(finished):
     rows = json.loads((finished / "chains/tables/accuracy.json").read_text())
     seen = {(row["defense"], row["threat"]) for row in rows}
@@ -166,6 +168,7 @@ def test_a_run_measures_and_reports_them(finished):
     assert "every cell is finished" in again.output
 
 
+@pytest.mark.slow
 def test_a_chain_is_read_again_from_what_was_fitted(finished, toy_data):
     """Behind a filter, weights that a defence trained: the same answers as were measured, though the network is made anew."""
     (path,) = (finished / "chains/models").glob("*percentile-at*.npz")
@@ -177,13 +180,26 @@ def test_a_chain_is_read_again_from_what_was_fitted(finished, toy_data):
     assert system.purify(x) is not None
 
 
-def test_a_filter_is_a_file_of_words(finished):
-    (path,) = (finished / "chains/models").glob("*sigma-1.0*.npz")
-    arrays = unpack(path)
+@pytest.fixture
+def blur(network, tmp_path) -> Path:
+    """The file of a filter before a network."""
+    save_model(network.model, tmp_path / "network.keras")
+    path = tmp_path / "blur.npz"
+    path.write_bytes(defend.packed("gaussian_blur", {"sigma": 1.0}, "network.keras", []))
+    return path
+
+
+def test_a_filter_is_read_again(blur, network, images):
+    system = Classifier(defend.load(blur))
+    np.testing.assert_allclose(system.predict(images), network.predict(system.purify(images)), atol=1e-5)
+
+
+def test_a_filter_is_a_file_of_words(blur):
+    arrays = unpack(blur)
     content = json.loads(str(arrays.pop("system")))
     assert content["defense"] == {"name": "gaussian_blur", "sigma": 1.0}
     assert (content["fits"], arrays) == (0, {})
-    assert (path.parent / content["base"]).suffix == ".keras"
+    assert content["base"] == "network.keras"
 
 
 @pytest.mark.parametrize(
@@ -197,25 +213,21 @@ def test_a_filter_is_a_file_of_words(finished):
         ({"defense": 7}, ModelError, "no defended system"),
     ],
 )
-def test_a_file_that_was_tampered_with_is_refused(finished, change, error, said):
-    (path,) = (finished / "chains/models").glob("*sigma-1.0*.npz")
-    own = path.with_name("tampered.npz")
-    content = json.loads(str(unpack(path)["system"])) | {key: own.name if value == "{own}" else value for key, value in change.items()}
+def test_a_file_that_was_tampered_with_is_refused(blur, change, error, said):
+    own = blur.with_name("tampered.npz")
+    content = json.loads(str(unpack(blur)["system"])) | {key: own.name if value == "{own}" else value for key, value in change.items()}
     own.write_bytes(pack({"system": np.array(json.dumps(content))}))
     with pytest.raises(error, match=said):
         defend.load(own)
     own.unlink()
 
 
-def test_weights_of_another_network_are_refused(finished, tmp_path):
-    (path,) = (finished / "chains/models").glob("*percentile-at*.npz")
-    arrays = unpack(path)
-    arrays["fit0_0"] = arrays["fit0_0"][..., :1]
-    own = path.with_name("tampered.npz")
-    own.write_bytes(pack(arrays))
+def test_weights_of_another_network_are_refused(network):
+    weights = network.model.get_weights()
     with pytest.raises(ModelError, match="the weights of its network 1 are not those that its defence fits"):
-        defend.load(own)
-    own.unlink()
+        defend.Fitted([[weights[0][..., :1], *weights[1:]]])(network.model, None)
+    with pytest.raises(ModelError, match="its defence asks for fit.data when it is read again"):
+        defend.Fitted([]).data  # noqa: B018
 
 
 def test_what_is_learnt_beside_fit_is_noticed(network):
