@@ -226,7 +226,7 @@ def test_weights_of_another_network_are_refused(network):
     weights = network.model.get_weights()
     with pytest.raises(ModelError, match="the weights of its network 1 are not those that its defence fits"):
         defend.Fitted([[weights[0][..., :1], *weights[1:]]])(network.model, None)
-    with pytest.raises(ModelError, match="its defence asks for fit.data when it is read again"):
+    with pytest.raises(ModelError, match=r"its defence asks for fit\.data when it is read again"):
         defend.Fitted([]).data  # noqa: B018
 
 
