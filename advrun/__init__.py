@@ -8,10 +8,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["attacks"],
     submod_attrs={
-        "system": ["Classifier"],
+        "system": ["Classifier", "Oracle"],
         "config": ["load"],
         "folders": ["plugins"],
         "geometry": ["L0", "L1", "L2", "Linf"],
+        "masked": ["Masked"],
         "runs.runner": ["run"],
     },
 )

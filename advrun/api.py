@@ -61,7 +61,7 @@ class PublicAttack:
         """Adversarial images for x, (n, h, w, c) float32 in [0, 1].
 
         Args:
-            model: a Classifier, a Keras model, or the path of a model file.
+            model: a Classifier, an Oracle, a Keras model, or the path of a model file.
             x: (n, h, w, c), uint8 or float32 in [0, 1].
             y: (n,) true classes.
             geometry: the ball, Linf(8/255) for example; for minimal-norm attacks the norm to make small, if not their first.
@@ -105,7 +105,7 @@ class PublicAttack:
             return known[0]() if known else None
         if isinstance(geometry, type) and known:
             raise ConfigError(f"{self.name} got the class {geometry.__name__}; give a ball, such as {' or '.join(examples)}")
-        if type(geometry) not in known:
+        if type(getattr(geometry, "ball", geometry)) not in known:  # that of a mask is the ball that it masks
             names = " or ".join(each.__name__ for each in known) or "no norm"
             example = f": give {' or '.join(examples)}" if examples else ""
             raise ConfigError(f"{self.name} works in {names}, not in {type(geometry).__name__}{example}")
@@ -119,16 +119,19 @@ class PublicAttack:
 
 
 def as_classifier(model: Any) -> Any:
-    """A Classifier from a Classifier, a Keras model, or the path of a model file.
+    """A Classifier from a Classifier, a chain, a Keras model, or the path of the file of a model or of a defended system.
 
     A Keras model that was passed before has the same Classifier, with what is compiled already, also after more training.
     """
-    from advrun.system import Classifier
+    from advrun.defend import load
+    from advrun.system import BlackBox, Classifier, Oracle
 
     if isinstance(model, Classifier):
         return model
+    if isinstance(model, Oracle):
+        return BlackBox(model)
     if isinstance(model, (str, Path)):
-        return Classifier.from_file(model)
+        return Classifier(load(model), name=Path(model).stem)
     known = _recognised.pop(id(model), None)
     if known is None or known.model is not model or known.copied != _copied(model, known.classifier):
         classifier = Classifier(model)

@@ -14,6 +14,7 @@ from advrun import registry
 from advrun.config.entries import AttackEntry, InnerAttack, settings_of
 from advrun.engine import Rng, ops
 from advrun.geometry import GEOMETRIES, Ball
+from advrun.lesson import Lesson
 from advrun.registry import Plugin
 from advrun.types import Cascade
 
@@ -29,7 +30,8 @@ class Attack:
     @property
     def key(self) -> str:
         """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
-        return json.dumps([self.plugin.name, str(type(self.geometry)), self.plugin.identity(self.settings)], default=str, sort_keys=True)
+        form = None if self.geometry is None else self.geometry.form
+        return json.dumps([self.plugin.name, form, self.plugin.identity(self.settings)], default=str, sort_keys=True)
 
     @property
     def eps(self) -> float:
@@ -45,7 +47,7 @@ class Attack:
             rng: for everything random.
             eps: in place of the geometry's, a number or a scalar tensor.
             starts: (k, n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
-            fitted: what `fit` returned, for attacks that have one.
+            fitted: what `fit` returned (nested arrays, or tensors in their place), for attacks that have one.
         """
         handed = {**self._geometry(eps), "rng": rng, "fitted": fitted}
         if "starts" in self.plugin.arguments:
@@ -53,12 +55,18 @@ class Attack:
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
         return self.plugin.function(model, x, y, **handed, **self.settings)
 
-    def fit(self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None) -> Any:
-        """What the attack learns from training images before it sees a batch; None for most. targets: the classes to be reached."""
+    def fit(
+        self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None, lesson: Lesson | None = None
+    ) -> Any:
+        """What the attack learns from training images before it sees a batch, any nested structure of arrays; None for most.
+
+        targets: the classes to be reached. lesson: where a training goes on.
+        """
         if self.plugin.fit is None:
             return None
         wanted = registry.parameters(self.plugin.fit)
-        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), "targets": targets, **self.settings}
+        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), "targets": targets}
+        offered |= {"lesson": lesson or Lesson(seed), **self.settings}
         return self.plugin.fit(model, x, y, **{name: value for name, value in offered.items() if name in wanted})
 
     def stages(self) -> tuple[Attack, ...]:
@@ -73,6 +81,10 @@ class Attack:
         if ball is not None and not plugin.needs_eps:
             ball = ball.resized(math.inf)
         return Attack(plugin, ball, settings_of(plugin, settings))
+
+    def ball(self, eps: Any) -> Ball | None:
+        """The ball that bounds the attack, with this radius; None for minimal-norm attacks and others."""
+        return self._geometry(eps).get("ball")
 
     def _geometry(self, eps: Any) -> dict[str, Any]:
         if self.geometry is None:

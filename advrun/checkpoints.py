@@ -93,5 +93,26 @@ class Checkpoints:
         return inside(self.folder, f"{name}.npz")
 
 
+class Section:
+    """Those checkpoints of a cell whose names begin with `prefix`, as if there were no others. Where there are none to keep, none are."""
+
+    def __init__(self, checkpoints: Checkpoints | None, prefix: str = "") -> None:
+        self._whole, self._prefix = checkpoints, prefix
+
+    def get(self, name: str, use: Callable[[Arrays], T], most: int = MAX_BYTES) -> T | None:
+        """As `Checkpoints.get`."""
+        return self._whole.get(f"{self._prefix}{name}", use, most) if self._whole else None
+
+    def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """As `Checkpoints.put`."""
+        if self._whole:
+            self._whole.put(f"{self._prefix}{name}", arrays)
+
+    def flush(self) -> None:
+        """As `Checkpoints.flush`."""
+        if self._whole:
+            self._whole.flush()
+
+
 def _warn(file: Path, reason: str) -> None:
     logging.getLogger("advrun").warning("%s: a checkpoint that cannot be used (%s); it is thrown away", file, reason)

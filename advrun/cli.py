@@ -18,6 +18,7 @@ from advrun import __version__, process, registry
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
+from advrun.physical import commands
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 
@@ -131,10 +132,21 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
         click.option("--dry-run", is_flag=True, help="Show the plan and what is done; compute nothing."),
         click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
+        click.option(
+            "--yes", "spend", is_flag=True, help="Ask services whose answers cost money; without it, only say what they may cost."
+        ),
         *OUTPUT,
     )
     def command(
-        config: Path, overrides: tuple[str, ...], dry_run: bool, wait: bool, fail_fast: bool, quiet: bool, verbose: bool, as_json: bool
+        config: Path,
+        overrides: tuple[str, ...],
+        dry_run: bool,
+        wait: bool,
+        fail_fast: bool,
+        spend: bool,
+        quiet: bool,
+        verbose: bool,
+        as_json: bool,
     ) -> None:
         from advrun.config import load
         from advrun.runs import runner
@@ -146,7 +158,7 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
             show_plan(runner.status(experiment, upto), as_json)
         else:
             with interrupted_soon(runner.folder(experiment)):
-                runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast)
+                runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast, spend=spend)
 
 
 stage("train", "train", "Train the undefended classifiers.")
@@ -268,7 +280,7 @@ def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
 @click.argument("name", shell_complete=plugin_names)
 @PLUGINS
 def show(name: str) -> None:
-    """Explain one attack, defence, model, data set or metric: source, settings, defaults, presets."""
+    """Explain one attack, defence, model, data set, metric or threat: source, settings, defaults, presets."""
     from advrun.config import describe
 
     write("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))
@@ -321,8 +333,35 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
 def in_words(described: dict[str, Any]) -> str:
     """Facts of a data set, one a line, then a line for each class."""
     facts = [f"{name:<12} {value}" for name, value in described.items() if name != "counts" and value not in (None, "")]
-    classes = [f"{entry['label']:>5}  {entry['train']:>6}  {entry['test']:>5}  {entry['name']}" for entry in described["counts"]]
-    return "\n".join([*facts, "class   train   test  name", *classes])
+    shown = [entry for entry in described["counts"] if entry["train"] + entry["test"]]
+    classes = [f"{entry['label']:>5}  {entry['train']:>6}  {entry['test']:>5}  {entry['name']}" for entry in shown]
+    rest = described["classes"] - len(shown)
+    return "\n".join([*facts, "class   train   test  name", *classes, *([f"{rest:,} more classes have no images"] if rest else [])])
+
+
+@main.command()
+@options(
+    click.argument("model", type=click.Path(path_type=Path)),
+    click.option("--system", default="", help="Which system of a results folder; its undefended classifier by default."),
+    click.option("--name", default="model", show_default=True, help="What clients call it."),
+    click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="On 127.0.0.1; 0 takes a free one."),
+    click.option("--scores", type=click.Choice(("probabilities", "logits")), default="probabilities", show_default=True),
+)
+def serve(model: Path, system: str, name: str, port: int, scores: str) -> None:
+    """Serve a classifier on this machine, to practise black-box attacks on.
+
+    MODEL is a .keras file, or a results folder. It speaks TensorFlow Serving's REST protocol on 127.0.0.1 until Ctrl-C;
+    `models: [{name: tf_serving}]` of a configuration is its client.
+    """
+    from advrun import serve as service
+
+    with process.terminated_as_interrupt():
+        label, served = service.load(Path(os.path.expanduser(model)), system, scores, name)
+        with service.serving(served, port) as server:
+            write(f"{label} at http://127.0.0.1:{server.server_port}/v1/models/{name}; Ctrl-C ends it")
+            sys.stdout.flush()
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
 
 
 @main.command()
@@ -339,3 +378,6 @@ def doctor(as_json: bool) -> None:
         write("\n".join(f"{name:<{width}}  {value}" for name, value in report.items()))
         write("\n".join(f"problem: {problem}" for problem in problems) or "nothing is missing")
     sys.exit(1 if problems else 0)
+
+
+commands.bind(main, options, CONFIG, SET, PLUGINS)

@@ -16,15 +16,21 @@ import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.console import Bar
+from advrun.checkpoints import Section
+from advrun.console import Bar, Console
 from advrun.engine import Rng
 from advrun.errors import BudgetError, ConfigError
 from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.images import AnyImages, Canvas, Images, by_blocks, painted
+from advrun.lesson import Learnt, Lesson
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
+from advrun.types import Cost
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
+HELD = 512 << 20
+"""Bytes of images that an attack learns or starts from, of a set that need not fit into memory: so many are drawn."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 
@@ -32,16 +38,28 @@ TARGETS = "a class number, random, least_likely, second or all"
 class Crafted:
     """Adversarial images and what they cost.
 
-    x_adv: (n, h, w, c) float32. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
+    x_adv: (n, h, w, c) float32; a `Canvas` of `Images`. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
+    learnt: what the attack learnt before the first image, once for each of its stages (or targets) that learns.
     """
 
-    x_adv: np.ndarray
+    x_adv: Any
     attacked: np.ndarray
     target: np.ndarray | None
     gradients: np.ndarray
     queries: np.ndarray
     seconds: float
+    learnt: tuple[Learnt, ...] = ()
+
+    @property
+    def learning(self) -> Cost:
+        """Gradients and queries of an attack that learns, before its first image."""
+        return sum((Cost(**each.asked) for each in self.learnt), Cost())
+
+    @property
+    def fitted(self) -> Any:
+        """What the attack had learnt before, where all images went through one attack; else None."""
+        return self.learnt[0].fitted if len(self.learnt) == 1 else None
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the attacked images."""
@@ -51,16 +69,17 @@ class Crafted:
 def craft(
     classifier: Classifier,
     attack: Attack,
-    x: np.ndarray,
+    x: AnyImages,
     y: np.ndarray,
     *,
     seed: int = 0,
     batch_size: int = 256,
     target: str | int | None = None,
     only_correct: bool = True,
-    train: tuple[np.ndarray, np.ndarray] | None = None,
+    train: tuple[AnyImages, np.ndarray] | None = None,
     checkpoints: Any = None,
     bar: Bar | None = None,
+    console: Console | None = None,
     logits: np.ndarray | None = None,
 ) -> Crafted:
     """Adversarial images for x.
@@ -68,7 +87,7 @@ def craft(
     Args:
         classifier: the whole system under attack.
         attack: what to run.
-        x: (n, h, w, c), uint8 or float32 in [0, 1].
+        x: (n, h, w, c), uint8 or float32 in [0, 1]; `Images` need not fit into memory, and neither do the adversarial ones then.
         y: (n,) true labels.
         seed: of everything random in the attack.
         batch_size: images attacked at once; halved, with a warning, when they do not fit into memory.
@@ -78,6 +97,7 @@ def craft(
         train: images and labels of the attacker's own, for attacks that learn or start from other images; x and y by default.
         checkpoints: a `store.Checkpoints` that finished batches are kept in, and taken from.
         bar: advanced by one for each image.
+        console: where an attack that trains networks says how far it is.
         logits: (n, classes) of the clean images where they are known.
 
     Raises:
@@ -85,14 +105,16 @@ def craft(
         BudgetError: when the attack leaves its ball, the box, or returns NaN.
     """
     _check_options(seed, batch_size, target, only_correct)
-    x = engine.to_unit(check_images(x, classifier.image_shape))
+    x = check_images(x, classifier.image_shape)
+    classifier.check(attack.plugin, x)
+    x = engine.to_unit(x)
     y = check_labels(y, len(x), classifier.classes)
-    pool = (x, y) if train is None else _pool(classifier, *train)
+    pool = _held((x, y) if train is None else _pool(classifier, *train), attack, seed)
     if train is None and attack.plugin.fit:
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
-    right = logits.argmax(-1) == y if only_correct else np.ones(len(x), bool)
-    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar)
+    right = classifier.right(logits, y) if only_correct else np.ones(len(x), bool)
+    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console)
     if target == "all":
         crafted = _every_target(work, attack, x, y, right)
     elif target is None:
@@ -103,10 +125,23 @@ def craft(
     return crafted
 
 
-def _pool(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pool(classifier: Classifier, x: AnyImages, y: np.ndarray) -> tuple[AnyImages, np.ndarray]:
     """The attacker's own images and their labels, checked."""
     x = check_images(x, classifier.image_shape)
     return x, check_labels(y, len(x), classifier.classes)
+
+
+def _held(pool: tuple[AnyImages, np.ndarray], attack: Attack, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pool in memory: as many of its images as may be held there, drawn at random, and none where the attack looks at none."""
+    x, y = pool
+    if not isinstance(x, Images):
+        return x, y
+    used = any(stage.plugin.fit or "starts" in stage.plugin.arguments for stage in attack.stages())
+    most = HELD // x[:1].nbytes if used else 0
+    rows = np.sort(np.random.default_rng([seed, 0x9001]).permutation(len(x))[:most])
+    if used and most < len(x):
+        logging.getLogger("advrun").warning("%s: learns or starts from %d of %d images", attack.plugin.name, most, len(x))
+    return np.asarray(x[rows]), y[rows]
 
 
 def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -> None:
@@ -120,16 +155,16 @@ def _check_options(seed: Any, batch_size: Any, target: Any, only_correct: Any) -
         raise ConfigError(f"only_correct is {only_correct!r:.60}; expected True or False")
 
 
-def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+def _cascade(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, right: np.ndarray) -> Crafted:
     """Each stage attacks what survived the stages before it; an attack that is none of a cascade is its only stage."""
     stages = attack.stages()
     if len(stages) == 1:
         return work(stages[0], x, y, np.flatnonzero(right))
-    total = _clean(x, right)
+    total = work.clean(x, right)
     alive = right
     for number, stage in enumerate(stages):
         crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
-        wrong = work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) != y
+        wrong = ~work.classifier.right(work.classifier.predict(crafted.x_adv, work.batch_size), y)
         within = alive & _inside(attack.geometry, crafted.x_adv, x)
         fooled = wrong & within
         total = _taken(total, crafted, within if number == 0 else fooled)  # what survives all stages keeps the first one's image
@@ -139,11 +174,11 @@ def _cascade(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: n
     return total
 
 
-def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, right: np.ndarray) -> Crafted:
+def _every_target(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, right: np.ndarray) -> Crafted:
     """The targeted attack towards every class; in a ball, images that reached one are done."""
     classes = work.classifier.classes
     nearest = np.full(len(x), np.inf)
-    total = replace(_clean(x, right), target=((y + 1) % classes).astype(np.int32))
+    total = replace(work.clean(x, right), target=((y + 1) % classes).astype(np.int32))
     for goal in range(classes):
         aimed = right & (y != goal) & ~(np.isfinite(nearest) if attack.plugin.needs_eps else False)
         if not aimed.any():
@@ -151,36 +186,32 @@ def _every_target(work: _Work, attack: Attack, x: np.ndarray, y: np.ndarray, rig
         goals = np.full(len(x), goal, np.int32)
         crafted = replace(work, name=f"target{goal}-", bar=None)(attack, x, y, np.flatnonzero(aimed), goals)
         reached = aimed & (work.classifier.predict(crafted.x_adv, work.batch_size).argmax(-1) == goal)
-        distance = np.zeros(len(x)) if attack.geometry is None else np.asarray(attack.geometry.distance(crafted.x_adv, x))
+        distance = np.zeros(len(x)) if attack.geometry is None else by_blocks(attack.geometry.distance, crafted.x_adv, x)
         closer = reached & (distance < nearest)
         total, nearest = _taken(total, crafted, closer), np.where(closer, distance, nearest)
     work.advance(right.sum())
     return total
 
 
-def _clean(x: np.ndarray, attacked: np.ndarray) -> Crafted:
-    gradients, queries = np.zeros((2, len(x)), np.int64)
-    return Crafted(x.copy(), attacked, None, gradients, queries, 0.0)
-
-
 def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
     """`total`, with the images of `crafted` where they are better, and the costs of both."""
     target = total.target if total.target is None or crafted.target is None else np.where(better, crafted.target, total.target)
     return Crafted(
-        np.where(better[:, None, None, None], crafted.x_adv, total.x_adv),
+        painted(total.x_adv, crafted.x_adv, better),
         total.attacked,
         target,
         total.gradients + crafted.gradients,
         total.queries + crafted.queries,
         total.seconds + crafted.seconds,
+        total.learnt + crafted.learnt,
     )
 
 
-def _inside(ball: Ball | None, x_adv: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _inside(ball: Ball | None, x_adv: AnyImages, x: AnyImages) -> np.ndarray:
     """(n,) bool: in the ball, up to rounding."""
     if ball is None:
         return np.ones(len(x), bool)
-    return np.asarray(ball.distance(x_adv, x)) <= ball.reach
+    return np.asarray(by_blocks(ball.distance, x_adv, x) <= ball.reach)
 
 
 @dataclass(frozen=True)
@@ -193,11 +224,18 @@ class _Work:
     pool: tuple[np.ndarray, np.ndarray]
     checkpoints: Any
     bar: Bar | None
+    console: Console | None
     name: str = ""
 
-    def __call__(self, attack: Attack, x: np.ndarray, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
+    def clean(self, x: AnyImages, attacked: np.ndarray) -> Crafted:
+        """The images as they are."""
+        gradients, queries = np.zeros((2, len(x)), np.int64)
+        folder = self.checkpoints.folder.parent if self.checkpoints else None
+        return Crafted(Canvas(x, folder) if isinstance(x, Images) else x.copy(), attacked, None, gradients, queries, 0.0)
+
+    def __call__(self, attack: Attack, x: AnyImages, y: np.ndarray, rows: np.ndarray, goal: np.ndarray | None = None) -> Crafted:
         """Attack the images numbered `rows`; the others come back clean."""
-        crafted = replace(_clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
+        crafted = replace(self.clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
         labels = y if goal is None else goal
         starts = self._starts(y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
@@ -206,7 +244,7 @@ class _Work:
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
             from_images = None if starts is None else engine.to_unit(self.pool[0][starts[:, done : done + len(batch)]])
-            finished = runner(x[batch], labels[batch], from_images, done)
+            finished = runner(np.asarray(x[batch]), labels[batch], from_images, done)
             if finished is None:  # did not fit: the same images again, at half the batch size
                 continue
             crafted.x_adv[batch] = finished["x_adv"]
@@ -214,7 +252,8 @@ class _Work:
             seconds += float(finished["seconds"])
             self.advance(len(batch))
             done += len(batch)
-        return replace(crafted, seconds=seconds)
+        learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()
+        return replace(crafted, seconds=seconds, learnt=learnt)
 
     def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
@@ -248,31 +287,36 @@ class _Batches:
     def run(self) -> Any:
         def build() -> Any:
             def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
-                return self.attack(self.view, x, y, Rng(key), eps, starts=starts, fitted=fitted)
+                view = self.view.around(x, self.attack.ball(eps))
+                return view.shown(self.attack(view, x, y, Rng(key), eps, starts=starts, fitted=fitted))
 
             return run
 
         return self.view.compiled(self.attack.key, build, xla=not self.attack.plugin.in_python)
 
     @cached_property
-    def fitted(self) -> Any:
+    def learnt(self) -> Learnt:
         if self.attack.plugin.fit is None:
-            return None
-        checkpoints, name = self.work.checkpoints, f"{self.work.name}fit"
-        kept = checkpoints.get(name, finite_fitted) if checkpoints else None
+            return Learnt()
+        checkpoints, name = Section(self.work.checkpoints, self.work.name), self.attack.plugin.name
+        kept = checkpoints.get("fit", Learnt.from_arrays)
         if kept is not None:
             return kept
+        clock = time.perf_counter()
         self.view.counter.start()
         # Data sets often come class by class: the first images shall be of all of them.
         order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
         images, labels = (each[order] for each in self.work.pool)
-        fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets)
-        asked = {name: int(count.sum()) for name, count in self.view.counter.read().items()}
-        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", self.attack.plugin.name, *asked.values())
-        if checkpoints and fitted is not None:
-            checkpoints.put(name, {"fitted": np.asarray(fitted)})
+        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
+        with self.view.failing_as_itself():
+            fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
+        asked, seconds = lesson.asked(), time.perf_counter() - clock
+        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
+        learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
+        if fitted is not None:  # an attack that learns into networks of its own learns again
+            checkpoints.put("fit", learnt.to_arrays())
             checkpoints.flush()
-        return fitted
+        return learnt
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
         """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
@@ -308,12 +352,13 @@ class _Batches:
         return saved
 
     def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
+        fitted, size, counter = self.learnt.fitted, self.batch_size, self.view.counter
         clock = time.perf_counter()
-        fitted, size, counter = self.fitted, self.batch_size, self.view.counter
         counter.start(size)
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
-        returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
+        with self.view.failing_as_itself():
+            returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
         shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         if shape != (size, *x.shape[1:]):
             raise BudgetError(f"{self.attack.plugin.name}: {shape} came back for images {(size, *x.shape[1:])}")
@@ -323,14 +368,6 @@ class _Batches:
         check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
         return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
-
-
-def finite_fitted(saved: dict[str, np.ndarray]) -> np.ndarray:
-    """What an attack has learnt, from a checkpoint. Raises ValueError where it holds no numbers."""
-    fitted = saved["fitted"]
-    if fitted.dtype.kind not in "fiu" or not np.isfinite(fitted).all():
-        raise ValueError(f"{fitted.dtype} {fitted.shape} with values that are no numbers")
-    return fitted
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

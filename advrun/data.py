@@ -11,6 +11,7 @@ import numpy as np
 
 from advrun.errors import DataError, printable
 from advrun.files import content_key
+from advrun.images import AnyImages, Images
 
 SKILL = 0.1
 """A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
@@ -25,21 +26,26 @@ def is_guess(accuracy: float, labels: np.ndarray) -> bool:
     return guess < 1 and accuracy - guess < SKILL * (1 - guess)
 
 
+HALVES = 0xA1FB
+"""Seed of what is drawn into each half: one for all experiments, so that models of two halves are strangers whatever their own seeds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels of a training and a test set.
 
-    x_train, x_test: (n, height, width, channels) uint8. y_train, y_test: (n,) int32 in 0 .. classes - 1. There may be no training
-    images, for models that are trained already; `class_names` and the test set are the same with and without them.
+    x_train, x_test: (n, height, width, channels) uint8: arrays, or `Images` where they need not fit into memory. y_train, y_test: (n,)
+    int32 in 0 .. classes - 1. There may be no training images, for models that are trained already; `class_names` and the test set are the
+    same with and without them.
     group: (n_train,) int32; images of one group (one physical sign, one person) never straddle the validation split.
     class_names: one per class, on one line. variant: which published form of the data this is, in words, with its counts.
     by_name: the labels only number the names, as where each class is a folder; a model with more classes finds its own by the names.
     """
 
     name: str
-    x_train: np.ndarray
+    x_train: AnyImages
     y_train: np.ndarray
-    x_test: np.ndarray
+    x_test: AnyImages
     y_test: np.ndarray
     class_names: tuple[str, ...]
     group: np.ndarray | None = None
@@ -152,6 +158,35 @@ class Dataset:
                 held_out |= (self.y_train == label) & np.isin(group, chosen)
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
+    def half(self, which: str) -> Dataset:
+        """The same data with one of two halves of its training images, "a" or "b"; with all of them for "all".
+
+        The halves share no group, whatever the seed of the experiment. Each has half of every class's groups (of its images where there
+        are none; a group is of the class of its first image), and where their number is odd the one left over goes to a and b in turn.
+
+        Raises:
+            DataError: when one half would not know a class, because all images of it are of one group.
+        """
+        if which == "all":
+            return self
+        group = self.group if self.group is not None else np.arange(len(self.y_train))
+        groups, first, members = np.unique(group, return_index=True, return_inverse=True)
+        of_group, rng, in_a, odd = self.y_train[first], np.random.default_rng(HALVES), np.zeros(len(groups), bool), 1
+        for label in np.unique(of_group):
+            own = rng.permutation(np.flatnonzero(of_group == label))
+            in_a[own[: (len(own) + odd) // 2]] = True
+            odd ^= len(own) % 2
+        is_a = in_a[members]
+        for label in np.unique(self.y_train):
+            if len(np.unique(is_a[self.y_train == label])) == 1:
+                name = self.class_names[label]
+                raise DataError(
+                    f"data set {self.name}: the images of class {name!r} are of one group, and make no two halves; leave train.half out"
+                )
+        rows = np.flatnonzero(is_a == (which == "a"))
+        kept = None if self.group is None else self.group[rows]
+        return replace(self, x_train=self.x_train[rows], y_train=self.y_train[rows], group=kept)
+
     def evaluation_order(self, seed: int = 0) -> np.ndarray:
         """A permutation of the test rows. Its first n rows are `examples: n`, so smaller runs nest in larger ones."""
         return np.random.default_rng([seed, 0xE7A1]).permutation(len(self.y_test))
@@ -186,11 +221,11 @@ def _listed(names: Sequence[str]) -> str:
     return printable(", ".join(names[:NAMED])) + more
 
 
-def _hashed(arrays: Iterable[np.ndarray | None], names: Iterable[str]) -> str:
+def _hashed(arrays: Iterable[AnyImages | None], names: Iterable[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).data)
+            digest.update(b"".join(array.digests(np.arange(len(array)))) if isinstance(array, Images) else np.ascontiguousarray(array).data)
     digest.update("\0".join(names).encode())
     return digest.hexdigest()

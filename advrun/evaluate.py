@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from advrun.engine import to_unit
 from advrun.geometry import GEOMETRIES
+from advrun.images import by_blocks
 from advrun.metrics import Outcome
 from advrun.results import Result, Row, binomial_interval
 
@@ -20,8 +22,11 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
         row: the row's other columns.
         known: metrics that are known already.
     """
-    predictions = outcome.after.argmax(-1).astype(np.int32)
+    right_now = outcome.classifier.right(outcome.after, outcome.y)  # one of several first answers may do
+    predictions = np.where(right_now, outcome.y, outcome.after.argmax(-1)).astype(np.int32)
     right, n = int((predictions == outcome.y).sum()), len(outcome.y)
     content = Row(n=n, accuracy=right / n, interval=binomial_interval(right, n), metrics=dict(known), **row)
-    distances = np.asarray(GEOMETRIES[content.norm].distance(outcome.x_adv, outcome.x)) if content.norm else np.zeros(n, np.float32)
+    distances = np.zeros(n, np.float32)
+    if content.norm and outcome.attacked is not None:
+        distances = by_blocks(GEOMETRIES[content.norm].distance, outcome.attacked, to_unit(outcome.images))
     return Result(content, outcome.y, predictions, distances)

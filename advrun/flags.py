@@ -19,6 +19,7 @@ from advrun.results import CLEAN, Result, Row
 
 ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
 BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
+DRIFTED = "drifted"
 ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
 
 
@@ -82,6 +83,12 @@ MEANINGS = {
         "For a model that came trained, run advrun check, which compares other ways to read the images; one that was trained here needs "
         "more epochs, or another learning rate.",
     ),
+    DRIFTED: Meaning(
+        "◇",
+        "Asked about the same clean images again after the attack, the service answered otherwise.",
+        "It changed in between, or answers at random: images may be wrong without any attack, and counts mean less.",
+        "Run the experiment again in another results folder, where nothing is remembered; attack fewer images at once.",
+    ),
     ATTACKS_MISSING: Meaning(
         "△",
         "This worst case lacks {detail}, which other systems met.",
@@ -143,12 +150,12 @@ def flagged(results: Iterable[Result]) -> list[Result]:
     results = list(results)
     suspicions = [(place, *each) for place, result in enumerate(results) for each in _suspicions(result, results)]
     raised = [{*result.row.flags, *_certain(result)} for result in results]
-    for place, flag, _ in _below(LEVEL, suspicions):
+    for place, flag, _ in below(LEVEL, suspicions):
         raised[place].add(flag)
     return [replace(result, row=replace(result.row, flags=tuple(in_order(flags)))) for result, flags in zip(results, raised, strict=True)]
 
 
-def _below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
+def below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
     """Those that hold when all are tested together (Holm's step-down)."""
     for rank, suspicion in enumerate(sorted(suspicions, key=lambda each: each[-1])):
         if suspicion[-1] > level / (len(suspicions) - rank):
@@ -160,6 +167,8 @@ def _certain(result: Result) -> Iterator[str]:
     row = result.row
     if (row.metrics.get("zero_gradients") or 0.0) > SLACK:
         yield ZERO_GRADIENTS
+    if (row.metrics.get("drift") or 0.0) > 0:
+        yield DRIFTED
     commonest = np.bincount(result.labels).max() / row.n
     if row.attack == CLEAN and commonest < 1 and row.accuracy - commonest < SKILL * (1 - commonest):
         yield GUESSES

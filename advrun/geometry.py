@@ -99,6 +99,11 @@ class Ball(ABC):
         return eps
 
     @property
+    def form(self) -> str:
+        """All but eps, as text: attacks in balls of one form share a compiled graph."""
+        return self.name
+
+    @property
     def reach(self) -> float:
         """eps, and by how much float32 rounding may leave the ball."""
         return float(self.eps) + DISTANCE_ROUNDING * max(float(self.eps), 1.0)

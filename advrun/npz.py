@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import zipfile
 from collections.abc import Mapping
@@ -73,3 +74,48 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def flattened(tree: Any) -> dict[str, np.ndarray]:
+    """A nested structure (dicts, lists, tuples, None) of arrays as a flat mapping; `nested` is the inverse."""
+    arrays: list[np.ndarray] = []
+
+    def plan(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {"dict": {str(name): plan(each) for name, each in part.items()}}
+        if isinstance(part, (list, tuple)):
+            return {type(part).__name__: [plan(each) for each in part]}
+        if part is None:
+            return None
+        arrays.append(np.asarray(part))
+        return len(arrays) - 1
+
+    structure = json.dumps(plan(tree))
+    return {"structure": np.array(structure), **{f"array_{i}": array for i, array in enumerate(arrays)}}
+
+
+def nested(flat: Mapping[str, np.ndarray]) -> Any:
+    """The structure that `flattened` was given. Raises ValueError where the mapping is none of its, or an array holds no finite numbers."""
+
+    def array(number: int) -> np.ndarray:
+        found = flat.get(f"array_{number}")
+        if found is None or found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+            what = "missing" if found is None else f"{found.dtype} {found.shape} with values that are no numbers"
+            raise ValueError(f"array {number} is {what}")
+        return found
+
+    def build(part: Any) -> Any:
+        match part:
+            case None:
+                return None
+            case int():
+                return array(part)
+            case {"dict": dict(parts)}:
+                return {name: build(each) for name, each in parts.items()}
+            case {"list": list(parts)}:
+                return [build(each) for each in parts]
+            case {"tuple": list(parts)}:
+                return tuple(build(each) for each in parts)
+        raise ValueError(f"{part!r:.60} is no structure of arrays")
+
+    return build(json.loads(str(flat["structure"])))

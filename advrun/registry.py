@@ -12,12 +12,30 @@ parameters are handed over by the runner, and their annotations say what the plu
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 
+A third function, `survey`, may look at `fitted` from further sides when all images are attacked (`advrun/survey.py`).
+
+Those of a defence, in this order:
+
+    system | model              what it defends, as a chain of stages (`system/stages.py`) or as one Keras model
+    fit                         trains; a defence without it needs no training images
+
 Those of a data set are handed over too:
 
     training: bool              False where nothing is trained and nothing learns from images: training images need not be read
 
+Those of a threat, which says yes or no to each pair of systems, and may leave out what it does not look at:
+
+    target: SystemName          the system that is attacked
+    source: SystemName          the system that the examples are crafted on; without it the threat is clean images
+    attack: Plugin              the attack that crafts them
+
+A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
-A model without other parameters than settings comes trained: it returns a Keras model, or a `Foreign` that says how to read it.
+A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
+`Oracle`, which is only asked. A setting whose dataclass is an `Aside` changes no result.
+Beside it a model's file may hold `objective(model, *, settings)`: what is learnt, where that is no plain cross-entropy, and the network
+around the model that learns it; and `comes_trained(*, settings)`, whether with these settings it comes trained after all, when it is called
+with settings alone. The settings of both are some of the model's.
 A data set's file may hold a second function, `outline(settings)`: image shape and number of classes (or None) before any image is read.
 An attack with neither `ball` nor `norm` changes images in another way, which its own settings bound. One that returns a
 `Cascade` is made of others: it takes a ball and settings, and names its stages.
@@ -37,15 +55,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from advrun import folders
 from advrun.errors import ConfigError, ModelError, PluginError, did_you_mean
 from advrun.files import digest
 from advrun.folders import KINDS, LAYERS, PACKAGE
-from advrun.types import AttackChoice, Cascade, Content, Cost, CrafterName, Targets
+from advrun.types import Aside, AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
 __all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
+
+
+ACCESS = ("none", "blind", "decisions", "scores", "gradients")
+"""What an attack may ask of the model, the least first; what it asks while it learns counts too."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +94,19 @@ class Setting:
         return CrafterName in _members(self.annotation)
 
     @property
+    def words(self) -> tuple[Any, ...]:
+        """What may be written literally, where the annotation lists it: `Literal["imagenet"] | FilePath`."""
+        return tuple(word for part in _members(self.annotation) if typing.get_origin(part) is Literal for word in typing.get_args(part))
+
+    @property
     def is_file(self) -> bool:
         """True when the value is the path of a file, or several, whose bytes are part of the result."""
         return Content in _marks(self.annotation)
+
+    @property
+    def is_aside(self) -> bool:
+        """True when no result depends on the value."""
+        return isinstance(self.annotation, type) and issubclass(self.annotation, Aside)
 
 
 @dataclass(frozen=True)
@@ -124,6 +156,21 @@ class Plugin:
         return bool(getattr(self.module, "IN_PYTHON", False))
 
     @property
+    def takes_system(self) -> bool:
+        """True for defences that are given the system as a chain of stages: their first parameter is called `system`."""
+        return next(iter(self.arguments), "") == "system"
+
+    @property
+    def takes_fit(self) -> bool:
+        """True for defences that fit something to training images: they have a second parameter, `fit`."""
+        return len(self.arguments) > 1
+
+    @property
+    def is_oracle(self) -> bool:
+        """True for models that can only be asked: the function is annotated to return an `Oracle`."""
+        return getattr(self.returns, "__name__", "") == "Oracle"
+
+    @property
     def learns(self) -> bool:
         """True for attacks that see training images: they learn from them, or start from some."""
         return "fitted" in self.arguments or "starts" in self.arguments
@@ -132,6 +179,21 @@ class Plugin:
     def fit(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
+
+    def trains(self, settings: Mapping[str, Any]) -> bool:
+        """True for an architecture, which advrun trains; False for a model that comes with its weights, as its settings may say."""
+        function = getattr(self.module, "comes_trained", None)
+        return bool(self.arguments) and not (function and function(**{name: settings[name] for name in parameters(function)}))
+
+    def objective(self, model: Any, settings: Mapping[str, Any]) -> Any:
+        """What the file's function `objective` makes of an untrained model: (the network to train, its objective); None without one."""
+        function = getattr(self.module, "objective", None)
+        return function and function(model, **{name: settings[name] for name in parameters(function)[1:]})
+
+    @property
+    def survey(self) -> Callable[..., Any] | None:
+        """What an attack with a `fitted` parameter looks at beyond its images, after the last one."""
+        return getattr(self.module, "survey", None) if "fitted" in self.arguments else None
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""
@@ -161,9 +223,9 @@ class Plugin:
                 raise ModelError(f"{self.name}.{name}: no such file: {path}")
             return digest(Path(path))
 
-        plain = dict(settings)
-        for name, value in settings.items():
-            if self.settings[name].is_file and value is not None:
+        plain = {name: value for name, value in settings.items() if not self.settings[name].is_aside}
+        for name, value in plain.items():
+            if self.settings[name].is_file and value is not None and value not in self.settings[name].words:
                 plain[name] = content(name, value) if isinstance(value, str) else [content(name, path) for path in value]
         return plain
 
@@ -181,8 +243,9 @@ class Plugin:
         """What the attack may ask of the model: `gradients`, `scores`, `decisions`, or nothing: `blind`."""
         if self.is_cascade:
             return "gradients"
-        view = typing.get_type_hints(self.fit)["model"] if self.fit else self.arguments.get("model")
-        return getattr(view, "__name__", str(view)).lower()
+        views = [self.arguments.get("model"), *([typing.get_type_hints(self.fit).get("model")] if self.fit else [])]
+        asked = [getattr(view, "__name__", str(view)).lower() for view in views]
+        return max(asked, key=lambda view: ACCESS.index(view) if view in ACCESS else len(ACCESS))
 
 
 def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -231,6 +294,9 @@ def get(kind: str, name: str) -> Plugin:
     _check_handed(plugin)
     if kind == "attacks":
         _check_attack(plugin)
+    if kind == "models":
+        _check_asked(plugin, "objective", parameters(getattr(module, "objective", lambda model: None))[1:])
+        _check_asked(plugin, "comes_trained", parameters(getattr(module, "comes_trained", lambda: None)))
     return plugin
 
 
@@ -242,7 +308,11 @@ def crafter(name: str) -> Plugin:
     return plugin
 
 
-HANDED = {"attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"), "datasets": ("training",)}
+HANDED = {
+    "attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"),
+    "datasets": ("training",),
+    "threats": ("source", "target", "attack"),
+}
 """The parameters that the runner fills, by name; settings are keyword-only."""
 
 
@@ -263,9 +333,15 @@ def _check_attack(plugin: Plugin) -> None:
             raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():
         raise PluginError(f"{where}: takes a ball or, for the nearest image, a norm, not both")
-    for name in parameters(getattr(plugin.module, "cost", lambda: None)):
+    _check_asked(plugin, "cost", parameters(getattr(plugin.module, "cost", lambda: None)))
+
+
+def _check_asked(plugin: Plugin, function: str, names: tuple[str, ...]) -> None:
+    """Raise PluginError where a second function of the file asks for what is no setting of the first."""
+    for name in names:
         if name not in plugin.settings:
-            raise PluginError(f"{where}: cost() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
+            where = place(plugin.kind, plugin.name)
+            raise PluginError(f"{where}: {function}() asks for {name!r}, which is no setting{did_you_mean(name, plugin.settings)}")
 
 
 def load(kind: str, name: str) -> Callable[..., Any]:

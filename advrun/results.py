@@ -16,6 +16,9 @@ from advrun.geometry import GEOMETRIES
 CLEAN = "clean"
 WORST_CASE, CLOSEST = "worst case", "closest example"
 THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
+"""The order of the tables; others of one's own follow."""
+SAID = ("source", "access")
+"""Columns of rows that have something to say there; elsewhere they are left out."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Row:
     settings: the attack's settings in full. budget: the same in a few words, e.g. "5 x 100 steps".
     eps, norm: the ball, or eps None where a minimal-norm attack may go as far as it needs. norm is "linf", "l2", ... or "".
     threat: none (clean), static (crafted on the undefended model and replayed), adaptive (crafted on the whole defended
-        system), transfer, blackbox.
+        system), transfer (crafted on another model), or another of `advrun/threats/`.
+    source: the system that the images were crafted on, where it is neither this one nor its undefended model: "lnet / hybrid"; else "".
+    access: what the attacker could see of this system, where its threat says so: gradients, scores, decisions, blind; else "".
     n: images measured, clean errors included. accuracy: share of n classified right, 0 to 1.
     interval: exact binomial (Clopper and Pearson, 1934) 95 % interval of accuracy.
     metrics: further columns by name, from `advrun/metrics/`: numbers, or None where undefined.
@@ -54,12 +59,18 @@ class Row:
     queries: float = 0.0
     seconds: float = 0.0
     flags: tuple[str, ...] = ()
+    source: str = ""
+    access: str = ""
 
     def flat(self) -> dict[str, Any]:
         """The row with its metrics as columns of their own: what the tables hold."""
-        columns = asdict(self)
+        columns = self.said()
         metrics = columns.pop("metrics")
         return columns | metrics
+
+    def said(self) -> dict[str, Any]:
+        """The columns; those of `SAID` only where they say something."""
+        return {name: value for name, value in asdict(self).items() if value or name not in SAID}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +92,7 @@ class Result:
 
     def to_json(self) -> str:
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
-        content = {"row": asdict(self.row), **arrays}
+        content = {"row": self.row.said(), **arrays}
         return json.dumps(content, indent=None, separators=(",", ":"))
 
     @classmethod
@@ -104,7 +115,7 @@ class Result:
             raise ValueError("no measured row: a column is missing, or of another type") from error
         if row.n < 1 or any(array.shape != (row.n,) for array in arrays) or min(array.min() for array in arrays) < 0:
             raise ValueError("outcomes that do not belong to the row")
-        if row.norm not in ("", *GEOMETRIES) or row.threat not in THREATS or not 0 <= row.accuracy <= 1:
+        if row.norm not in ("", *GEOMETRIES) or not row.threat.isidentifier() or not 0 <= row.accuracy <= 1:
             raise ValueError("values that no row has")
         return cls(row, *arrays)
 

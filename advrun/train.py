@@ -9,23 +9,52 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from advrun import engine
-from advrun.checkpoints import Checkpoints
+from advrun.checkpoints import Checkpoints, Section
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.engine import Rng, TrainStep, ops
+from advrun.engine import Game, Rng, TrainStep, ops
 from advrun.errors import ConfigError, ModelError
+from advrun.lesson import History, Lesson
 from advrun.losses import cross_entropy
+from advrun.registry import Plugin
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
-History = dict[str, list[float]]
 Objective = Callable[..., dict[str, Tensor]]
 """(x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng: Rng, training: bool) -> {"loss": (n,), more names: (n,)}."""
+
+
+Picture = Callable[[], Any]
+"""() -> a few images (k, h, w, c) in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnImages:
+    """What an attack learns from: x_train (n, h, w, c), y_train (n, ...), whatever its objective wants to know of each image."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+
+    def validation_split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (training, validation): `fraction` of the images."""
+        order = np.random.default_rng([seed, 0x5EED]).permutation(len(self.y_train))
+        count = min(round(fraction * len(order)), len(order) - 1)
+        return np.sort(order[count:]), np.sort(order[:count])
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how fast an attack trains; as the `train` of an experiment."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int
 
 
 @dataclass
@@ -33,17 +62,41 @@ class Fit:
     """How a defence or a plain classifier is trained: `fit(model, objective)` returns the model with its best weights.
 
     data, seed and the training settings are the experiment's. Several calls in one cell (a purifier first, then the whole
-    system) each have their own checkpoint and curves; `histories` collects the curves by stage name.
+    system) each have their own checkpoint and curves; `histories` collects the curves by stage name, `fitted` the weights of each call.
     """
 
-    data: Dataset
+    data: Dataset | OwnImages
     settings: Any
     validation: float
     seed: int
-    checkpoints: Checkpoints
+    checkpoints: Checkpoints | Section
     console: Console
     label: str
     histories: dict[str, History] = field(default_factory=dict)
+    fitted: list[list[np.ndarray]] = field(default_factory=list)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    lesson: Lesson | None = None
+    """Of an attack that learns: what it asked of the attacked model is kept with the weights."""
+
+    @classmethod
+    def of_attack(
+        cls, lesson: Lesson, x: np.ndarray, y: np.ndarray, *, epochs: int, batch_size: int, learning_rate: float, validation: float = 0.1
+    ) -> Fit:
+        """How an attack trains networks of its own on x (n, h, w, c) float32, and what its objective is told of each image, y (n, ...)."""
+        data = OwnImages(x, y)
+        batch_size = min(batch_size, len(data.validation_split(validation, lesson.seed)[0]))
+        return cls(
+            data=data,
+            settings=Pace(epochs, batch_size, learning_rate, patience=epochs),
+            validation=validation,
+            seed=lesson.seed,
+            checkpoints=lesson.checkpoints,
+            console=lesson.console,
+            label=lesson.label,
+            histories=lesson.histories,
+            pictures=lesson.pictures,
+            lesson=lesson,
+        )
 
     def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "") -> Any:
         """Train `model` to make the mean of objective["loss"] small.
@@ -58,22 +111,35 @@ class Fit:
         Raises:
             ModelError: when the loss becomes NaN or infinite.
         """
-        run = _Run(self, TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor, stage)
+        self.play(TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor=monitor, stage=stage)
+        self.fitted.append(model.get_weights())
+        return model
+
+    def play(self, step: TrainStep | Game, *, monitor: str = "loss", stage: str = "", picture: Picture | None = None) -> None:
+        """Train what `step` trains, which ends with its best weights.
+
+        Args:
+            step: one compiled step, of one network or of several. Its values must hold "loss".
+            monitor, stage: as above.
+            picture: called after each epoch for a few images (k, h, w, c) in [0, 1]; `pictures` collects them, (epochs, k, h, w, c) uint8.
+        """
+        run = _Run(self, step, monitor, stage, picture)
         run.resume()
         with self.console.bar(f"{self.label} {stage}".strip(), self.settings.epochs) as bar:
             bar.advance(run.epoch)
             while not run.finished:
                 run.one_epoch(bar)
         self.histories[stage] = run.history
+        if run.pictures:
+            self.pictures[stage] = np.stack(run.pictures)
         run.use_best()
-        return model
 
 
 class _Run:
     """The state of one training: epoch, weights, best weights, history."""
 
-    def __init__(self, fit: Fit, step: TrainStep, monitor: str, stage: str) -> None:
-        self.fit, self.step, self.monitor, self.stage = fit, step, monitor, stage
+    def __init__(self, fit: Fit, step: TrainStep | Game, monitor: str, stage: str, picture: Picture | None = None) -> None:
+        self.fit, self.step, self.monitor, self.stage, self.picture = fit, step, monitor, stage, picture
         self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
         self.batch_size = fit.settings.batch_size
         if len(self.train_rows) < self.batch_size:
@@ -83,6 +149,7 @@ class _Run:
         self.history: History = {}
         self.best: list[np.ndarray] = step.state()
         self.best_epoch = 0
+        self.pictures: list[np.ndarray] = []
 
     @property
     def epoch(self) -> int:
@@ -104,7 +171,8 @@ class _Run:
             if i == 0 or i % 20 == 19:
                 loss = float(values["loss"])
                 if not np.isfinite(loss):
-                    raise ModelError(f"{self.fit.label}: the loss is {loss} in epoch {epoch + 1}; try a smaller train.learning_rate")
+                    rate = f"{'' if self.fit.lesson else 'train.'}learning_rate"
+                    raise ModelError(f"{self.fit.label}: the loss is {loss} in epoch {epoch + 1}; try a smaller {rate}")
                 bar.advance(0, f"epoch {epoch + 1}, step {i + 1} of {steps}, loss {loss:.3f}")
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value
@@ -115,6 +183,8 @@ class _Run:
         *earlier, latest = self.scores()
         if latest > max(earlier, default=-np.inf):
             self.best, self.best_epoch = self.step.state(), self.epoch
+        if self.picture:
+            self.pictures.append(np.rint(255 * np.asarray(self.picture())).astype(np.uint8))
         self.save()
         bar.advance(1, ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
@@ -150,8 +220,10 @@ class _Run:
     def save(self) -> None:
         state = {f"state_{i}": value for i, value in enumerate(self.step.state())}
         best = {f"best_{i}": value for i, value in enumerate(self.best)}
-        progress = json.dumps({"history": self.history, "best_epoch": self.best_epoch})
-        self.fit.checkpoints.put(self._name, {**state, **best, "progress": np.array(progress)})
+        asked = self.fit.lesson.asked() if self.fit.lesson else {}
+        progress = json.dumps({"history": self.history, "best_epoch": self.best_epoch, "asked": asked})
+        pictures = {"pictures": np.stack(self.pictures)} if self.pictures else {}
+        self.fit.checkpoints.put(self._name, {**state, **best, **pictures, "progress": np.array(progress)})
         if self.finished:
             self.fit.checkpoints.flush()
 
@@ -175,9 +247,28 @@ class _Run:
             raise ValueError("curves that do not belong together")
         if len(curves[0]) > self.fit.settings.epochs:
             raise ValueError("more epochs than are to be trained")
+        pictures = list(saved.get("pictures", ()))
+        if self.picture and len(pictures) != len(curves[0]):
+            raise ValueError("not a picture for each epoch")
+        asked = {name: int(count) for name, count in progress.get("asked", {}).items()}
         self.step.restore(state)
         self.best, self.history, self.best_epoch = best, dict(zip(history, curves, strict=True)), int(best_epoch)
+        self.pictures = pictures
+        if self.fit.lesson:
+            self.fit.lesson.asked_already(asked)
         return True
+
+
+def trained(plugin: Plugin, settings: Mapping[str, Any], fit: Fit) -> Any:
+    """An architecture built for the data and trained: as its file's function `objective` says, or by cross-entropy.
+
+    Raises ConfigError, from the architecture, where the images do not suit it; ModelError where the training diverges.
+    """
+    data = cast(Dataset, fit.data)  # images of an attack's own are for networks of its own
+    model = plugin.function(data.image_shape, data.classes, **settings)
+    network, objective = plugin.objective(model, settings) or (model, classification(model))
+    fit(network, objective, monitor="accuracy")
+    return model
 
 
 def classification(model: Any) -> Objective:
@@ -193,8 +284,3 @@ def classification(model: Any) -> Objective:
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """1 where the largest logit is the label's, else 0; float32 (n,)."""
     return ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(y, "int32")), "float32")
-
-
-def merged_history(histories: Mapping[str, History]) -> History:
-    """The curves of all stages as one mapping; a stage's name goes before the curve's where there are several."""
-    return {f"{stage} {name}".strip(): curve for stage, history in histories.items() for name, curve in history.items()}

@@ -44,11 +44,29 @@ AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
 
 
 @dataclass(frozen=True)
+class SystemName:
+    """A system by the labels of its model and of its defence, as threats see it; the defence of an undefended one is "none"."""
+
+    model: str
+    defense: str = "none"
+
+    @property
+    def defended(self) -> bool:
+        return self.defense != "none"
+
+    def __str__(self) -> str:
+        return f"{self.model} / {self.defense}" if self.defended else self.model
+
+
+@dataclass(frozen=True)
 class Cost:
     """What an attack asks of the model for one image, at most."""
 
     gradients: int = 0
     queries: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.gradients + other.gradients, self.queries + other.queries)
 
     def __str__(self) -> str:
         counts = ((self.gradients, "gradients"), (self.queries, "queries"))
@@ -85,6 +103,10 @@ def _expanded(path: str) -> str:
 
         raise PydanticCustomError("wrong", "{text}", {"text": f"got {path!r}; expected a path without control characters"})
     return os.path.expanduser(path)
+
+
+class Aside:
+    """Base of the dataclasses of settings that change no result, such as how long to wait for an answer: they identify no cell."""
 
 
 class Content:

@@ -82,6 +82,16 @@ def gtsrb_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def imagenet_folder() -> Path:
+    """The folder named by ADVRUN_IMAGENET: `squeezenet.keras` and `efficientnet_lite0.keras`, two real classifiers, and 20 photographs."""
+    folder = Path(os.environ.get("ADVRUN_IMAGENET", "data/imagenet"))
+    if not folder.is_dir():
+        reason = f"no ImageNet classifiers at {folder}; set ADVRUN_IMAGENET to the folder of squeezenet.keras and photos"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def linear() -> Classifier:
     """logits = W x + b: the distance of every image to every decision boundary is known in closed form."""
     return victims.linear()

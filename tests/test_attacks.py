@@ -40,10 +40,12 @@ def kept(promise, attack: Attack) -> None:
 
 
 LONG = (
-    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv"),
+    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv", "sticker"),
     *("substitute", "transfer", "universal", "zoo"),
 )
 """Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""
+TRAINED = ("advgan", "advgan_blackbox", "natural")
+"""Attacks that train networks, for which each promise trains them anew: `make test` reads their files, and has tests of their own."""
 FIRST = (
     *(contract.it_is_documented, contract.box_ball_and_numbers, contract.it_fools_the_model, contract.the_same_seed_gives_the_same_images),
     *(contract.what_it_asks_is_counted_and_announced, contract.the_query_budget_is_never_exceeded),
@@ -55,7 +57,8 @@ def promises():
     for attack in first_norms():
         (name, norm), marks = attack.values[0], attack.marks
         for promise in contract.PROMISES:
-            spared = (pytest.mark.slow,) if name in LONG and promise not in FIRST else ()
+            kept = FIRST[:1] if name in TRAINED else FIRST if name in LONG else contract.PROMISES
+            spared = () if promise in kept else (pytest.mark.slow,)
             yield pytest.param((name, norm), promise, id=f"{label(name, norm)}-{promise.__name__}", marks=(*marks, *spared))
 
 

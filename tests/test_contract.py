@@ -16,6 +16,7 @@ from advrun.contract import attacks as attack_contract
 from advrun.contract import defenses as defense_contract
 from advrun.contract import metrics as metric_contract
 from advrun.contract import models as model_contract
+from advrun.contract import threats as threat_contract
 from advrun.contract.datasets import Drawn
 from advrun.contract.distances import true_distance
 
@@ -70,6 +71,21 @@ DEFENSES = {
         "gradients_pass_through_it",
         "the gradient of 100% of the images",
     ),
+    "rounds_in_a_stage": (
+        "Chain(model).behind(Purifier(lambda x, rng: ops.round(x * 15) / 15))",
+        "gradients_pass_through_it",
+        "the gradient of 100% of the images",
+    ),
+    "leaves_the_box": (
+        "Chain(model).behind(Purifier(lambda x, rng: 1.5 * x))",
+        "what_is_classified_are_images",
+        "clip them to [0, 1]",
+    ),
+    "draws_in_a_stage": (
+        "Chain(model).behind(Purifier(lambda x, rng: x + rng.normal(x.shape)))",
+        "an_image_is_answered_alike_alone_and_in_a_batch",
+        "stages that draw random numbers",
+    ),
     "returns_none": ("None", "the_given_classifier_is_left_as_it_is", "returns nothing"),
 }
 METRICS = {
@@ -78,6 +94,14 @@ METRICS = {
     "sometimes": ("{'c': 1.0} if outcome.attacked is None else {'d': 1.0}", "its_columns_are_the_same_for_every_row", "its columns are c"),
     "taken": ("{'success': 1.0}", "its_columns_have_names_of_their_own", "that of metric 'success'"),
     "changes": ("{'c': float(outcome.after.sort() or 1)}", "what_it_measures_is_left_as_it_is", "changes after"),
+}
+THREATS = {
+    "says_a_word": ("source, target", "'yes'", "it_says_yes_or_no", "says 'yes' of"),
+    "meets_nothing": ("source, target", "source.model == target.model + target.defense", "something_meets_something", "no examples meet"),
+    "knows_a_name": ("source, target", "source.model == 'a'", "names_mean_nothing_to_it", "under other names"),
+    "counts_calls": ("source, target", "next(CALLS) < 100", "it_says_the_same_twice", "says something else"),
+    "asks_for_no_target": ("source", "True", "it_asks_for_the_target", "the system that is attacked is `target`"),
+    "sees_everything": ("source, target", "True", "what_the_attacker_sees_is_a_known_word", "access() says 'everything'"),
 }
 DATASETS = {
     "random": ("rng = np.random.default_rng(); n = 20", "it_is_the_same_each_time", "np.random.default_rng(seed)"),
@@ -95,6 +119,11 @@ def code(kind: str, name: str) -> str:
         return f"{HEAD}def {name}(model, fit):\n    'What.'\n    return {DEFENSES[name][0]}\n"
     if kind == "metrics":
         return f"def {name}(outcome):\n    'What.'\n    return {METRICS[name][0]}\n"
+    if kind == "threats":
+        head = "from itertools import count\nCALLS = count()\n" + "def access(attack):\n    return 'everything'\n" * (
+            name == "sees_everything"
+        )
+        return f"{head}def {name}({THREATS[name][0]}):\n    'What.'\n    return {THREATS[name][1]}\n"
     if kind == "datasets":
         draw = "x = rng.integers(0, 256, (40, 4, 4, 1)).astype('uint8'); y = np.arange(40, dtype='int32') % 2"
         made = "Dataset('d', x[:n], y[:n], x[-20:], y[-20:], ('a', 'b'))"
@@ -107,7 +136,14 @@ def code(kind: str, name: str) -> str:
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("broken")
-    units = {"attacks": ATTACKS, "defenses": DEFENSES, "metrics": METRICS, "datasets": DATASETS, "models": ["of_one_size"]}
+    units = {
+        "attacks": ATTACKS,
+        "defenses": DEFENSES,
+        "metrics": METRICS,
+        "threats": THREATS,
+        "datasets": DATASETS,
+        "models": ["of_one_size"],
+    }
     for kind, names in units.items():
         (folder / kind).mkdir()
         for name in names:
@@ -124,9 +160,10 @@ def breaks(promise, case, said: str) -> None:
 
 UNITS = [
     ("models", "lnet"),
-    pytest.param("models", "cnn", marks=pytest.mark.slow),
+    *(pytest.param("models", name, marks=pytest.mark.slow) for name in ("cnn", "mlp", "resnet", "capsnet", "keras_application")),
     *(("datasets", name) for name in ("signs",)),
     *(("metrics", name) for name in registry.names("metrics")),
+    *(("threats", name) for name in registry.names("threats")),
 ]
 """Attacks and defences have test files of their own; `file`, `arrays`, `folder` and `gtsrb` need files, which their own tests have."""
 
@@ -163,6 +200,11 @@ class TestBroken:
     def test_metrics(self, name):
         _, promise, said = METRICS[name]
         breaks(getattr(metric_contract, promise), metric_contract.Measured(registry.get("metrics", name)), said)
+
+    @pytest.mark.parametrize("name", THREATS)
+    def test_threats(self, name):
+        _, _, promise, said = THREATS[name]
+        breaks(getattr(threat_contract, promise), threat_contract.Decided(registry.get("threats", name)), said)
 
     @pytest.mark.parametrize("name", DATASETS)
     def test_datasets(self, name):

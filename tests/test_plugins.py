@@ -21,9 +21,9 @@ from advrun.errors import PluginError
 
 CONFIG = """
 data: {name: bars, train: 128, test: 32, size: 8, seed: 3}
-models: [{name: mlp, width: 8}]
+models: [{name: allconv, width: 8}]
 train: {epochs: 4, batch_size: 32, learning_rate: 0.01}
-defenses: [{name: noise_training, train: {epochs: 1}}, {name: bit_depth}]
+defenses: [{name: noise_training, train: {epochs: 1}}, {name: bit_layer}]
 """
 ATTACK = "attacks=[{name: walk, eps: 8/255, queries: 5}]"
 
@@ -56,8 +56,8 @@ def finished(own_folder, tmp_path_factory) -> Path:
 def test_a_run_with_one_of_each_kind(finished):
     rows = json.loads((finished.parent / "own/tables/accuracy.json").read_text())
     attacked = [row for row in rows if row["attack"] == "walk"]
-    assert {row["defense"] for row in attacked} == {"none", "noise_training", "bit_depth"}
-    assert {row["threat"] for row in attacked if row["defense"] == "bit_depth"} == {"static", "adaptive"}
+    assert {row["defense"] for row in attacked} == {"none", "noise_training", "bit_layer"}
+    assert {row["threat"] for row in attacked if row["defense"] == "bit_layer"} == {"static", "adaptive"}
     assert all(0 <= row["less_decisive"] <= 1 for row in attacked)
     assert all(row["queries"] <= 5 for row in attacked)
     assert "bars" in (finished.parent / "own/config.yaml").read_text()
@@ -79,7 +79,7 @@ def to_do(config: Path, folder: Path, *more: str) -> dict[str, set[str]]:
         pytest.param("attacks/_mine.py", 3, 0, 24, marks=pytest.mark.slow),
         pytest.param("defenses/noise_training.py", 1, 1, 12, marks=pytest.mark.slow),
         ("layers/bits.py", 1, 1, 12),
-        pytest.param("models/mlp.py", 3, 3, 40, marks=pytest.mark.slow),
+        pytest.param("models/allconv.py", 3, 3, 40, marks=pytest.mark.slow),
     ],
 )
 def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, tmp_path, edited, attacks_anew, trained_anew, metrics_anew):
@@ -98,7 +98,7 @@ def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, 
 
 def test_a_file_with_a_layer_of_ones_own_is_a_model(finished, own_folder, tmp_path):
     """And every layer belongs to the key of a model that is a file."""
-    (model,) = (finished.parent / "own/models").glob("*bit-depth*.keras")
+    (model,) = (finished.parent / "own/models").glob("*bit-layer*.keras")
     config = tmp_path / "file.yaml"
     config.write_text(
         f"data: {{name: bars, train: 128, test: 32, size: 8}}\nmodels: [{{name: file, path: {model}}}]\nresults: {tmp_path}\n"
@@ -140,9 +140,9 @@ def test_the_variable_and_entry_points(own_folder, tmp_path):
     points = tmp_path / "somebody-1.0.dist-info/entry_points.txt"
     points.write_text("[advrun.plugins]\nmine = somebody.robust\n")
     path = os.pathsep.join([str(tmp_path), str(folders.PACKAGE.parent)])
-    assert f"{package}/models/mlp.py" in shell("show", "mlp", PYTHONPATH=path).stdout
+    assert f"{package}/models/allconv.py" in shell("show", "allconv", PYTHONPATH=path).stdout
     points.write_text("[advrun.plugins]\nmine = somebody.else\n")
-    failed = shell("show", "mlp", PYTHONPATH=path)
+    failed = shell("show", "allconv", PYTHONPATH=path)
     assert failed.returncode == 10
     assert "the entry point 'mine' of advrun.plugins names somebody.else, which is no package" in failed.stderr
 
@@ -151,7 +151,7 @@ def test_the_variable_and_entry_points(own_folder, tmp_path):
     ("files", "given", "said"),
     [
         ((), "absent", "no such folder"),
-        (("readme.txt",), "", "holds none of the folders attacks, defenses, models, datasets, metrics and layers"),
+        (("readme.txt",), "", "holds none of the folders attacks, defenses, models, datasets, metrics, threats and layers"),
         (("attacks/mine.py",), "attacks", "holds none of the folders .*; give .*own$"),
         (("defences/mine.py",), "", "own/defences: the folder is called 'defenses'; rename it"),
         (("attacks/pgd.py",), "", "own/attacks/pgd.py: the name is taken by advrun/attacks/pgd.py; rename the file and its function"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,21 +51,26 @@ def _ensemble(paths: tuple[str, ...], written: tuple[int, ...], image_shape: tup
     return Classifier(keras.Model(inputs, keras.layers.Average()([each(inputs) for each in named]), name="ensemble"))
 
 
+def reset(model: Any, seed: list[int]) -> None:
+    """Weights that only the seed decides: Glorot's uniform ones, normalisation that changes nothing, and zeros."""
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_variables:
+        if len(weight.shape) > 1:
+            limit = np.sqrt(6 / (np.prod(weight.shape[:-1]) + weight.shape[-1]))
+            weight.assign(rng.uniform(-limit, limit, weight.shape))
+        else:
+            weight.assign(np.ones(weight.shape) if weight.name == "gamma" else np.zeros(weight.shape))
+    for weight in model.non_trainable_variables:
+        if weight.name.startswith("moving"):
+            weight.assign(np.ones(weight.shape) if "variance" in weight.name else np.zeros(weight.shape))
+
+
 class Student:
     """Trains a surrogate, from weights that only the seed decides."""
 
     def __init__(self, surrogate: Classifier, seed: np.ndarray) -> None:
         self.model, self.seed, self.epoch = surrogate.model, [int(number) & 0xFFFFFFFF for number in seed], 0
-        rng = np.random.default_rng(self.seed)
-        for weight in self.model.trainable_variables:
-            if len(weight.shape) > 1:
-                limit = np.sqrt(6 / (np.prod(weight.shape[:-1]) + weight.shape[-1]))  # Glorot's
-                weight.assign(rng.uniform(-limit, limit, weight.shape))
-            else:
-                weight.assign(np.ones(weight.shape) if weight.name == "gamma" else np.zeros(weight.shape))
-        for weight in self.model.non_trainable_variables:
-            if weight.name.startswith("moving"):
-                weight.assign(np.ones(weight.shape) if "variance" in weight.name else np.zeros(weight.shape))
+        reset(self.model, self.seed)
         self.step = engine.TrainStep(self.model, classification(self.model), engine.adam(1e-3))
 
     def learn(self, x: np.ndarray, y: np.ndarray, epochs: int) -> None:

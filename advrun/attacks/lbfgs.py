@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 CONTRACT = {"ratio": 1.05}  # goes to the likeliest class, not to the nearest
+
+PRESETS = {"paper": {"penalty": "norm"}}
 
 IN_PYTHON = True
 LINE_SEARCH = 20
@@ -35,17 +37,20 @@ def lbfgs(
     search_steps: Count = 9,
     steps: Count = 30,
     initial_c: Positive = 0.1,
+    penalty: Literal["square", "norm"] = "square",
 ) -> Tensor:
     """L-BFGS: minimise |r|_2^2 + c loss(x + r) for x + r in the box by SciPy's L-BFGS-B, and search c for each image.
 
     The loss is the cross-entropy towards the target; in the untargeted form, which the paper does not have, towards the likeliest wrong
-    class. The paper's term is c |r|: here |r| is squared, and c stands before the loss. Every image has a minimiser of its own, and all
-    that wait for a gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
+    class. The paper minimises c |r| + loss: preset `paper` has its |r|, which is squared by default; in both c stands before the loss, so
+    that the smallest c is searched where the paper has the largest. Every image has a minimiser of its own, and all that wait for a
+    gradient get it from one batch. The closest success of all evaluations is kept; what is never fooled comes back clean.
 
     Args:
         search_steps: steps of the search over c: tenfold until the first success, then bisection.
         steps: evaluations of each minimisation.
         initial_c: first c.
+        penalty: the term beside the loss: square for |r|_2^2, norm for |r|_2.
     """
 
     def objective(images: Tensor, y: Tensor, goal: Tensor, asked: Tensor) -> tuple[Tensor, ...]:
@@ -69,7 +74,10 @@ def lbfgs(
                 closer = fooled & (square < closest)
                 best[closer], closest[closer] = images[closer], square[closer]
                 success |= fooled
-                return square + c * loss, 2 * change + c[:, None, None, None] * slope
+                if penalty == "square":
+                    return square + c * loss, 2 * change + c[:, None, None, None] * slope
+                length = np.sqrt(square)
+                return length + c * loss, change / np.maximum(length, 1e-12)[:, None, None, None] + c[:, None, None, None] * slope
 
             minimise_all(answer, x, steps)
             search = search.narrow(success)

@@ -6,17 +6,13 @@ import math
 
 import numpy as np
 
-from advrun import engine
-from advrun.attacks._adam import Adam
+from advrun.attacks._expectation import learnt
 from advrun.attacks._warp import positions, warp
 from advrun.engine import Rng, ops
-from advrun.losses import cross_entropy
 from advrun.system import Blind, Gradients
 from advrun.types import Count, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 CONTRACT = {"settings": {"steps": 50, "share": 0.4}}
-
-BATCH = 64
 
 
 def patch(
@@ -66,29 +62,11 @@ def fit(
 ) -> np.ndarray:
     """The patches, of each the middle disc is used: (classes, h, w, c), of which only the targets are learnt, or (1, h, w, c)."""
 
-    def step(picture: Tensor, adam: Adam, i: Tensor, images: Tensor, y: Tensor) -> tuple[Tensor, Adam]:
-        draw = rng.fold(i)
+    def shown(images: Tensor, pictures: Tensor, draw: Rng, _: Tensor) -> Tensor:
+        return pasted(images, pictures, draw, share, smallest, max_rotation)
 
-        def shown(pictures: Tensor) -> Tensor:
-            return pasted(images, pictures, draw, share, smallest, max_rotation)
-
-        tiled = ops.repeat(picture, images.shape[0], axis=0)
-        slope = ops.mean(model.gradient(cross_entropy, tiled, y, through=shown), axis=0, keepdims=True)
-        adam = adam.update(slope)
-        return ops.clip(picture + step_size * adam.step(i + 1), 0.0, 1.0), adam
-
-    run = engine.compiled(step)
-    pictures = np.full((model.classes if model.targeted else 1, *x.shape[1:]), 0.5, np.float32)
-    for number in targets if model.targeted else [0]:
-        picture = pictures[number : number + 1]
-        state = picture, Adam.start(picture)
-        draws = np.random.default_rng([*np.asarray(rng.key).view(np.uint32), number])
-        for i in range(steps):
-            rows = draws.integers(0, min(images, len(x)), min(BATCH, len(x)))
-            labels = np.full(len(rows), number, np.int32) if model.targeted else np.asarray(y)[rows].astype(np.int32)
-            state = run(*state, np.int32(i), x[rows], labels)
-        pictures[number] = np.asarray(state[0])[0]
-    return pictures
+    grey = np.full(x.shape[1:], 0.5, np.float32)
+    return learnt(model, x, y, rng, targets, grey, shown, images=images, steps=steps, step_size=step_size)
 
 
 def pasted(x: Tensor, pictures: Tensor, rng: Rng, share: float, smallest: float, max_rotation: float) -> Tensor:

@@ -1,6 +1,21 @@
 """From a YAML file to a typed, frozen `Experiment`: `load("my.yaml")`. Nothing here needs TensorFlow."""
 
-from advrun.config.entries import AttackEntry, DataEntry, DefenseEntry, ModelEntry, Training
-from advrun.config.experiment import Compute, Experiment, load, loads, schema
+from advrun.config.chains import Sweep
+from advrun.config.entries import AttackEntry, DataEntry, DefenseEntry, ModelEntry, ThreatEntry, Training
+from advrun.config.experiment import Compute, Experiment, as_written, load, loads, schema
 
-__all__ = ["AttackEntry", "Compute", "DataEntry", "DefenseEntry", "Experiment", "ModelEntry", "Training", "load", "loads", "schema"]
+__all__ = [
+    "AttackEntry",
+    "Compute",
+    "DataEntry",
+    "DefenseEntry",
+    "Experiment",
+    "ModelEntry",
+    "Sweep",
+    "ThreatEntry",
+    "Training",
+    "as_written",
+    "load",
+    "loads",
+    "schema",
+]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Interval, MinLen, doc
+from annotated_types import Interval, doc
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -34,6 +34,7 @@ from pydantic_core import core_schema
 from advrun import registry
 from advrun.config.forms import ANNOTATIONS, Form, problem, refuse, words
 from advrun.config.mappings import MappingField
+from advrun.config.sweeps import can_be_swept, several, swept
 from advrun.config.yamlfile import show
 from advrun.errors import ConfigError, PluginError
 from advrun.registry import Plugin, Setting
@@ -70,19 +71,7 @@ def _crafter(name: str) -> str:
         refuse(problem(f"got {show(name)}; expected {words(CrafterName)}"))
 
 
-def _no_repeats(sweep: tuple[float, ...]) -> tuple[float, ...]:
-    repeated = [problem(f"{eps:g} is listed twice", i) for i, eps in enumerate(sweep) if eps in sweep[:i]]
-    if repeated:
-        refuse(*repeated)
-    return sweep
-
-
-_Several = Annotated[tuple[Eps, ...], MinLen(1), AfterValidator(_no_repeats)]
-Sweep = Annotated[
-    _Several,
-    BeforeValidator(lambda eps: eps if isinstance(eps, tuple) else (eps,), json_schema_input_type=Eps | _Several),
-    doc("a number > 0 such as 8/255, or a list of them"),
-]
+Radii = several(Eps, "a number > 0 such as 8/255, or a list of them")
 """One eps or several, as a tuple."""
 Target = Literal["random", "least_likely", "second", "all"] | Natural | None
 
@@ -103,11 +92,12 @@ class DataEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A classifier."""
+    """A classifier. train: how it is trained; None for one that can only come trained."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
+    train: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,10 @@ class InnerAttack:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all."""
+    """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all.
+
+    source_class: the class whose images it concerns, None for all.
+    """
 
     name: str
     label: str
@@ -131,16 +124,31 @@ class AttackEntry:
     eps: tuple[float, ...] = ()
     target: str | int | None = None
     examples: int | None = None
+    source_class: int | None = None
 
 
 @dataclass(frozen=True)
 class DefenseEntry:
-    """A defence. train: how its networks are trained."""
+    """A defence. train: how its networks are trained, None where it trains none. after: what it is applied upon, None for the first."""
 
     name: str
     label: str
     settings: Mapping[str, Any]
-    train: Training
+    train: Training | None = None
+    after: DefenseEntry | None = None
+
+    @property
+    def chain(self) -> tuple[DefenseEntry, ...]:
+        """All that is applied, the first first."""
+        return (*(self.after.chain if self.after else ()), self)
+
+
+@dataclass(frozen=True)
+class ThreatEntry:
+    """A threat."""
+
+    name: str
+    settings: Mapping[str, Any]
 
 
 # What a person may write beside the plugin's own settings ------------------------------------------------------------
@@ -154,6 +162,13 @@ class Training(Form):
     batch_size: Count = Field(default=128, description="Images in one optimiser step.")
     learning_rate: Positive = Field(default=1e-3, description="Step size of Adam.")
     patience: Count = Field(default=5, description="Stop after this many epochs without a better validation value.")
+    half: Literal["a", "b", "all"] = Field(
+        default="all", description="Train on one of two halves of the training tracks, which share none, or on all of them."
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """The settings as they identify a result."""
+        return self.model_dump(exclude={"half"} if self.half == "all" else None)
 
 
 class EntryForm(Form):
@@ -165,6 +180,11 @@ class EntryForm(Form):
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         """Fields that depend on the plugin, beside its settings: name -> (type, pydantic Field)."""
         return {}
+
+    @classmethod
+    def setting_type(cls, annotation: Any) -> Any:
+        """What may be written for a setting of this annotation."""
+        return _typed(annotation)
 
 
 class DataForm(EntryForm):
@@ -186,11 +206,32 @@ class LabelledForm(EntryForm):
 class ModelForm(LabelledForm):
     """A classifier."""
 
+    refused: ClassVar[Mapping[str, str]] = {**EntryForm.refused, "train": "comes trained: there is nothing to train"}
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.arguments else {})
+
 
 class DefenseForm(LabelledForm):
     """A defence."""
 
-    train: Training = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+    @classmethod
+    def setting_type(cls, annotation: Any) -> Any:
+        """A number, or a list of them: the defence at several strengths."""
+        return swept(annotation, words(annotation)) if can_be_swept(annotation) else _typed(annotation)
+
+    refused: ClassVar[Mapping[str, str]] = {**LabelledForm.refused, "train": "trains nothing"}
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        train = Field(default=Training(), description="Training settings that differ from those of the experiment.")
+        return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.takes_fit else {})
+
+
+class ThreatForm(EntryForm):
+    """A threat: which examples meet which system."""
 
 
 class InnerAttackForm(EntryForm):
@@ -218,14 +259,20 @@ class InnerAttackForm(EntryForm):
 class AttackForm(InnerAttackForm, LabelledForm):
     """An attack that is measured."""
 
-    refused: ClassVar[Mapping[str, str]] = {**InnerAttackForm.refused, "target": "has no targeted form"}
-    eps_type: ClassVar[Any] = Sweep
+    refused: ClassVar[Mapping[str, str]] = {
+        **InnerAttackForm.refused,
+        "target": "has no targeted form",
+        "source_class": "attacks all classes: a worst case is over the same images for every attack in a norm",
+    }
+    eps_type: ClassVar[Any] = Radii
     examples: Count | None = Field(default=None, description="Attack only the first images of the evaluation order.")
 
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         target = Field(default=None, description="The class to reach, where the attack shall not just leave the true one.")
-        return super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+        fields = super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+        source = Field(default=None, description="Attack images of this class alone, and learn from such alone.")
+        return fields if plugin.norms else fields | {"source_class": (Natural | None, source)}
 
 
 # From the signature to the form --------------------------------------------------------------------------------------
@@ -233,18 +280,21 @@ class AttackForm(InnerAttackForm, LabelledForm):
 
 @dataclass(frozen=True)
 class PluginField:
-    """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema."""
+    """Annotation of a field that names a plugin of one folder: how it is read, and its JSON Schema. bare: a name alone will do."""
 
     kind: str
     form: type[EntryForm]
     documentation: str
+    bare: bool = False
 
     def __get_pydantic_core_schema__(self, result: Any, _: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(partial(self.read, result))
 
     def __get_pydantic_json_schema__(self, _: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         forms = [form for name in registry.names(self.kind) if (form := self._whole(name)) is not None]
-        return handler(core_schema.union_schema([{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]))
+        choices: list[Any] = [{**form.__pydantic_core_schema__, "ref": form.__name__} for form in forms]
+        names = [core_schema.literal_schema(registry.names(self.kind))] if self.bare else []
+        return handler(core_schema.union_schema([*names, *choices]))
 
     def _whole(self, name: str) -> type[EntryForm] | None:
         """The form of one plugin; None, with a warning, where its file is broken, which takes no other out of the schema."""
@@ -256,6 +306,8 @@ class PluginField:
 
     def read(self, result: Any, raw: Any) -> Any:
         """An instance of the dataclass `result`, with the settings of the plugin complete: default, then preset, then given."""
+        alone = self.bare and isinstance(raw, str)
+        raw = {"name": raw} if alone else raw
         if not isinstance(raw, dict):
             refuse(problem(f"got {show(raw)}; expected {self.documentation}"))
         name = raw.get("name")
@@ -265,7 +317,7 @@ class PluginField:
         try:
             plugin = registry.get(self.kind, name)
         except ConfigError as error:
-            refuse(problem(str(error), "name"))
+            refuse(problem(str(error), *([] if alone else ["name"])))
         settings, common = complete(plugin, raw, self.form)
         return result(settings=settings, **common)
 
@@ -292,6 +344,7 @@ DATA = PluginField("datasets", DataForm, "a data set, such as {name: signs}")
 MODEL = PluginField("models", ModelForm, "a model, such as {name: lnet}")
 ATTACK = PluginField("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 DEFENSE = PluginField("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
+THREAT = PluginField("threats", ThreatForm, "a threat, such as adaptive or {name: transfer}", bare=True)
 INNER_ATTACK = PluginField("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 
 
@@ -306,13 +359,13 @@ def form_of(kind: str, name: str, base: type[EntryForm]) -> type[EntryForm]:
     for key, setting in plugin.settings.items():
         if key in fields or hasattr(base, key) or key in base.model_fields:
             raise PluginError(f"{registry.place(kind, name)}: a setting cannot be called {key!r}")
-        fields[key] = _field(plugin, setting)
+        fields[key] = _field(plugin, setting, base)
     form = create_model(f"{base.__name__.removesuffix('Form')}_{name}", __base__=base, __doc__=plugin.summary, **fields)
     form.noun = f"{kind[:-1]} {name!r}"
     return form
 
 
-def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
+def _field(plugin: Plugin, setting: Setting, base: type[EntryForm]) -> tuple[Any, Any]:
     place = f"{registry.place(plugin.kind, plugin.name)}: setting {setting.name!r}"
     if setting.annotation is Any:
         raise PluginError(f"{place} has no annotation that says what it takes; give it one of {ANNOTATIONS}")
@@ -321,13 +374,13 @@ def _field(plugin: Plugin, setting: Setting) -> tuple[Any, Any]:
     except TypeError as error:
         raise PluginError(f"{place}: {error}") from None
     if setting.required:
-        return _typed(setting.annotation), Field(description=setting.help)
+        return base.setting_type(setting.annotation), Field(description=setting.help)
     try:
         if not setting.is_attack:
             TypeAdapter(_typed(setting.annotation)).validate_python(setting.default)
     except ValidationError:
         raise PluginError(f"{place}: its default is {setting.default!r}; expected {expected}") from None
-    return _typed(setting.annotation), Field(default=setting.default, description=setting.help)
+    return base.setting_type(setting.annotation), Field(default=setting.default, description=setting.help)
 
 
 def _typed(annotation: Any) -> Any:

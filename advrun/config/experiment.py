@@ -13,7 +13,20 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from pydantic.json_schema import GenerateJsonSchema
 
 from advrun.config import yamlfile
-from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, AttackEntry, DataEntry, DefenseEntry, ModelEntry, Name, Training
+from advrun.config.chains import ChainField, Sweep, Written, expanded, sweeps
+from advrun.config.entries import (
+    ATTACK,
+    DATA,
+    MODEL,
+    THREAT,
+    AttackEntry,
+    DataEntry,
+    DefenseEntry,
+    ModelEntry,
+    Name,
+    ThreatEntry,
+    Training,
+)
 from advrun.config.forms import UNKNOWN, Form, problem, refuse
 from advrun.config.mappings import plain
 from advrun.config.overrides import override
@@ -25,6 +38,7 @@ RESERVED = {"attacks": "clean", "defenses": "none"}
 """Labels that the tables use themselves."""
 _DATA: Any = {"name": "signs"}  # as in a file; validation makes entries of them
 _MODELS: Any = ({"name": "lnet"},)
+_THREATS: Any = ({"name": "none"}, {"name": "static"}, {"name": "adaptive"})
 
 
 class Compute(Form):
@@ -47,12 +61,17 @@ class Experiment(Form):
     name: Name = Field(default="experiment", description="Folder of the results below `results`; the name of the file unless given.")
     description: str = Field(default="", description="A sentence or two for the report.")
     data: Annotated[DataEntry, DATA] = Field(default=_DATA, description="The data set, with its settings.")
+    train: Training = Field(default=Training(), description="How models are trained, and defences, unless they say otherwise.")
     models: Annotated[tuple[Annotated[ModelEntry, MODEL], ...], MinLen(1)] = Field(
         default=_MODELS, description="The classifiers, each with its settings."
     )
-    train: Training = Field(default=Training(), description="How classifiers are trained, and defences unless they say otherwise.")
     attacks: tuple[Annotated[AttackEntry, ATTACK], ...] = Field(default=(), description="The attacks, each with its settings.")
-    defenses: tuple[Annotated[DefenseEntry, DEFENSE], ...] = Field(default=(), description="The defences, each with its settings.")
+    defenses: tuple[Annotated[Written, ChainField()], ...] = Field(
+        default=(), description="The defences, each with its settings; a list of them is applied one after the other."
+    )
+    threats: Annotated[tuple[Annotated[ThreatEntry, THREAT], ...], MinLen(1)] = Field(
+        default=_THREATS, description="Which examples meet which system, each by its name alone or with its settings."
+    )
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
@@ -68,22 +87,40 @@ class Experiment(Form):
         first = {RESERVED.get(kind): "the tables themselves"}
         problems = []
         for index, entry in enumerate(entries):
-            if entry.label in first:
-                taken = f"{entry.label!r} is taken by {first[entry.label]}; give this entry another label"
-                problems.append(problem(taken, index, "label"))
-            first.setdefault(entry.label, f"{kind}[{index}]")
+            for each in expanded([entry]) if kind == "defenses" else [entry]:
+                if each.label in first:
+                    at = (index, len(entry) - 1, "label") if isinstance(entry, tuple) else (index, "label")
+                    problems.append(problem(f"{each.label!r} is taken by {first[each.label]}; give this entry another label", *at))
+                first.setdefault(each.label, f"{kind}[{index}]")
         if problems:
             refuse(*problems)
         return entries
 
-    @field_validator("defenses")
+    @field_validator("threats")
     @classmethod
-    def _training_is_complete(cls, defenses: tuple[DefenseEntry, ...], info: ValidationInfo) -> tuple[DefenseEntry, ...]:
-        """What a defence does not say about its training, the experiment says."""
+    def _threats_are_unique(cls, threats: tuple[ThreatEntry, ...]) -> tuple[ThreatEntry, ...]:
+        names = [threat.name for threat in threats]
+        repeated = [index for index, name in enumerate(names) if name in names[:index]]
+        if repeated:
+            refuse(*[problem(f"{names[index]!r} is listed twice", index) for index in repeated])
+        return threats
+
+    @field_validator("models", "defenses")
+    @classmethod
+    def _training_is_complete(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        """What an entry does not say about its training, the experiment says."""
         if "train" not in info.data:
-            return defenses
+            return entries
         common = info.data["train"]
-        return tuple(dataclasses.replace(defense, train=common.model_copy(update=_given(defense.train))) for defense in defenses)
+
+        def complete(written: Any) -> Any:
+            if isinstance(written, tuple):
+                return tuple(map(complete, written))
+            if written.train is None:
+                return written
+            return dataclasses.replace(written, train=common.model_copy(update=_given(written.train)))
+
+        return tuple(map(complete, entries))
 
     @field_validator("seeds")
     @classmethod
@@ -93,30 +130,42 @@ class Experiment(Form):
             refuse(*[problem(f"{seeds[index]} is listed twice", index) for index in repeated])
         return seeds
 
+    @property
+    def defended(self) -> tuple[DefenseEntry, ...]:
+        """The defended systems, one by one: chains by their last entry, sweeps value by value."""
+        return expanded(self.defenses)
+
+    @property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """Defences at several strengths."""
+        return sweeps(self.defenses)
+
     def to_yaml(self) -> str:
         """The experiment with every setting written out; loading it gives an equal one."""
         return yamlfile.dump(self.to_plain())
 
     def to_plain(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        return {name: as_written(getattr(self, name)) for name in type(self).model_fields}
 
 
 def _given(form: BaseModel) -> dict[str, Any]:
     return {name: getattr(form, name) for name in form.model_fields_set}
 
 
-def _plain(value: Any) -> Any:
-    """Forms and entries as mappings; an entry's optional fields are left out where they say nothing."""
+def as_written(value: Any) -> Any:
+    """Plain data, as YAML gives it: forms and entries as mappings; an entry's optional fields are left out where they say nothing."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, tuple):
-        return tuple(map(_plain, value))
+        return tuple(map(as_written, value))
+    if isinstance(value, Mapping):
+        return {key: as_written(each) for key, each in value.items()}
     if not hasattr(value, "settings"):
         return plain(value)
     fields = vars(value).copy()
-    settings = {key: _plain(setting) for key, setting in fields.pop("settings").items()}
-    return {key: _plain(field) for key, field in fields.items() if field not in (None, ())} | settings
+    settings = {key: as_written(setting) for key, setting in fields.pop("settings").items()}
+    return {key: as_written(field) for key, field in fields.items() if field not in (None, "", ())} | settings
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:

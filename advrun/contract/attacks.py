@@ -23,6 +23,7 @@ from advrun.engine import Rng
 from advrun.errors import AdvrunError, ConfigError, DataError
 from advrun.geometry import GEOMETRIES
 from advrun.registry import Plugin
+from advrun.system import Blind
 
 EPS = {"linf": 0.06, "l2": 0.6, "l1": 6.0, "l0": 12.0}
 BATCH = 5
@@ -265,7 +266,7 @@ def what_it_asks_is_counted_and_announced(attack: Attack) -> None:
     """The file's function `cost`, or its setting `queries`, says what it asks for one image, at most."""
     plugin, crafted = attack.plugin, run(attack)
     asked, most, total = crafted.attacked, plugin.cost(attack.settings), crafted.gradients + crafted.queries
-    if plugin.fit:
+    if plugin.fit and plugin.arguments["model"] is Blind:
         hold(not total.any(), "what fitting asks is asked once, not for each image")
         return
     uses = bool((crafted.gradients[asked] >= 1).all())
@@ -317,7 +318,7 @@ def bad_input_is_refused(attack: Attack) -> None:
             continue
         hold(False, f"{what} were not refused")
     refused(ConfigError, "unknown setting", attack, no_such_setting=1)
-    for setting in (name for name, each in attack.plugin.settings.items() if each.annotation is not str):
+    for setting in (name for name, each in attack.plugin.settings.items() if each.annotation is not str and not each.is_file):
         refused(ConfigError, f"{setting}: got 'many'", attack, **{setting: "many"})
     if attack.plugin.can_target:
         refused(ConfigError, "target", attack, target=CLASSES)

@@ -15,6 +15,9 @@ from advrun.contract.promise import Inapplicable, Promise, documented, exception
 from advrun.data import Dataset
 from advrun.registry import Plugin
 
+LOOKED_AT = 2000
+"""Images that are told apart: photographs need not fit into memory."""
+
 
 @dataclass
 class Drawn:
@@ -91,7 +94,7 @@ def test_images_are_the_same_without_training_images(trial: Drawn) -> None:
 
 def the_images_differ(trial: Drawn) -> None:
     """More than one grey level, and more than one image."""
-    x = trial.data.x_test
+    x = np.asarray(trial.data.x_test[:LOOKED_AT])
     hold(x.max() > 1, "no pixel is above 1: images are grey levels from 0 to 255, not 0 to 1")
     hold(len({image.tobytes() for image in x}) > len(x) / 2, "more than half of the test images are copies of others")
 

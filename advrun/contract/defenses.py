@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from advrun import engine, registry
-from advrun.attack import bind
+from advrun import defend, engine, registry
 from advrun.checkpoints import Checkpoints
 from advrun.config.entries import settings_of
 from advrun.contract import systems, victims
 from advrun.contract.promise import Promise, documented, exceptions, hold, names_its_source
 from advrun.data import Dataset
 from advrun.registry import Plugin
-from advrun.system import Classifier
+from advrun.system import Chain, Classifier
+from advrun.system.modelfile import save_model
+from advrun.system.stages import chained, is_one_file
 from advrun.train import classification
 
 EPOCHS = 4
@@ -33,6 +34,7 @@ class Defended:
 
     plugin: Plugin
     given: Mapping[str, Any] = field(default_factory=dict)
+    fitted: list[list[np.ndarray]] = field(default_factory=list)
 
     @cached_property
     def data(self) -> Dataset:
@@ -47,9 +49,26 @@ class Defended:
         """The defence applied anew."""
         _weights()  # before the defence has seen the network, and before the seed is set
         engine.start(0)
-        settings = settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given})
-        bound = {key: bind(value) if self.plugin.settings[key].is_attack else value for key, value in settings.items()}
-        return self.plugin.function(undefended(), systems.fit_on(self.data, checkpoints, EPOCHS), **bound)
+        fit = systems.fit_on(self.data, checkpoints, EPOCHS)
+        system = defend.applied(self.plugin, Chain(undefended()), fit, self.settings)
+        self.fitted = fit.fitted
+        return system
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of them."""
+        return settings_of(self.plugin, {**exceptions(self.plugin).get("settings", {}), **self.given})
+
+    def write(self, folder: Path) -> Path:
+        """The system as a run writes it: one `.keras` file, or what the defence fitted beside the undefended network."""
+        system = chained(self.system)
+        if is_one_file(system):
+            save_model(system.network, folder / "system.keras")
+            return folder / "system.keras"
+        save_model(undefended(), folder / "undefended.keras")
+        path = folder / f"system{defend.FILE}"
+        path.write_bytes(defend.packed(self.plugin.name, self.settings, "undefended.keras", self.fitted))
+        return path
 
 
 @cache
@@ -100,6 +119,7 @@ PROMISES: tuple[Promise, ...] = (
     the_given_classifier_is_left_as_it_is,
     systems.it_maps_images_to_logits,
     clean_images_stay_right,
+    systems.what_is_classified_are_images,
     systems.gradients_pass_through_it,
     systems.an_image_is_answered_alike_alone_and_in_a_batch,
     systems.it_is_read_again_as_it_was_written,

@@ -13,8 +13,9 @@ import numpy as np
 from advrun import engine, registry
 from advrun.contract import victims
 from advrun.contract.promise import Promise, documented, hold
+from advrun.contract.victims import Elsewhere
 from advrun.errors import PluginError
-from advrun.metrics import Outcome, columns
+from advrun.metrics import Outcome, Transferred, columns
 from advrun.registry import Plugin
 from advrun.results import Row
 
@@ -28,6 +29,12 @@ class Measured:
     def __call__(self, outcome: Outcome) -> dict[str, float | None]:
         return columns(self.plugin.name, outcome)
 
+    def outcomes(self) -> dict[str, Outcome]:
+        """Those that it will be asked about, in arrays of their own."""
+        if self.plugin.arguments.get("outcome") is not Transferred:
+            return outcomes()
+        return {said: crossed(outcome) for said, outcome in outcomes().items() if outcome.attacked is not None}
+
 
 def outcomes() -> dict[str, Outcome]:
     """Outcomes by what is special about them, in arrays of their own, which a metric may spoil."""
@@ -39,6 +46,13 @@ def copied(outcome: Outcome) -> Outcome:
     arrays = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
     copies: dict[str, Any] = {name: value.copy() for name, value in arrays.items() if isinstance(value, np.ndarray)}
     return replace(outcome, **copies)
+
+
+def crossed(outcome: Outcome) -> Transferred:
+    """The same images as examples of another system, which was right on most of them and gives other answers."""
+    parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    crafted = np.arange(len(outcome.y)) % 3 > 0
+    return Transferred(**parts, crafted=crafted, source_after=np.roll(outcome.after.argmax(-1), 1).astype(np.int32))
 
 
 @cache
@@ -57,6 +71,7 @@ def _outcomes() -> dict[str, Outcome]:
         "targeted attacks": replace(usual, target=((y + 1) % victims.CLASSES).astype(np.int32)),
         "images that were all wrong before": replace(usual, y=((before.argmax(-1) + 1) % victims.CLASSES).astype(np.int32)),
         "images that came back as they were": Outcome(network, images, engine.to_unit(images), y, before, before),
+        "images that need not fit into memory": replace(usual, images=Elsewhere(images), attacked=Elsewhere(attacked)),
         "a single image": Outcome(network, images[first], attacked[first], y[first], before[first], after[first]),
     }
 
@@ -75,7 +90,7 @@ def it_is_documented(trial: Measured) -> None:
 
 def its_columns_are_numbers_or_none(trial: Measured) -> None:
     """Whatever happened to the images; `columns` refuses NaN, and what JSON cannot hold."""
-    for said, outcome in outcomes().items():
+    for said, outcome in trial.outcomes().items():
         try:
             trial(outcome)
         except PluginError as error:
@@ -84,27 +99,27 @@ def its_columns_are_numbers_or_none(trial: Measured) -> None:
 
 def its_columns_are_the_same_for_every_row(trial: Measured) -> None:
     """A table has one head."""
-    usual = list(trial(outcomes()["attacked images"]))
-    for said, outcome in outcomes().items():
+    usual = list(trial(trial.outcomes()["attacked images"]))
+    for said, outcome in trial.outcomes().items():
         own = list(trial(outcome))
         hold(own == usual, f"of {said} its columns are {', '.join(own) or 'none'}; of attacked ones {', '.join(usual)}")
 
 
 def its_columns_have_names_of_their_own(trial: Measured) -> None:
     """No other metric, and no column of the row itself, has the same name."""
-    outcome = outcomes()["attacked images"]
+    outcome = crossed(outcomes()["attacked images"])
     taken = {field.name: "the row itself" for field in fields(Row)} | dict.fromkeys(("attacked", "zero_gradients"), "the attack's cost")
     for name in registry.names("metrics"):
         if name != trial.plugin.name:
             with suppress(Exception):  # a broken metric takes no names
                 taken |= dict.fromkeys(columns(name, copied(outcome)), f"metric {name!r}")
-    for column in trial(outcome):
+    for column in trial(trial.outcomes()["attacked images"]):
         hold(column not in taken, f"the column {column!r} is that of {taken.get(column)}")
 
 
 def what_it_measures_is_left_as_it_is(trial: Measured) -> None:
     """The next metric sees the same arrays."""
-    for said, outcome in outcomes().items():
+    for said, outcome in trial.outcomes().items():
         arrays = {name: value for name, value in vars(outcome).items() if isinstance(value, np.ndarray)}
         before = {name: value.copy() for name, value in arrays.items()}
         trial(outcome)
@@ -114,7 +129,7 @@ def what_it_measures_is_left_as_it_is(trial: Measured) -> None:
 
 def it_says_the_same_twice(trial: Measured) -> None:
     """Nothing random."""
-    for said, outcome in outcomes().items():
+    for said, outcome in trial.outcomes().items():
         first, second = trial(copied(outcome)), trial(copied(outcome))
         hold(first == second, f"of {said} it says {first}, and asked again {second}")
 

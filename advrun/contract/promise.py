@@ -13,8 +13,8 @@ from advrun.registry import Plugin
 Promise = Callable[[Any], None]
 """A function of a unit and what it is tried with (each kind has its own); it raises Broken or Inapplicable."""
 
-EXCEPTIONS = ("settings", "boundary", "ratio", "rounding", "surrogate")
-"""What a file may say of itself in its constant CONTRACT; `attacks/README.md` explains them."""
+EXCEPTIONS = ("settings", "boundary", "ratio", "rounding", "surrogate", "epochs")
+"""What a file may say of itself in its constant CONTRACT; `attacks/README.md` and `models/README.md` explain them."""
 
 
 class Broken(PluginError):

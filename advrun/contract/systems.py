@@ -1,4 +1,4 @@
-"""What Keras models promise as systems under attack, whether they come from a model's file or from a defence's."""
+"""What systems under attack promise, whether they come from a model's file or from a defence's: Keras models, or chains of stages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from advrun.config import Training
 from advrun.console import Console
 from advrun.contract.promise import Broken, hold
 from advrun.data import Dataset
+from advrun.defend import load
 from advrun.engine import keras
 from advrun.errors import ModelError
 from advrun.system import Classifier
 from advrun.system.check import zero_gradients
 from advrun.system.ends import logits_model
-from advrun.system.modelfile import load_model, save_model
+from advrun.system.stages import Chain, chained
 from advrun.train import Fit
+
+ROUNDING = 1e-5
+"""By which a purifier's pixels may leave [0, 1]."""
 
 
 class Trial(Protocol):
@@ -30,7 +34,7 @@ class Trial(Protocol):
 
     @property
     def system(self) -> Any:
-        """A Keras model from images to logits."""
+        """A Keras model from images to logits, or a chain."""
 
     @property
     def data(self) -> Dataset:
@@ -38,6 +42,9 @@ class Trial(Protocol):
 
     def again(self, checkpoints: Checkpoints) -> Any:
         """Another system, made in the same way with the same seed."""
+
+    def write(self, folder: Path) -> Path:
+        """Write the system as a run does, and return its file."""
 
 
 def fit_on(data: Dataset, checkpoints: Checkpoints, epochs: int, learning_rate: float = 1e-2) -> Fit:
@@ -47,18 +54,19 @@ def fit_on(data: Dataset, checkpoints: Checkpoints, epochs: int, learning_rate: 
 
 
 def it_maps_images_to_logits(trial: Trial) -> None:
-    """A Keras model with one image input and one output, the logits of all classes."""
-    hold(isinstance(trial.system, keras.Model), f"it returns {type(trial.system).__name__}; expected a Keras model")
+    """A Keras model with one image input and one output, the logits of all classes; a defence may return a chain that ends in one."""
+    hold(isinstance(trial.system, (keras.Model, Chain)), f"it returns {type(trial.system).__name__}; expected a Keras model")
+    network = chained(trial.system).network
     classifier = Classifier(trial.system)
     expected = trial.data.image_shape
     fits = all(side in (None, ours) for side, ours in zip(classifier.image_shape, expected, strict=True))
     hold(fits, f"its images are {classifier.image_shape}; those of the data {expected}")
     hold(classifier.classes == trial.data.classes, f"it has {classifier.classes} classes; the data {trial.data.classes}")
-    hold(logits_model(trial.system) is trial.system, "it ends in a softmax, which would be cut off; return logits")
+    hold(logits_model(network) is network, "it ends in a softmax, which would be cut off; return logits")
 
 
 def it_is_read_again_as_it_was_written(trial: Trial) -> None:
-    """As a `.keras` file, by a process that knows no layers but those of Keras and those in `layers/`."""
+    """As a run writes it, by a process that knows no layers but those of Keras and those in `layers/`."""
     before = Classifier(trial.system).predict(trial.data.x_test)
     registry.load_layers()  # registered now, they are still known when what is taken away here is put back
     known = keras.saving.get_custom_objects()
@@ -67,14 +75,13 @@ def it_is_read_again_as_it_was_written(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as folder, patch.dict(known):
         for name in elsewhere:
             del known[name]
-        path = Path(folder) / "system.keras"
         try:
-            save_model(trial.system, path)
-            after = Classifier.from_file(path).predict(trial.data.x_test)
+            again = load(trial.write(Path(folder)))
+            after = Classifier(again).predict(trial.data.x_test)
         except (ModelError, TypeError, ValueError, NotImplementedError) as error:
             remedy = "register its layers in layers/NAME.py of a folder given by --plugins"
             raise Broken(f"saved, it cannot be read again ({str(error).splitlines()[0]}); {remedy}") from error
-        hold(load_model(path).output_shape == trial.system.output_shape, "read again it has other outputs")
+        hold(again.network.output_shape == chained(trial.system).network.output_shape, "read again it has other outputs")
     apart = np.abs(after - before).max()
     hold(apart <= 1e-5 * max(1.0, float(np.abs(before).max())), f"saved and read again its logits differ by {apart:g}")
 
@@ -93,6 +100,16 @@ def gradients_pass_through_it(trial: Trial) -> None:
     share = zero_gradients(Classifier(trial.system), x, y, len(x))
     remedy = "pass a rounding layer backward as the identity: x + stop_gradient(round(x) - x)"
     hold(share < 0.5, f"the gradient of {share:.0%} of the images is zero or not a number; {remedy}")
+
+
+def what_is_classified_are_images(trial: Trial) -> None:
+    """What purifiers make of images is images again: numbers from 0 to 1."""
+    shown = Classifier(trial.system).purify(trial.data.x_test)
+    if shown is None:
+        return
+    low, high = float(shown.min()), float(shown.max())
+    hold(np.isfinite([low, high]).all(), "its purifier makes pixels that are NaN or infinite")
+    hold(low >= -ROUNDING and high <= 1 + ROUNDING, f"its purifier makes pixels from {low:.4g} to {high:.4g}; clip them to [0, 1]")
 
 
 class _Killed(BaseException):
@@ -125,11 +142,14 @@ def killed_and_resumed_it_ends_the_same(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as folder:
         unhurt = _different(trial.system, trial.again(Checkpoints(Path(folder))))
     said = "made a second time with the same seed" if unhurt else "killed and resumed"
-    hold(False, f"{said}, {len(resumed)} of {len(trial.system.weights)} weights differ, {', '.join(resumed[:2])} among them")
+    hold(
+        False, f"{said}, {len(resumed)} of {len(chained(trial.system).network.weights)} weights differ, {', '.join(resumed[:2])} among them"
+    )
 
 
 def _different(one: Any, other: Any) -> list[str]:
     """The weights that are not the same bit for bit."""
+    one, other = chained(one).network, chained(other).network
     hold(len(one.weights) == len(other.weights), f"made a second time it has {len(other.weights)} weights, before {len(one.weights)}")
     pairs = zip(one.weights, other.weights, strict=True)
     return [weight.path for weight, again in pairs if not np.array_equal(weight.numpy(), again.numpy())]

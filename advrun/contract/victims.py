@@ -9,6 +9,7 @@ import numpy as np
 from advrun import engine
 from advrun.data import Dataset
 from advrun.engine import keras
+from advrun.images import Images
 from advrun.system import Classifier
 
 CLASSES = 5
@@ -122,3 +123,14 @@ def toy_data() -> Dataset:
     y_train, y_test = np.repeat(np.arange(4), 60).astype(np.int32), np.repeat(np.arange(4), 20).astype(np.int32)
     group = np.tile(np.repeat(np.arange(10), 6), 4).astype(np.int32)
     return Dataset("toy", draw(y_train), y_train, draw(y_test), y_test, ("a", "b", "c", "d"), group + 100 * y_train)
+
+
+class Elsewhere(Images):
+    """An array that is met as images that need not fit into memory are."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(array.shape, array.dtype)
+        self.array = array
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self.array[rows]

@@ -53,7 +53,7 @@ def read_images(sources: Sequence[Source], size: int, formats: tuple[str, ...], 
         try:
             images[row] = _decode(sources[row], size, formats)
         except Exception as error:  # a damaged image raises whatever its bytes lead to
-            return sources[row].path, _reason(sources[row].path, error)
+            return sources[row].path, reason(sources[row].path, error)
         return None
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
@@ -93,7 +93,7 @@ def _decode(source: Source, size: int, formats: tuple[str, ...]) -> np.ndarray:
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason(path: Path, error: Exception) -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, FileNotFoundError):

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,21 +126,26 @@ def _fetched(about: Published, found: Callable[[], Path | None]) -> Path:
 
     cache = cache_folders()[0]
     log.warning("%s: not on this machine; Keras downloads it (%s) into %s", about.name, about.size, cache)
-    try:
-        with _patient(), contextlib.redirect_stdout(io.StringIO()):  # its own progress bar
-            getattr(keras.datasets, about.name).load_data()
-        place = found()
-    except DataError:
-        raise
-    except Exception as error:  # Keras raises a bare Exception where there is no network
-        reason = " ".join(str(error).split()) or type(error).__name__
+    reason = quietly(getattr(keras.datasets, about.name).load_data)
+    if reason:
         raise DataError(
             f"{about.name}: cannot be downloaded ({reason}); put {about.by_hand} into {cache} by hand, "
             f"or say with data.root where you have {about.form}"
-        ) from error
+        )
+    place = found()
     if place is None:
         raise DataError(f"{about.name}: Keras' loader left nothing in {cache}; say with data.root where you have {about.form}")
     return place
+
+
+def quietly(fetch: Callable[[], Any]) -> str:
+    """Have Keras fetch something, without its progress bar, and without waiting for ever. Returns why it could not, or ""."""
+    try:
+        with _patient(), contextlib.redirect_stdout(io.StringIO()):
+            fetch()
+    except Exception as error:  # Keras raises a bare Exception where there is no network
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ BAR_WIDTH = 150
 LONGEST_NAME = 420
 ROWS = 24
 """With more classes than this, the sheet has two panels, side by side."""
+MANY = 120
+"""With more classes than this, those without images are left out, and then all but so many."""
 INK, GREY, PAPER = (24, 28, 36), (120, 127, 138), (255, 255, 255)
 TRAIN, TEST = (52, 101, 180), (242, 161, 84)
 
@@ -52,16 +54,19 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
     """Write a PNG with one row for each class: name, counts, and `columns` images, evenly spaced over the class.
 
-    They are training images, or test images where a data set has no others.
+    They are training images, or test images where a data set has no others. Of more than MANY classes, some are
+    shown.
     """
     from PIL import Image, ImageDraw
 
     counts = describe(dataset)["counts"]
+    if len(counts) > MANY:
+        counts = [entry for entry in counts if entry["train"] + entry["test"]][:MANY]
     texts = _texts([dataset.name, dataset.variant, *dataset.class_names])
     tile = tile_size(*dataset.image_shape[:2])
     line = max(tile[1], LINES) + GAP
-    panels = 1 if dataset.classes <= ROWS else 2
-    rows = -(-dataset.classes // panels)
+    panels = 1 if len(counts) <= ROWS else 2
+    rows = -(-len(counts) // panels)
     names = [f"{entry['label']}  {entry['name']}" for entry in counts]
     label_width = min(LONGEST_NAME, max(BAR_WIDTH + 100, *(round(texts(name, 15).getlength(name)) for name in names))) + 4 * GAP
     panel = label_width + columns * (tile[0] + GAP) + MARGIN
@@ -70,14 +75,14 @@ def contact_sheet(dataset: Dataset, path: Path, columns: int = 12) -> None:
     _header(draw, dataset, texts)
     x, y = (dataset.x_train, dataset.y_train) if len(dataset.y_train) else (dataset.x_test, dataset.y_test)
     longest = max(entry["train"] + entry["test"] for entry in counts)
-    for label, entry in enumerate(counts):
-        left, top = MARGIN + label // rows * panel, HEADER + label % rows * line
-        font = texts(names[label], 15)
-        draw.text((left, top + 4), _shortened(names[label], font, label_width - 4 * GAP), INK, font)
+    for place, (name, entry) in enumerate(zip(names, counts, strict=True)):
+        left, top = MARGIN + place // rows * panel, HEADER + place % rows * line
+        font = texts(name, 15)
+        draw.text((left, top + 4), _shortened(name, font, label_width - 4 * GAP), INK, font)
         _bar(draw, left, top + 34, entry, BAR_WIDTH / longest, texts("", 12))
-        for column, row in enumerate(_samples(y, label, columns)):
-            place = left + label_width + column * (tile[0] + GAP), top
-            page.paste(_scaled(_picture(x[row]), tile), place)
+        for column, row in enumerate(_samples(y, entry["label"], columns)):
+            corner = left + label_width + column * (tile[0] + GAP), top
+            page.paste(_scaled(_picture(x[row]), tile), corner)
     with atomic(path) as temporary:
         page.save(temporary, "PNG")
 

@@ -1,5 +1,5 @@
-"""Defences: `NAME(model, fit, *, settings)` returns the defended system, a Keras model from images in [0, 1] to logits.
+"""Defences: `NAME(system, *, settings)` puts purifiers in front of a system, `NAME(model, fit, *, settings)` trains; see README.md.
 
-`model` is the undefended, trained Keras model; `fit` is `train.Fit`. A purifier in front of a classifier is a layer named
-"purifier" of the system, so adaptive attacks go through it and `Classifier.purify` shows what it does.
+`system` is a `Chain` of stages, `model` the same as one Keras model, `fit` is `train.Fit`. What comes back is a chain or a Keras model
+from images in [0, 1] to logits. Adaptive attacks go through all of it, and `Classifier.purify` shows what is in front of the network.
 """

@@ -6,14 +6,30 @@ after the other, with the same results.
 
 from advrun.engine.backend import devices, has_gpu, is_out_of_memory, keras, ops, reason, start, tf
 from advrun.engine.counter import Counter
-from advrun.engine.graphs import compiled, flat, fused, in_python, jacobian, select, shaped, total, toward, traces, value_and_gradient
+from advrun.engine.graphs import (
+    compiled,
+    flat,
+    fused,
+    in_python,
+    jacobian,
+    outside,
+    select,
+    shaped,
+    straight_through,
+    total,
+    toward,
+    traces,
+    value_and_gradient,
+    with_weights,
+)
 from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
 from advrun.engine.rng import Rng
-from advrun.engine.training import TrainStep, adam
+from advrun.engine.training import Game, TrainStep, adam
 
 __all__ = [
     "Counter",
+    "Game",
     "Rng",
     "TrainStep",
     "adam",
@@ -27,16 +43,19 @@ __all__ = [
     "jacobian",
     "keras",
     "ops",
+    "outside",
     "reason",
     "repeat",
     "repeat_undecided",
     "select",
     "shaped",
     "start",
+    "straight_through",
     "tf",
     "to_unit",
     "total",
     "toward",
     "traces",
     "value_and_gradient",
+    "with_weights",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -58,6 +58,22 @@ def in_python(function: Callable[..., np.ndarray], inputs: list[Tensor], like: T
     result = tf.numpy_function(function, inputs, like.dtype)
     result.set_shape(like.shape)
     return result
+
+
+def outside(build: Callable[[], Any]) -> Any:
+    """What `build` makes, made outside of the graph that is being traced: variables, which a graph cannot own."""
+    with tf.init_scope():
+        return build()
+
+
+def with_weights(model: Any, weights: Sequence[Tensor], inputs: Any) -> Tensor:
+    """What a Keras model makes of its inputs, not training, with `weights` (as `model.get_weights()` orders them) in place of its own.
+
+    So a trained network is an argument of a compiled function, and the function stays a pure one.
+    """
+    place = {id(variable): i for i, variable in enumerate(model.weights)}
+    own = ([weights[place[id(variable)]] for variable in kind] for kind in (model.trainable_variables, model.non_trainable_variables))
+    return model.stateless_call(*own, inputs, training=False)[0]
 
 
 def value_and_gradient(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, Any, Tensor]:
@@ -128,6 +144,15 @@ def select(condition: Tensor, new: Tensor, old: Tensor) -> Tensor:
     On a CPU six times as fast as `ops.where`, which would have to broadcast.
     """
     return tf.raw_ops.Select(condition=condition, x=new, y=old)
+
+
+def straight_through(value: Tensor, like: Tensor) -> Tensor:
+    """`value`, exactly, with the gradient of `like`: backward it is passed as if it were that (Bengio et al., 2013, arXiv:1308.3432)."""
+
+    def passed(like: Tensor, value: Tensor) -> Any:
+        return tf.identity(value), lambda upstream: (upstream, None)
+
+    return tf.custom_gradient(passed)(like, tf.stop_gradient(value))
 
 
 def toward(values: Tensor, goal: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row."""
+"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row,
+and one that asks for a `Transferred` to those rows whose images come from another system."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from advrun import registry
 from advrun.engine import to_unit
 from advrun.errors import PluginError
+from advrun.images import AnyImages
 from advrun.system import Classifier
 
 
@@ -17,37 +19,56 @@ from advrun.system import Classifier
 class Outcome:
     """What a metric sees of n images: clean and adversarial, with the measured system's logits for both.
 
-    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked.
-    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None.
+    images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked. Both
+        are `Images` where they need not fit into memory: `by_blocks` measures both kinds.
+    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None. batch_size: so many images the classifier takes at once.
     """
 
     classifier: Classifier
-    images: np.ndarray
-    attacked: np.ndarray | None
+    images: AnyImages
+    attacked: AnyImages | None
     y: np.ndarray
     before: np.ndarray
     after: np.ndarray
     target: np.ndarray | None = None
+    batch_size: int = 256
 
     @cached_property
     def x(self) -> np.ndarray:
-        """The clean images, (n, h, w, c) float32 in [0, 1]."""
-        return to_unit(self.images)
+        """The clean images, (n, h, w, c) float32 in [0, 1], all in memory."""
+        return np.asarray(to_unit(self.images))
 
     @property
     def x_adv(self) -> np.ndarray:
-        """The adversarial images, or the clean ones where nothing was attacked."""
-        return self.x if self.attacked is None else self.attacked
+        """The adversarial images, or the clean ones where nothing was attacked, all in memory."""
+        return self.x if self.attacked is None else np.asarray(self.attacked)
 
     @cached_property
     def right(self) -> np.ndarray:
         """(n,) bool: right before the attack."""
-        return self.before.argmax(-1) == self.y
+        return self.classifier.right(self.before, self.y)
 
     @cached_property
     def fooled(self) -> np.ndarray:
         """(n,) bool: right before the attack, wrong after it."""
-        return self.right & (self.after.argmax(-1) != self.y)
+        return self.right & ~self.classifier.right(self.after, self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Transferred(Outcome):
+    """An outcome whose images were crafted on another system, the source, and what that makes of them.
+
+    crafted: (n,) bool, images that were attacked: the source was right on them without the attack. The others are as they were.
+    source_after: (n,) int32, the source's answers to the adversarial images.
+    """
+
+    crafted: np.ndarray = field(kw_only=True)
+    source_after: np.ndarray = field(kw_only=True)
+
+    @property
+    def both_right(self) -> np.ndarray:
+        """(n,) bool: right before the attack, for the source and for the measured system."""
+        return self.crafted & self.right
 
 
 def columns(name: str, outcome: Outcome) -> dict[str, float | None]:

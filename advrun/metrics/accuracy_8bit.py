@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from advrun.images import changed
 from advrun.metrics import Outcome
 
 
 def accuracy_8bit(outcome: Outcome) -> dict[str, float | None]:
     """Accuracy after the adversarial images were rounded to 256 grey levels, as a PNG file would."""
     if outcome.attacked is None:
-        return {"accuracy_8bit": float((outcome.after.argmax(-1) == outcome.y).mean())}
-    rounded = np.rint(outcome.attacked * 255).astype(np.uint8)
-    return {"accuracy_8bit": float((outcome.classifier.predict(rounded).argmax(-1) == outcome.y).mean())}
+        return {"accuracy_8bit": float(outcome.classifier.right(outcome.after, outcome.y).mean())}
+    rounded = changed(outcome.attacked, lambda x: np.rint(x * 255).astype(np.uint8), np.uint8)
+    return {"accuracy_8bit": float(outcome.classifier.right(outcome.classifier.predict(rounded, outcome.batch_size), outcome.y).mean())}

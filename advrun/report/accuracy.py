@@ -17,7 +17,7 @@ from advrun.flags import marks
 from advrun.geometry import GEOMETRIES
 from advrun.report.layout import attack_label, distance_label, eps_label, is_few, norm_label, percent
 from advrun.report.summary import Summary, attack_of
-from advrun.results import Row
+from advrun.results import SAID, Row
 
 READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "images", "accuracy, %", "95 % interval, %", "flags")
 SHARES = ("attacked", "zero_gradients", "success")
@@ -27,7 +27,8 @@ SHARES = ("attacked", "zero_gradients", "success")
 def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as flat dictionaries with the same keys in the same order, `seconds` last; what is undefined is None."""
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
-    return [_plain({**dict.fromkeys(metrics), **_flat(row)}, [*_fields(row), *metrics, "seconds"]) for row in rows]
+    said = {name: "" for name in SAID if any(getattr(row, name) for row in rows)}
+    return [_plain({**dict.fromkeys(metrics), **said, **_flat(row)}, [*_fields(row), *said, *metrics, "seconds"]) for row in rows]
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -46,8 +47,9 @@ def to_csv(rows: Sequence[Row]) -> str:
 def readable(summary: Summary) -> list[list[str]]:
     """Header and lines as text for people: READABLE, metrics, costs per image, budget; accuracies in percent."""
     metrics = dict.fromkeys(name for row in summary.rows for name, value in row.metrics.items() if value is not None)
-    header = [*READABLE, *map(_head, metrics), "gradients per image", "queries per image", "budget"]
-    return [header, *(_readable_line(row, list(metrics)) for row in summary.rows)]
+    said = [name for name in SAID if any(getattr(row, name) for row in summary.rows)]
+    header = [*READABLE, *said, *map(_head, metrics), "gradients per image", "queries per image", "budget"]
+    return [header, *(_readable_line(row, list(metrics), said) for row in summary.rows)]
 
 
 def write_csv(lines: Sequence[Sequence[Any]]) -> str:
@@ -59,7 +61,7 @@ def write_csv(lines: Sequence[Sequence[Any]]) -> str:
 
 def _fields(row: Row) -> list[str]:
     first = ["model", "defense", "attack", "eps", "norm", "threat", "seed", "n", "accuracy", "interval", "accuracy_percent", "flags"]
-    others = [name for name in row.flat() if name not in (*first, *row.metrics, "metrics", "seconds")]
+    others = [name for name in row.flat() if name not in (*first, *SAID, *row.metrics, "metrics", "seconds")]
     return [*first, *others]
 
 
@@ -105,14 +107,14 @@ def _is_share(metric: str) -> bool:
     return metric in SHARES or metric.startswith(("accuracy", "confidence")) or metric.endswith("_share")
 
 
-def _readable_line(row: Row, metrics: Sequence[str]) -> list[str]:
+def _readable_line(row: Row, metrics: Sequence[str], said: Sequence[str]) -> list[str]:
     low, high = row.interval
     attack = attack_of(row)
     place = [row.model, row.defense, attack_label(attack), norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
     measured = [row.threat, str(row.seed), str(row.n), percent(row.accuracy), f"{percent(low)} to {percent(high)}"]
     further = [_number(row, name) for name in metrics]
     costs = ["", ""] if row.threat == "none" else [f"{row.gradients:.4g}", f"{row.queries:.4g}"]
-    return [*place, *measured, marks(row.flags), *further, *costs, row.budget]
+    return [*place, *measured, marks(row.flags), *(getattr(row, name) for name in said), *further, *costs, row.budget]
 
 
 def _number(row: Row, metric: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from advrun.report.layout import attack_label, eps_label, norm_label, percent
 from advrun.report.lettering import class_labels, folded, height, shortened, widest
-from advrun.report.style import COLUMN, FAINT, INK
+from advrun.report.style import COLUMN, FAINT, INK, SHADES
 from advrun.report.summary import attack_of
 from advrun.results import Result, Row
 
@@ -103,7 +103,7 @@ def telling(results: Sequence[Result]) -> Result:
 def _draw(figure: Figure, axes: Axes, shares: np.ndarray, names: Sequence[str], size: float, upright: bool) -> None:
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-    colors = LinearSegmentedColormap.from_list("advrun", ["#ffffff", "#bcd7ec", "#3f8fc6", "#0b3c68", "#051c33"])
+    colors = LinearSegmentedColormap.from_list("advrun", SHADES)
     axes.imshow(shares, cmap=colors.with_extremes(bad="#eeeeee"), norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     axes.grid(False)
     axes.spines[:].set(visible=True, color=FAINT)

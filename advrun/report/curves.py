@@ -13,6 +13,7 @@ import numpy as np
 from advrun.flags import marks
 from advrun.report.layout import attack_label, eps_label, norm_label
 from advrun.report.lettering import folded, height, shortened, widest, width
+from advrun.report.strengths import shown
 from advrun.report.style import COLUMN, INK, PALETTE, look
 from advrun.report.summary import Panel, Score, Summary, System
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASHES: dict[str, Any] = {"static": (0, (3, 2)), "adaptive": "-", "transfer": (0, (1, 1)), "blackbox": (0, (5, 1, 1, 1))}
-QUANTITIES = ("loss", "accuracy")
+OTHER_DASHES: Any = (0, (4, 1, 1, 1, 1, 1))
+"""Of threats of one's own."""
+QUANTITIES = ("loss", "accuracy", "success", "norm")
+PERCENT = ("accuracy", "success")
 DOUBTFUL: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
 HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.9}
 """How a number with a flag is drawn: on a thin, pale line, its marker hollow."""
@@ -57,25 +61,25 @@ class Curve:
 
 
 def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]:
-    """Accuracy of all systems of one model against eps under one attack; clean accuracy at eps 0.
+    """Accuracy of the systems of one model against eps under one attack, of a swept defence at its best; clean accuracy at eps 0.
 
     What is flagged is drawn as doubtful, with the flag in the legend.
     """
     from matplotlib.figure import Figure
 
-    systems = [system for system in summary.systems if system.model == model]
+    systems = shown(summary, model)
     curves = [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
     styles = look([system.defense for system in summary.systems])
     flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
     samples = [({**styles[system.defense]}, system.defense) for system in systems]
-    samples += [({"color": INK, "linestyle": DASHES[threat]}, threat) for threat in panel.threats]
+    samples += [({"color": INK, "linestyle": DASHES.get(threat, OTHER_DASHES)}, threat) for threat in panel.threats]
     samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{marks([flag])} {flag}") for flag in flags]
     signs = [marks(curve.flags[curve.last]) for curve in curves if curve.doubtful.any()]
     across = COLUMN - LEFT - max(RIGHT, widest(signs, SMALL))
     title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
     plot = 2.1 if len(curves) < CROWD else 2.7
     figure = Figure(figsize=(COLUMN, 1))
-    legend = _legend(figure, samples)
+    legend = legend_above(figure, samples)
     total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
     figure.set_figheight(total)
     axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
@@ -91,7 +95,7 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
 
 
 def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
-    """Losses and accuracies by epoch, side by side."""
+    """Losses, accuracies, and what an attack that trains comes to, by epoch, side by side."""
     from matplotlib.figure import Figure
 
     panels = [(quantity, curves) for quantity in QUANTITIES if (curves := [name for name in history if name.endswith(quantity)])]
@@ -130,7 +134,7 @@ def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve
 
 def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
     """The sound part of a line with its markers; under it, where something is flagged, the whole line thin and pale."""
-    doubtful, dashes = curve.doubtful, DASHES[curve.threat]
+    doubtful, dashes = curve.doubtful, DASHES.get(curve.threat, OTHER_DASHES)
     sound = np.where(doubtful, np.nan, curve.y)
     axes.plot(curve.x, sound, linestyle=dashes, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
     if doubtful.any():
@@ -153,7 +157,7 @@ def _eps_ticks(axes: Axes, panel: Panel, across: float) -> None:
     axes.set_xticks(ticks, thinned([tick / largest * across for tick in ticks], labels, SMALL))
 
 
-def _legend(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
+def legend_above(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]]) -> float:
     """Above the axes, in two columns where the names are short enough; returns its height in inches."""
     from matplotlib.lines import Line2D
 
@@ -177,14 +181,15 @@ def _robustness_caption(summary: Summary, panel: Panel, model: str, *, doubtful:
     name = "the worst case over all attacks" if panel.attack.is_worst_case else attack_label(panel.attack)
     band = "the 95 % interval" if len(summary.seeds) == 1 else f"one standard deviation over {len(summary.seeds)} seeds"
     doubts = " Thin lines with hollow markers: flagged, not to be trusted." if doubtful else ""
-    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}.{doubts}"
+    swept = " Of a defence at several strengths that which gives back most." if summary.sweeps else ""
+    return f"Accuracy of {model} under {name} against ε ({norm_label(panel.attack.norm)}); ε = 0 is clean. Bands: {band}.{doubts}{swept}"
 
 
 def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[str], quantity: str) -> None:
     """Validation solid, training dashed; one colour for each further word in the name, such as "adversarial"."""
     from matplotlib.ticker import MaxNLocator
 
-    scale, unit = (100, ", %") if quantity == "accuracy" else (1, "")
+    scale, unit = (100, ", %") if quantity in PERCENT else (1, "")
     words = [re.sub(r"\bval\b", "", name.removesuffix(quantity).replace("_", " ")).strip() for name in names]
     colors = dict(zip(dict.fromkeys(words), cycle(PALETTE), strict=False))
     for name, word in zip(names, words, strict=True):

@@ -1,4 +1,4 @@
-"""Which figures a report has; how each looks is in `curves.py`, `mosaic.py` and `confusion.py`."""
+"""Which figures a report has; how each looks is in `curves.py`, `sweeping.py`, `heatmap.py`, `mosaic.py` and `confusion.py`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from advrun.fonts import fonts_for
+from advrun.report import transfer
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
+from advrun.report.growth import growth
+from advrun.report.heatmap import heatmap
+from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
+from advrun.report.stickers import Signs, stickers
+from advrun.report.strengths import hidden, panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import Summary, attack_of
+from advrun.report.sweeping import sweeping
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +36,16 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
     taken: set[str] = set()
-    plans = [*_robustness(summary), *_galleries(findings, summary), *_confusions(findings, summary), *_training(findings)]
+    plans = [
+        *_sweeps(summary),
+        *_robustness(summary),
+        *_transfer(summary),
+        *_galleries(findings, summary),
+        *_signs(findings),
+        *_confusions(findings, summary),
+        *_training(findings),
+        *_growth(findings),
+    ]
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
 
@@ -45,6 +61,16 @@ def _families(findings: Findings) -> list[str]:
     return [font.family for font in fonts]
 
 
+def _sweeps(summary: Summary) -> Iterator[Drawing]:
+    """Per model, norm and defence that was measured at several strengths."""
+    for model in summary.models:
+        for panel in panels(summary):
+            for sweep in summary.sweeps:
+                if len(systems_of(summary, sweep, model)) > 1:
+                    name = "-".join(("strength", model, sweep.defense, sweep.setting, panel.attack.norm))
+                    yield "strength", name, partial(sweeping, summary, sweep, panel, model)
+
+
 def _robustness(summary: Summary) -> Iterator[Drawing]:
     """Per model and attack that was run at some eps."""
     for model in summary.models:
@@ -54,18 +80,37 @@ def _robustness(summary: Summary) -> Iterator[Drawing]:
                 yield "robustness", name, partial(robustness, summary, panel, model)
 
 
+def _transfer(summary: Summary) -> Iterator[Drawing]:
+    """Per attack and eps whose examples met other models."""
+    for matrix in transfer.found(summary):
+        size = [] if matrix.eps is None else [eps_label(matrix.attack.norm, matrix.eps)]
+        yield "transfer", "-".join(("transfer", matrix.attack.name, matrix.attack.norm, *size)), partial(heatmap, matrix)
+
+
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per model and attack: all defences in one figure, adaptive rather than replayed, the first seed."""
     groups: dict[tuple[str, ...], list[Gallery]] = {}
+    left_out = {(model, defense) for model in summary.models for defense in hidden(summary, model)}
     for gallery in filter(_has_images, findings.galleries):
+        if (gallery.model, gallery.defense) in left_out:
+            continue
         groups.setdefault((gallery.model, gallery.attack, gallery.norm, gallery.target), []).append(gallery)
     colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
     attacks = [(attack.name, attack.norm, attack.target) for attack in summary.attacks]
     defenses = [system.defense for system in summary.systems]
     for key in sorted(groups, key=lambda key: (_place(summary.models, key[0]), _place(attacks, key[1:]))):
-        shown = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
+        rows = sorted(one_each(groups[key]), key=lambda gallery: _place(defenses, gallery.defense))
         *names, target = key
-        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, shown, findings.class_names, colors)
+        yield "gallery", "-".join(("examples", *names, *_aim(target))), partial(mosaic, rows, findings.class_names, colors)
+
+
+def _signs(findings: Findings) -> Iterator[Drawing]:
+    """Per model, defence and attack with stickers, the first seed."""
+    first: dict[tuple[str, str, str], Signs] = {}
+    for signs in findings.signs:
+        first.setdefault((signs.model, signs.defense, signs.attack), signs)
+    for key, signs in first.items():
+        yield "sticker", "-".join(("sticker", *key)), partial(stickers, signs)
 
 
 def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
@@ -87,7 +132,7 @@ def one_each(galleries: Sequence[Gallery]) -> list[Gallery]:
 
 def _confusions(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     """Per system: under the adaptive attack that says most."""
-    for system in summary.systems:
+    for system in (system for model in summary.models for system in shown(summary, model)):
         results = [
             result
             for result in summary.results
@@ -104,6 +149,11 @@ def _training(findings: Findings) -> Iterator[Drawing]:
     for label, history in findings.histories.items():
         if any(name.endswith(QUANTITIES) for name in history):
             yield "training", f"training-{label}", partial(training, label, history)
+
+
+def _growth(findings: Findings) -> Iterator[Drawing]:
+    for label, images in findings.growth.items():
+        yield "growth", f"growth-{label}", partial(growth, label, images)
 
 
 def _aim(target: str) -> tuple[str, ...]:

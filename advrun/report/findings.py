@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
+from advrun.report.stickers import Signs
 from advrun.results import Result
 
 STEPS = 127
@@ -105,8 +107,12 @@ class Findings:
     environment: versions, device and so on, in the order to be shown.
     results: measured rows (clean, static, adaptive, ...) in the order of the plan, without worst cases; models, defences
         and attacks are shown in the order in which they first appear here.
-    histories: training curves by label ("lnet", "lnet / hybrid"): one value per epoch under names that end in "loss" or
-        "accuracy", with "val_" in front for the validation images; "epoch" numbers the epochs, by default 1, 2, ...
+    histories: training curves by label ("lnet", "lnet / hybrid", "lnet / advgan / linf 8/255"): one value per epoch under names that
+        end in "loss", "accuracy", "success" or "norm", with "val_" in front for the validation images; "epoch" numbers the epochs, by
+        default 1, 2, ...
+    sweeps: which defences are one at several strengths.
+    growth: what a generator made after each epoch of its training, (epochs, k, height, width, channels) uint8, by the same labels.
+    signs: what became of signs with stickers.
     """
 
     name: str
@@ -118,3 +124,6 @@ class Findings:
     results: list[Result]
     histories: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     galleries: list[Gallery] = field(default_factory=list)
+    sweeps: tuple[Sweep, ...] = ()
+    growth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    signs: list[Signs] = field(default_factory=list)

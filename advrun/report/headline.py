@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from advrun.flags import marks, meaning
 from advrun.paired import Difference
+from advrun.report import transfer
 from advrun.report.layout import accuracy_label, attack_and_norm, ball_label, distance_label, percent
 from advrun.report.ranking import Ranking, compare, doubts, ranking
+from advrun.report.strengths import said
 from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summary, System
 
 
 def headline(summary: Summary) -> list[str]:
-    """A paragraph per norm and model, about the largest eps."""
+    """A paragraph per norm and model, about the largest eps; then what crosses over from model to model."""
     return [" ".join(paragraph) for paragraph in sentences(summary)]
 
 
 def sentences(summary: Summary) -> list[list[str]]:
-    """The same by sentences: the best system, paired tests of it, what it costs, what replayed examples claim, what is doubtful."""
+    """The same by sentences.
+
+    Where strengths were swept, the best of them; then the best system, paired tests of it, what it costs, what replayed examples claim,
+    what is doubtful.
+    """
     worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
-    found = [_Paragraph(summary, panel, model).sentences for panel in worst for model in summary.models]
-    return [each for each in found if each] or [each for model in summary.models if (each := _clean_alone(summary, model))]
+    found = [*said(summary), *(_Paragraph(summary, panel, model).sentences for panel in worst for model in summary.models)]
+    usual = [each for each in found if each] or [each for model in summary.models if (each := _clean_alone(summary, model))]
+    return [*usual, *transfer.sentences(summary)]
 
 
 class _Paragraph:

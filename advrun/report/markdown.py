@@ -37,6 +37,12 @@ def accuracy(title: str, lines: list[list[str]], notes: Sequence[Note]) -> str:
     return "\n\n".join(filter(None, (f"# {escape(title)}", pipes(lines), explained))) + "\n"
 
 
+def strengths(title: str, lines: list[list[str]]) -> str:
+    """The best strength of each swept defence, for each eps."""
+    best = "Best strength by the static accuracy, chosen on the images that it is measured on; differences in points to no defence."
+    return "\n\n".join((f"# {escape(title)}", escape(best), pipes(lines))) + "\n"
+
+
 def pipes(lines: list[list[str]], bold: Collection[tuple[int, int]] = ()) -> str:
     """A pipe table, its columns aligned in the source too; columns of numbers are set to the right.
 

@@ -6,17 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from advrun import registry
 from advrun.flags import explained, mark
 from advrun.report.layout import FEW, MISSING, SAME, Entry, attack_and_norm, eps_label, measured_in, percent, tables
 from advrun.report.summary import UNDEFENDED, Panel, Summary
 from advrun.results import CLEAN, CLOSEST, WORST_CASE, Row
 
-THREAT_NOTES = {
-    "static": "examples crafted on the undefended model and replayed against the defence, which they know nothing of.",
-    "adaptive": "examples crafted against the whole system, defence included: the number to believe; a stronger attack may lower it.",
-    "transfer": "examples crafted on another model.",
-    "blackbox": "examples crafted from the system's answers alone, without gradients.",
-}
 NORM_NOTES = {
     "linf": "no pixel changes by more than ε; pixels run from 0 to 1, so 8/255 is eight grey levels.",
     "l1": "absolute changes of all pixels and channels, which run from 0 to 1, added up.",
@@ -70,7 +65,7 @@ def _measure(summary: Summary) -> list[Note]:
 def _words(summary: Summary) -> list[Note]:
     threats = dict.fromkeys(threat for panel in summary.panels for threat in panel.threats)
     norms = dict.fromkeys(panel.attack.norm for panel in summary.panels)
-    found = [Note(threat, THREAT_NOTES[threat]) for threat in threats]
+    found = [Note(threat, _threat(threat)) for threat in threats if threat in registry.names("threats")]
     for name, text in WORST_NOTES.items():
         if any(panel.attack.name == name for panel in summary.panels):
             found.append(Note(name, text))
@@ -79,6 +74,12 @@ def _words(summary: Summary) -> list[Note]:
         own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""
         found.append(Note("target", f"wrong is every class but the true one, whether the target was reached or not{own}."))
     return found + [Note(measured_in(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
+
+
+def _threat(name: str) -> str:
+    """What its file says."""
+    text = registry.get("threats", name).summary
+    return text[:1].lower() + text[1:]
 
 
 def _attacks(summary: Summary) -> list[Note]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy
+from advrun.report import accuracy, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import tables
@@ -17,12 +17,16 @@ from advrun.report.summary import Summary
 
 TEMPLATE = "page.html.j2"
 SECTIONS = (
+    ("strength", "Strength of a defence"),
     ("robustness", "Accuracy against ε"),
+    ("transfer", "From model to model"),
     ("gallery", "Examples"),
+    ("sticker", "Stickers, by distance and angle"),
     ("confusion", "Confusion under attack"),
     ("training", "Training"),
+    ("growth", "What generators made, epoch by epoch"),
 )
-PIXELS = {"robustness": 97, "gallery": 112, "confusion": 97, "training": 97}
+PIXELS = {**dict.fromkeys((name for name, _ in SECTIONS), 97), "gallery": 112}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
 
 
@@ -52,6 +56,8 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         headlines=[table for table in shown if table.headline],
         others=[table for table in shown if not table.headline],
         notes=notes(summary),
+        crossings=transfer.grids(summary),
+        crossing_notes=transfer.notes(summary),
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,

@@ -19,6 +19,8 @@ COLUMN = 3.4
 """Width of one column of a paper, in inches."""
 DPI = 200
 INK, FAINT, RIGHT, WRONG = "#222222", "#8a8a8a", "#0072B2", "#D55E00"
+SHADES = ("#ffffff", "#bcd7ec", "#3f8fc6", "#0b3c68", "#051c33")
+"""From nothing to all, in matrices."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#999933", "#882255", "#7f5f3f")
 """The colour-blind safe palette of Okabe and Ito (2008), the strongest contrasts first; then of Tol (2021), and a brown."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", "p", ">", "h", "*")
@@ -62,7 +64,7 @@ STYLE: Any = {
 class Picture:
     """A finished figure.
 
-    name: file name without ending. kind: robustness, gallery, confusion or training. caption: one paragraph of text.
+    name: file name without ending. kind: one of `page.SECTIONS`, such as robustness. caption: one paragraph of text.
     width: in inches.
     """
 

@@ -2,7 +2,7 @@
 
 A system is a model with a defence. Everything is shown in one order: models, defences and attacks as they first appear in
 the results, except that the undefended model and the clean images come first and worst cases last; then eps ascending
-(no eps last), threats as in `results.THREATS`, seeds ascending.
+(no eps last), threats as in `results.THREATS`, sources as they first appear, seeds ascending.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from advrun.config import Sweep
 from advrun.flags import ATTACKS_MISSING, SEEDS_MISSING, in_order
 from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
@@ -96,11 +97,12 @@ class Panel:
 class Summary:
     """All cells, and where to look for them.
 
-    results: the measured ones and the worst cases, in order. attacks: in order, worst cases last.
+    results: the measured ones and the worst cases, in order. attacks: in order, worst cases last. sweeps: defences at several strengths.
     """
 
     results: list[Result]
     attacks: list[AttackId]
+    sweeps: tuple[Sweep, ...] = ()
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -143,7 +145,7 @@ class Summary:
     @cached_property
     def _groups(self) -> Mapping[Place, dict[int, Result]]:
         groups: dict[Place, dict[int, Result]] = defaultdict(dict)
-        for result in self.results:
+        for result in filter(_own, self.results):
             groups[_system(result.row), attack_of(result.row), result.row.eps, result.row.threat][result.row.seed] = result
         return groups
 
@@ -157,26 +159,29 @@ class Summary:
         return _cell(rows, [flag for row in doubted for flag in row.flags], len(self.seeds))
 
     def _panel(self, attack: AttackId) -> Panel:
-        rows = [row for row in self.rows if attack_of(row) == attack]
+        rows = [row for row in self.rows if attack_of(row) == attack and not row.source]
         radii = sorted({row.eps for row in rows}, key=_radius)
         threats = {row.threat for row in rows}
-        return Panel(attack, tuple(radii), tuple(threat for threat in THREATS if threat in threats))
+        return Panel(attack, tuple(radii), tuple(sorted(threats, key=_threat)))
 
 
-def summarise(results: Sequence[Result]) -> Summary:
-    """The summary of measured results; worst cases are added here."""
+def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = ()) -> Summary:
+    """The summary of measured results; worst cases are added here. sweeps: which of the defences are one at several strengths."""
     results = [*results, *_flag_partial(worst_cases(results))]
     attacks = _unique(attack_of(result.row) for result in results)
     attacks.sort(key=lambda attack: (attack.name != CLEAN, attack.is_worst_case))
     models = _unique(result.row.model for result in results)
     defenses = _unique([UNDEFENDED, *(result.row.defense for result in results)])
 
-    def position(result: Result) -> tuple[float, ...]:
+    sources = _unique(result.row.source for result in results)
+
+    def position(result: Result) -> tuple[Any, ...]:
         row = result.row
         system = models.index(row.model), defenses.index(row.defense)
-        return (*system, attacks.index(attack_of(row)), _radius(row.eps), THREATS.index(row.threat), row.seed)
+        place = attacks.index(attack_of(row)), _radius(row.eps), *_threat(row.threat), sources.index(row.source)
+        return (*system, *place, row.seed)
 
-    return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN])
+    return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN], tuple(sweeps))
 
 
 def _flag_partial(worst: list[Result]) -> list[Result]:
@@ -240,6 +245,16 @@ def attack_of(row: Row) -> AttackId:
 
 def _unique(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(values))
+
+
+def _own(result: Result) -> bool:
+    """Whether the images were crafted on the system itself, or on its undefended model; others are in `transfer.py`."""
+    return not result.row.source
+
+
+def _threat(threat: str) -> tuple[int, str]:
+    """Place among the threats; those of one's own by name, behind ours."""
+    return (THREATS.index(threat), "") if threat in THREATS else (len(THREATS), threat)
 
 
 def _radius(eps: float | None) -> float:

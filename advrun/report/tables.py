@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advrun.flags import in_order
-from advrun.report import accuracy, latex, markdown
+from advrun.report import accuracy, latex, markdown, stickers, strengths, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.layout import MISSING, PERCENT, Line, Table, tables
@@ -18,7 +18,14 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
     explained = notes(summary)
     flags = flag_notes(summary)
     lines = accuracy.readable(summary)
+    swept = {}
+    if summary.sweeps:
+        best = strengths.lines(summary)
+        swept = {"strengths.md": markdown.strengths(findings.title, best), "strengths.csv": accuracy.write_csv(best)}
+    signs = {"stickers.csv": accuracy.write_csv([stickers.HEADER, *stickers.lines(findings.signs)])} if findings.signs else {}
     return {
+        **swept,
+        **signs,
         "summary.md": markdown.summary(findings.title, headline(summary), tables(summary), explained),
         "summary.tex": latex.summary(findings.title, headline(summary), tables(summary, widest=latex.WIDEST), explained),
         "summary.csv": summary_csv(summary),
@@ -26,6 +33,7 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
         "accuracy.tex": latex.accuracy(findings.title, lines, accuracy.READABLE[len(summary.models) == 1 :], flags),
         "accuracy.csv": accuracy.to_csv(summary.rows),
         "accuracy.json": accuracy.to_json(summary.rows),
+        **transfer.files(summary, findings.title),
     }
 
 

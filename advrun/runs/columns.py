@@ -18,14 +18,20 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         "threat": cell.threat,
         "seed": cell.seed,
     }
+    columns |= {name: value for name, value in (("source", cell.source_label), ("access", cell.access)) if value}
     if cell.attack is None:
         return columns
+    source = cell.attack.source_class
+    only = {} if source is None else {"source_class": source}
+    words = filter(None, (bind(cell.attack, cell.eps).budget(), "" if source is None else f"class {source} alone"))
     return columns | {
         "eps": cell.eps,
         "norm": cell.norm,
         "target": aim(cell),
-        "settings": dict(cell.attack.settings),
-        "budget": bind(cell.attack, cell.eps).budget() + (" for each class" if aim(cell) == "all" else ""),
+        "settings": dict(cell.attack.settings) | only,
+        "budget": ", ".join(words)
+        + (" for each class" if aim(cell) == "all" else "")
+        + (f", {cost['learning']} to learn" if cost.get("learning") else ""),  # asked once, whatever the number of images
         **{name: cost[name] for name in ("gradients", "queries", "seconds")},
     }
 

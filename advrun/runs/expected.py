@@ -5,7 +5,7 @@ from __future__ import annotations
 from advrun import registry
 from advrun.config import AttackEntry
 from advrun.console import Part
-from advrun.runs.plan import Cell, Plan, is_trained
+from advrun.runs.plan import Cell, Plan, is_trained, training_of
 
 QUERY = 1 / 3
 """Of a gradient: one pass forward, where a gradient takes that and twice as much backward."""
@@ -30,11 +30,15 @@ def part(cell: Cell, plan: Plan) -> Part:
 
 def _training(cell: Cell, plan: Plan) -> float:
     """Every image of every epoch, and what attacking it costs where a defence does that."""
+    training = training_of(cell.model, cell.defense)
+    if training is None or (cell.defense is None and not is_trained(cell.model)):
+        return 0.0
+    images = training.epochs * len(plan.data.y_train)
     if cell.defense is None:
-        return plan.experiment.train.epochs * len(plan.data.y_train) if is_trained(cell.model) else 0.0
-    known = registry.get("defenses", cell.defense.name).settings
-    attacks = [value for name, value in cell.defense.settings.items() if known[name].is_attack]
-    return cell.defense.train.epochs * len(plan.data.y_train) * (1 + sum(map(_cost, attacks)))
+        return images
+    plugin = registry.get("defenses", cell.defense.name)
+    attacks = [value for name, value in cell.defense.settings.items() if plugin.settings[name].is_attack]
+    return images * (1 + sum(map(_cost, attacks)))
 
 
 def _cost(attack: AttackEntry) -> float:

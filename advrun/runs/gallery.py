@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from advrun.engine import to_unit
+from advrun.images import AnyImages
 from advrun.metrics import Outcome, softmax
 from advrun.report.findings import Gallery
 from advrun.runs.columns import aim
@@ -18,11 +19,12 @@ LARGEST = 256
 """Pixels: of images with a longer side every second pixel, or third, ... is stored; figures show no more."""
 
 
-def gallery(outcome: Outcome, x_adv: np.ndarray, cell: Cell) -> Gallery:
+def gallery(outcome: Outcome, attacked: AnyImages, cell: Cell) -> Gallery:
     """The first images of the evaluation order, right or not: the same ones for every system, attack and eps."""
     shown = slice(stored(outcome.images.shape[1:]))
+    x, x_adv = to_unit(np.asarray(outcome.images[shown])), np.asarray(attacked[shown])
     before, after = softmax(outcome.before[shown]), softmax(outcome.after[shown])
-    defended = outcome.classifier.purify(x_adv[shown]) if len(x_adv) else None
+    defended = outcome.classifier.purify(x_adv) if len(x_adv) else None
     return Gallery(
         model=cell.model.label,
         defense=cell.defense_label,
@@ -32,8 +34,8 @@ def gallery(outcome: Outcome, x_adv: np.ndarray, cell: Cell) -> Gallery:
         target=aim(cell),
         threat=cell.threat,
         seed=cell.seed,
-        x=_thinned(to_unit(outcome.images[shown])),
-        x_adv=_thinned(x_adv[shown]),
+        x=_thinned(x),
+        x_adv=_thinned(x_adv),
         defended=None if defended is None else _thinned(defended),
         label=outcome.y[shown],
         predicted=before.argmax(-1).astype(np.int32),

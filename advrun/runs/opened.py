@@ -6,31 +6,42 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from advrun import engine, registry
 from advrun.config import Experiment, ModelEntry
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import AdvrunError, ConfigError, ModelError
-from advrun.runs.plan import Plan, is_trained
+from advrun.errors import AdvrunError, ConfigError, ModelError, PluginError
+from advrun.runs import oracles
+from advrun.runs.plan import Plan, check_oracles, is_oracle, is_trained
 from advrun.runs.store import Store
+from advrun.system import BlackBox, Oracle
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import expected_shape
-from advrun.system.readings import CLAIMED, Examination, examine
+from advrun.system.readings import CLAIMED, TESTED, Examination, examine
 
 
 @dataclass(frozen=True)
 class Opened:
-    """data: with the classes of the models. models: those that are still to be read, by label. info: what was found, by label."""
+    """data: with the classes of the models. models: those that are still to be read, by label. info: what was found, by label.
+
+    boxes: those that can only be asked, by label.
+    """
 
     data: Dataset
     models: Mapping[str, Foreign] = field(default_factory=dict)
     info: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    boxes: Mapping[str, BlackBox] = field(default_factory=dict)
 
 
-def open_models(plan: Plan, store: Store, console: Console) -> Opened:
+def open_models(plan: Plan, store: Store, console: Console, *, spend: bool = False) -> Opened:
     """Open the trained models of a plan, and refuse what does not fit. A model that was read before is known by its manifest.
 
+    spend: ask also models that cost money.
+
     Raises:
+        ConfigError: when asking a model costs money and `spend` is False, or when an attack needs more than a model gives.
         ModelError: when a model cannot be read, takes other images, has other classes than the data or another model, or is less
             accurate than its author says. DataError: when nothing tells which of a model's classes the data show.
     """
@@ -38,7 +49,7 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
     for cell in plan.cells:
         if cell.kind == "train" and cell.defense is None and not is_trained(cell.model):
             manifest = store.manifest(cell)
-            before = known_classes(manifest.info) if manifest else None
+            before = known_classes(manifest.info) if manifest and not is_oracle(cell.model) else None
             if before is None:
                 missing.append(cell.model)
             else:
@@ -46,20 +57,25 @@ def open_models(plan: Plan, store: Store, console: Console) -> Opened:
     if missing:
         compute = plan.experiment.compute
         engine.start(0, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision, jit=compute.jit)
-    models = {entry.label: open_model(entry) for entry in {each.label: each for each in missing}.values()}
-    check_fits(models, plan.experiment, plan.data.image_shape)
-    known = {label: classes for label, classes in done.items() if label not in models}
+    found = {entry.label: open_model(entry) for entry in {each.label: each for each in missing}.values()}
+    check_fits(found, plan.experiment, plan.data.image_shape)
+    models = {label: model for label, model in found.items() if isinstance(model, Foreign)}
+    known = {label: classes for label, classes in done.items() if label not in found}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
-    data = fitted(plan.data, known, plan.experiment)
-    info = {}
+    asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
+    known |= {label: (box.classes, box.vocabulary.names) for label, box in asked.boxes.items()}
+    data = fitted(asked.data, known, plan.experiment)
+    info: dict[str, Mapping[str, Any]] = {
+        label: {"clean": None, "note": "", "class_names": list(data.class_names)} for label in asked.boxes
+    }
     for label, model in models.items():
-        found = examined(model, data)
-        found.check()
-        if found.note:
-            console.warn(f"model {label!r}: {found.note}")
-        read = {"clean": found.accuracy, "note": found.note}
+        seen = examined(model, data)
+        seen.check()
+        if seen.note:
+            console.warn(f"model {label!r}: {seen.note}")
+        read = {"clean": seen.accuracy, "note": seen.note}
         info[label] = {**read, "class_names": list(data.class_names)}
-    return Opened(data, models, info)
+    return Opened(data, models, info, asked.boxes)
 
 
 def known_classes(info: Mapping[str, Any]) -> tuple[int, tuple[str, ...]] | None:
@@ -69,10 +85,13 @@ def known_classes(info: Mapping[str, Any]) -> tuple[int, tuple[str, ...]] | None
     return (len(names), tuple(map(str, names))) if isinstance(names, list) else None
 
 
-def open_model(entry: ModelEntry) -> Foreign:
+def open_model(entry: ModelEntry) -> Foreign | Oracle:
     """The model of an entry that comes trained, with what the entry says about it. Raises ModelError."""
-    model = registry.get("models", entry.name).function(**entry.settings)
-    return model if isinstance(model, Foreign) else Foreign(model)
+    plugin = registry.get("models", entry.name)
+    model = plugin.function(**entry.settings)
+    if isinstance(model, Oracle) and not plugin.is_oracle:
+        raise PluginError(f"{registry.place('models', entry.name)}: it returns an Oracle; annotate it so: def {entry.name}(...) -> Oracle")
+    return model if isinstance(model, (Foreign, Oracle)) else Foreign(model)
 
 
 def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) -> dict[str, dict[str, Any]]:
@@ -80,18 +99,30 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
 
     Raises ModelError as `open_models` does; what the settings and the headers of the data set tell is judged before its images are read.
     """
-    models = {entry.label: open_model(entry) for entry in experiment.models if not is_trained(entry)}
-    if not models:
-        return {}
+    check_oracles(experiment)
+    opened: dict[str, Foreign | Oracle] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for entry in experiment.models:
+        try:
+            if not is_trained(entry):
+                opened[entry.label] = open_model(entry)
+        except ModelError as error:
+            if not is_oracle(entry):
+                raise
+            found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
+    oracles.check_attacks(experiment, oracles.among(opened))
+    models = {label: model for label, model in opened.items() if isinstance(model, Foreign)}
     outline = outline_of(experiment)
     if outline is not None:
-        check_fits(models, experiment, outline[0])
-        if outline[1] is not None:
-            check_classes({label: model.classes for label, model in models.items()}, experiment, outline[1])
+        check_fits(opened, experiment, outline[0])
+    found |= {label: oracle.facts() for label, oracle in oracles.among(opened).items()}
+    if not models:
+        return found
+    if outline is not None and outline[1] is not None:
+        check_classes({label: model.classes for label, model in models.items()}, experiment, outline[1])
     data = load_data(experiment)
     check_fits(models, experiment, data.image_shape)
     data = fitted(data, {label: (model.classes, model.names()) for label, model in models.items()}, experiment)
-    found = {}
     for label, model in models.items():
         seen = examined(model, data)
         seen.check()
@@ -102,21 +133,21 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
 
 def examined(model: Foreign, data: Dataset) -> Examination:
     """What the first images of the evaluation order say of the model."""
-    rows = data.evaluation_order()[:CLAIMED]
-    return examine(model, data.x_test[rows], data.y_test[rows], data.class_names)
+    rows = data.evaluation_order()[: TESTED if model.claim is None else CLAIMED]
+    return examine(model, np.asarray(data.x_test[rows]), data.y_test[rows], data.class_names)
 
 
-def check_fits(models: Mapping[str, Foreign], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
+def check_fits(models: Mapping[str, Foreign | Oracle], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
     """Raise ModelError, with the remedy, for a model that does not take the data's images."""
     for model in models.values():
         if not model.takes(image_shape):
             model.refuse(image_shape, experiment.data.name, resizable=_allows(experiment, model))
 
 
-def _allows(experiment: Experiment, model: Foreign) -> bool:
+def _allows(experiment: Experiment, model: Foreign | Oracle) -> bool:
     """Whether the data set can be had in the size that the model takes."""
     plugin = registry.get("datasets", experiment.data.name)
-    side = expected_shape(model.model)[0]
+    side = model.image_shape[0] if isinstance(model, Oracle) else expected_shape(model.model)[0]
     if "image_size" not in plugin.settings or side is None:
         return False
     try:

@@ -7,18 +7,21 @@ edited setting, another data set or a corrected attack therefore gives another c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from advrun import registry
-from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry
+from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.data import Dataset
-from advrun.errors import ConfigError, DataError
+from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, source_key, stages, work_key
+from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Cast, Meeting, access_of, meet
+from advrun.system.blackbox import refuse_access
+from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
 """The commands that compute, in order; each does what is missing of the ones before it."""
@@ -42,6 +45,7 @@ class Cell:
     attack: AttackEntry | None = None
     eps: float | None = None
     threat: str = "none"
+    access: str = ""
     metric: str = ""
 
     @property
@@ -60,6 +64,26 @@ class Cell:
         return next((cell for cell in self.needs if cell.kind == "attack"), None)
 
     @property
+    def own(self) -> Cell | None:
+        """Of a row whose images were crafted on another system: what that system makes of them, which is a row too. None for others."""
+        return next((cell for cell in self.needs if cell.kind == "measure"), None) if self.kind == "measure" else None
+
+    @property
+    def source_label(self) -> str:
+        """The system that a row's images were crafted on, where it is neither this one nor its undefended model; "" elsewhere."""
+        return "" if self.own is None else str(self.own.name)
+
+    @property
+    def name(self) -> SystemName:
+        """The system, as threats see it."""
+        return SystemName(self.model.label, self.defense_label)
+
+    @property
+    def stage_of_attacks(self) -> str:
+        """The stage in which a system is attacked."""
+        return "attack" if self.defense is None else "defend"
+
+    @property
     def attack_label(self) -> str:
         return CLEAN if self.attack is None else self.attack.label
 
@@ -70,7 +94,7 @@ class Cell:
 
     @property
     def defense_label(self) -> str:
-        return "none" if self.defense is None else self.defense.label
+        return UNDEFENDED if self.defense is None else self.defense.label
 
 
 @dataclass(frozen=True)
@@ -88,70 +112,127 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
-    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, DataError when training
-    images are missing that something learns from."""
-    learners: list[ModelEntry | DefenseEntry] = [*(model for model in experiment.models if is_trained(model)), *experiment.defenses]
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set or a model can only be asked
+    where more is needed, DataError when training images are missing that something learns from, or have no halves."""
+    check_oracles(experiment)
+    learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
     for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
         if isinstance(attack.target, int) and attack.target >= data.classes:
             raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
+    for attack in experiment.attacks:
+        _check_source(attack, data)
+    trainings = [
+        training_of(model, part) for model in experiment.models for part in (None, *sum((e.chain for e in experiment.defended), ()))
+    ]
+    if any(training and training.half != "all" for training in trainings):
+        data.half("a")  # raises where there are no halves
     return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
 
 
+def _check_source(attack: AttackEntry, data: Dataset) -> None:
+    """Raise ConfigError where an attack concerns a class that has no test images, or is its own target."""
+    source = attack.source_class
+    if source is None:
+        return
+    if source not in data.y_test:
+        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no test image")
+    if attack.target == source:
+        raise ConfigError(f"attack {attack.label!r}: source_class and target are both {source}; aim at another class")
+    if attack_learns(attack) and len(data.y_train) and source not in data.y_train:
+        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no training image to learn from")
+
+
 class _Planner:
+    """In each seed, system by system: clean images, examples of systems before it, then its own; last what comes from systems behind it."""
+
     def __init__(self, experiment: Experiment, data: Dataset) -> None:
         self.experiment, self.data = experiment, data
         self._measuring = work_key("measure")
+        self._metrics = [(name, metric_source(name)) for name in registry.names("metrics")]
+        self._images: dict[tuple[str, Cast], Cell] = {}  # by the key of the system that they were crafted on
 
     def cells(self) -> Iterator[Cell]:
         for seed in self.experiment.seeds:
-            for model in self.experiment.models:
-                yield from self._one_model(model, seed)
+            yield from self._one_seed(seed)
 
-    def _one_model(self, model: ModelEntry, seed: int) -> Iterator[Cell]:
-        undefended = self._train(model, None, seed, needs=())
-        yield undefended
-        yield from self._measured(undefended, None, "none", stage="train")
-        crafted = []
-        for attack, eps in self._attacks():
-            images = self._attack(undefended, attack, eps, stage="attack")
-            crafted.append(images)
-            yield images
-            yield from self._measured(undefended, images, "adaptive", stage="attack")
-        for defense in self.experiment.defenses:
-            system = self._train(model, defense, seed, needs=(undefended,))
-            yield system
-            yield from self._measured(system, None, "none", stage="defend")
-            for images in crafted:
-                yield from self._measured(system, images, "static", stage="defend")
-            for attack, eps in self._attacks():
-                images = self._attack(system, attack, eps, stage="defend")
-                yield images
-                yield from self._measured(system, images, "adaptive", stage="defend")
+    def _one_seed(self, seed: int) -> Iterator[Cell]:
+        casts = list(self._attacks())
+        defenses = (None, *self.experiment.defended)
+        names = [
+            SystemName(model.label, defense.label if defense else UNDEFENDED) for model in self.experiment.models for defense in defenses
+        ]
+        meetings = meet(self.experiment.threats, names, casts)
+        known: dict[SystemName, Cell] = {}
+        for model in self.experiment.models:
+            built: dict[str, Cell] = {}
+            for defense in defenses:
+                system, new = self._system(model, defense, seed, built)
+                known[system.name] = system
+                yield from new
+                ready = [each for each in meetings if each.target == system.name and (each.source is None or each.source in known)]
+                for meeting in ready:
+                    if meeting.source != system.name:
+                        yield from self._met(meeting, known)
+                for cast in casts:
+                    if any((each.source, each.cast) == (system.name, cast) for each in meetings):
+                        self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
+                        yield images
+                    for meeting in ready:
+                        if (meeting.source, meeting.cast) == (system.name, cast):
+                            yield from self._met(meeting, known)
+                meetings = [each for each in meetings if each not in ready]
+        for target in names:
+            for meeting in meetings:
+                if meeting.target == target:
+                    yield from self._met(meeting, known)
 
-    def _attacks(self) -> Iterator[tuple[AttackEntry, float | None]]:
+    def _system(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, built: dict[str, Cell]) -> tuple[Cell, list[Cell]]:
+        """A model with the parts of a chain upon it, and those of its cells that are new: chains with the same beginning share it."""
+        system, new = self._train(model, None, seed, needs=()), []
+        for part in (None, *(defense.chain if defense else ())):
+            made = self._train(model, part, seed, needs=(system,)) if part else system
+            if made.key not in built:
+                built[made.key] = made
+                new.append(made)
+            system = built[made.key]
+        return system, new
+
+    def _met(self, meeting: Meeting, known: Mapping[SystemName, Cell]) -> Iterator[Cell]:
+        """The row of a meeting, with a cell for each metric."""
+        system = known[meeting.target]
+        if meeting.source is None or meeting.cast is None:
+            yield from self._measured(system, None, meeting.threat, stage=system.stage)
+            return
+        source = known[meeting.source]
+        images = self._images[source.key, meeting.cast]
+        own = self._measure(source, images, ADAPTIVE, source.stage_of_attacks) if meeting.foreign else None
+        stage = max(system.stage_of_attacks, images.stage, key=STAGES.index)
+        yield from self._measured(system, images, meeting.threat, stage, own)
+
+    def _attacks(self) -> Iterator[Cast]:
         for attack in self.experiment.attacks:
             for eps in attack.eps or (None,):
-                yield attack, eps
+                yield Cast(attack, eps)
 
     def _train(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, needs: tuple[Cell, ...]) -> Cell:
         plugin = defense or model
         kind = "defenses" if defense else "models"
-        training = defense.train if defense else self.experiment.train
+        training = training_of(model, defense)
         content: dict[str, Any] = {
             "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
             "source": source_key(kind, plugin.name, "train"),
         }
-        if kind == "defenses" or is_trained(model):
+        if training and (defense or is_trained(model)):
             content |= {
-                "train": training.model_dump(),
+                "train": training.identity(),
                 "validation": self.experiment.data.validation,
                 "mixed_precision": self.experiment.compute.mixed_precision,
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either
                 "seed": seed,
             }
-        else:  # it is read as it is for these images
+        elif training:  # it is read as it is for these images
             content["data"] = self.data.test_fingerprint
         label = f"{model.label}{f' {defense.label}' if defense else ''} seed {seed}"
         stage = "defend" if defense else "train"
@@ -169,42 +250,87 @@ class _Planner:
             "data": self.data.fingerprint if attack_learns(attack) else self.data.test_fingerprint,
             "source": [source_key("attacks", attack.name, "attack"), *(source_key("attacks", name) for name in stages(attack))],
         }
+        if attack.source_class is not None:
+            content["source_class"] = attack.source_class
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
         label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
 
-    def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Iterator[Cell]:
+    def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
-        measured = self._measure(system, images, threat, stage)
+        measured = self._measure(system, images, threat, stage, own)
         yield measured
-        for name in registry.names("metrics"):
-            content = {"source": source_key("metrics", name, "metric")}
-            yield self._cell("metric", stage, f"{measured.label} {name}", content, (measured,), like=measured, metric=name)
+        for name, (source, foreign_only) in self._metrics:
+            if own is not None or not foreign_only:
+                yield self._cell("metric", stage, f"{measured.label} {name}", {"source": source}, (measured,), like=measured, metric=name)
 
-    def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str) -> Cell:
-        content = {
+    def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Cell:
+        """own: the row of the source under its own images, where these come from elsewhere."""
+        content: dict[str, Any] = {
             "threat": threat,
             "source": self._measuring,
             "data": self.data.test_fingerprint,
             "labels": [system.model.label, system.defense_label, images.attack_label if images else CLEAN],
         }
-        needs = (system,) if images is None else (system, images)
+        access = "" if images is None or images.attack is None else access_of(threat, images.attack)
+        if access:
+            content["access"] = access
+        needs = tuple(cell for cell in (system, images, own) if cell is not None)
         attacked = "clean" if images is None else images.label.removeprefix(images.system.label).strip()
         label = f"{system.label} {attacked} {threat}" if images else f"{system.label} clean"
+        label += f" from {own.name}" if own else ""
         attack, eps = (images.attack, images.eps) if images else (None, None)
-        return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat)
+        return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat, access=access)
 
     @staticmethod
     def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
-            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat")} | rest
+            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat", "access")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
 
 
+def metric_source(name: str) -> tuple[str, bool]:
+    """The key of a metric's code, and whether it is measured only where images come from another system. A broken file fails later."""
+    try:
+        wanted = registry.get("metrics", name).arguments.get("outcome")
+    except PluginError:
+        wanted = None
+    return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "") == "Transferred"
+
+
+def is_oracle(model: ModelEntry) -> bool:
+    """True for a model that can only be asked."""
+    return registry.get("models", model.name).is_oracle
+
+
+def check_oracles(experiment: Experiment) -> None:
+    """Raise ConfigError for attacks and defences that need more of a model than to ask it."""
+    for model in filter(is_oracle, experiment.models):
+        for attack in experiment.attacks:
+            refuse_access(registry.get("attacks", attack.name), model.label)
+        if experiment.defended:
+            label = experiment.defended[0].label
+            raise ConfigError(f"defence {label!r} needs a network, and model {model.label!r} can only be asked; leave defenses out")
+
+
 def is_trained(model: ModelEntry) -> bool:
     """True for architectures, which advrun trains; False for a model that comes with its weights."""
-    return bool(registry.get("models", model.name).arguments)
+    return registry.get("models", model.name).trains(model.settings)
+
+
+def training_of(model: ModelEntry, defense: DefenseEntry | None = None) -> Training | None:
+    """How the network of a cell is trained; None for a defence that trains nothing. A defence learns from the half that its model learnt
+    from, unless it says otherwise."""
+    own = model.train or Training()
+    if defense is None or defense.train is None:
+        return None if defense else own
+    return defense.train if defense.train.half != "all" else defense.train.model_copy(update={"half": own.half})
+
+
+def is_fitted(defense: DefenseEntry) -> bool:
+    """True for a defence that trains something, or is put upon one that does."""
+    return any(part.train for part in defense.chain)
 
 
 def attack_learns(attack: AttackEntry) -> bool:
@@ -214,4 +340,5 @@ def attack_learns(attack: AttackEntry) -> bool:
 
 def learns(experiment: Experiment) -> bool:
     """True where anything of the experiment sees training images: a classifier to be trained, a defence, an attack that learns."""
-    return bool(experiment.defenses) or any(map(is_trained, experiment.models)) or any(map(attack_learns, experiment.attacks))
+    learners = (*map(is_fitted, experiment.defended), *map(is_trained, experiment.models), *map(attack_learns, experiment.attacks))
+    return any(learners)

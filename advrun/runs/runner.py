@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from advrun import registry
 from advrun.config import Experiment
 from advrun.console import Console
@@ -16,6 +18,9 @@ from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
+from advrun.geometry import format_eps
+from advrun.lesson import PICTURES, WHOLE
+from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
 from advrun.results import Result
 from advrun.runs.keys import closure
@@ -79,6 +84,7 @@ def run(
     console: Console | None = None,
     wait: bool = False,
     fail_fast: bool = False,
+    spend: bool = False,
 ) -> Any:
     """Do what is missing, write the report, and return its findings (`report.Findings`).
 
@@ -89,6 +95,7 @@ def run(
         console: where progress goes; quiet by default.
         wait: wait while another process writes the same results folder.
         fail_fast: stop at the first cell that fails.
+        spend: ask also models whose answers cost money; without it they are refused, and what they may cost is said.
 
     Raises:
         LockError: when another process writes the folder. ModelError: when a model that comes trained does not fit the data, before
@@ -112,9 +119,9 @@ def run(
         try:
             for _ in range(2):  # again where a finished cell turns out to be unusable
                 if compute:
-                    failure = computed(plan, cells, store, console, fail_fast)
+                    failure = computed(plan, cells, store, console, fail_fast, spend=spend)
                 found = findings(plan, store, console)
-                summary = summarise(found.results)
+                summary = summarise(found.results, found.sweeps)
                 if failure or not compute or all(store.manifest(cell) for cell in cells):
                     break
             try:
@@ -131,7 +138,9 @@ def run(
     return found
 
 
-def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool) -> AdvrunError | None:
+def computed(
+    plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool, *, spend: bool = False
+) -> AdvrunError | None:
     """Do the cells that are not done. Returns what the run shall end with where some failed."""
     if all(store.manifest(cell) for cell in cells):
         console.event("nothing", label="to do: every cell is finished", cells=len(cells))
@@ -139,15 +148,18 @@ def computed(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console
     from advrun.runs.opened import open_models
     from advrun.runs.schedule import execute
 
-    return execute(plan, cells, store, console, open_models(plan, store, console), fail_fast=fail_fast).error(len(cells))
+    return execute(plan, cells, store, console, open_models(plan, store, console, spend=spend), fail_fast=fail_fast).error(len(cells))
 
 
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
+    from advrun.report.stickers import Signs
+    from advrun.survey import SURVEY, Survey
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
-    galleries, histories, environment = [], {}, {}
+    galleries, signs, histories, environment = [], [], {}, {}
+    growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
     for cell in plan.cells:
@@ -157,17 +169,26 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         try:
             if cell.kind == "measure":
                 results[cell.key] = store.read(cell, ".json", Result.read)
-                galleries += [store.read(cell, ".npz", Gallery.read)] if any(name.endswith(".npz") for name in manifest.files) else []
+                galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.kind == "attack":
+                label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
+                if manifest.has(SURVEY):
+                    found = store.read(cell, SURVEY, Survey.read)
+                    signs.append(Signs(cell.model.label, cell.defense_label, cell.attack_label, cell.seed, found))
+                if manifest.has(".json"):
+                    histories[label] = store.read(cell, ".json", curves)
+                if manifest.has(PICTURES):
+                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
+                if told := "; ".join(manifest.info.get("fit_notes", ())):
+                    notes |= {f"note on {label}": told}
             elif cell.kind == "train":
                 environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
                 if "model" in manifest.info:  # it came trained: it knows how many classes there are
                     class_names = tuple(manifest.info["model"]["class_names"])
                     notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
-                label = cell.model.label + (f" / {cell.defense.label}" if cell.defense else "")
-                label += f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else ""
-                histories[label] = store.read(cell, ".json", curves)
+                histories[trained_label(plan, cell)] = store.read(cell, ".json", curves)
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
@@ -181,7 +202,16 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
+        sweeps=experiment.sweeps,
+        growth=growth,
+        signs=signs,
     )
+
+
+def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
+    """What training curves are headed by: "lnet / hybrid", and what an attack trained against it, "lnet / advgan / linf 8/255"."""
+    parts = (cell.model.label, *((cell.defense.label,) if cell.defense else ()), *more)
+    return " / ".join(filter(None, parts)) + (f" (seed {cell.seed})" if len(plan.experiment.seeds) > 1 else "")
 
 
 def numbers(path: Path) -> dict[str, float | None]:
@@ -200,15 +230,25 @@ def curves(path: Path) -> dict[str, list[float]]:
     return {name: [float(value) for value in curve] for name, curve in content.items()}
 
 
+def pictures(path: Path) -> dict[str, np.ndarray]:
+    """What a generator made, by stage: (epochs, k, h, w, c) uint8. Raises ValueError where the file holds anything else."""
+    arrays = unpack(path)
+    if any(array.ndim != 5 or array.dtype != np.uint8 or 0 in array.shape for array in arrays.values()):
+        raise ValueError("no pictures")
+    return {"" if name == WHOLE else name: array for name, array in arrays.items()}
+
+
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
+    from advrun.report import stickers
 
     folder = Path(package.__file__).parent
     sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
+    rows += [",".join(line) for line in stickers.lines(found.signs)]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)

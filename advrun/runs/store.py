@@ -5,6 +5,7 @@
         models/              trained models (.keras) and their training history (.json)
         examples/            adversarial images (.h5)
         rows/                measured rows (.json) and the images for the figures (.npz)
+        answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
         manifests/           one per finished cell: its key, its inputs, its files with their hashes
         partial/             checkpoints of cells that were interrupted; a finished cell leaves none
         tables/ figures/ report.html log.jsonl
@@ -34,7 +35,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "examples", "rows", "metrics", "manifests", "partial", "tables", "figures")
+FOLDERS = ("models", "examples", "surveys", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
 """Of a results folder."""
 T = TypeVar("T")
 
@@ -57,6 +58,10 @@ class Manifest:
     def output(self) -> str:
         """One hash for all files of the cell."""
         return content_key(dict(self.files))
+
+    def has(self, ending: str) -> bool:
+        """Whether a file of this ending is among its files."""
+        return any(name.endswith(ending) for name in self.files)
 
     def to_json(self) -> str:
         content = json.loads(json.dumps(asdict(self)))

@@ -1,5 +1,8 @@
-"""What is under attack: Keras models as files, and the views of them that attacks ask."""
+"""What is under attack: Keras models as files, oracles that are only asked, and the views of them that attacks ask."""
 
+from advrun.system.blackbox import BlackBox
 from advrun.system.classifier import Blind, Classifier, Decisions, Gradients, Loss, Scores, Through
+from advrun.system.oracle import Oracle
+from advrun.system.stages import Chain, Purifier
 
-__all__ = ["Blind", "Classifier", "Decisions", "Gradients", "Loss", "Scores", "Through"]
+__all__ = ["BlackBox", "Blind", "Chain", "Classifier", "Decisions", "Gradients", "Loss", "Oracle", "Purifier", "Scores", "Through"]

@@ -8,23 +8,25 @@ import numpy as np
 
 from advrun import engine
 from advrun.errors import ModelError
+from advrun.images import AnyImages
 from advrun.losses import log_odds
 from advrun.system.classifier import Classifier, batches, pad
 from advrun.system.ends import answers, ending
+from advrun.system.stages import chained
 
 
-def check_against_keras(classifier: Classifier, model: Any, x: np.ndarray, batch_size: int = 256) -> None:
+def check_against_keras(classifier: Classifier, model: Any, x: AnyImages, batch_size: int = 256) -> None:
     """Refuse to go on unless the classifier predicts what plain Keras does. Raises ModelError.
 
     Args:
-        model: the Keras model as it was built or loaded, before anything was cut off.
+        model: the Keras model or chain as it was built or loaded, before anything was cut off.
         x: (n, h, w, c) uint8 or float32 in [0, 1]; at most 0.05 % of the predicted classes may differ, for rounding.
     """
     ours = classifier.predict(x, batch_size).argmax(-1)
-    squashed = ending(model)
-    theirs = np.concatenate(
-        [answers(model.predict_on_batch(engine.to_unit(batch)), squashed)[:size] for batch, size in batches(x, batch_size)]
-    )
+    chain = chained(model)
+    squashed = ending(chain.network)
+    shown = ((np.asarray(chain.purify(engine.to_unit(batch))), size) for batch, size in batches(x, batch_size))
+    theirs = np.concatenate([answers(chain.network.predict_on_batch(batch), squashed)[:size] for batch, size in shown])
     differ = int((theirs[np.arange(len(x)), ours] < theirs.max(-1)).sum())  # squashed scores may be equal where logits are not
     if differ > 0.0005 * len(x):
         raise ModelError(
@@ -32,7 +34,7 @@ def check_against_keras(classifier: Classifier, model: Any, x: np.ndarray, batch
         )
 
 
-def zero_gradients(classifier: Classifier, x: np.ndarray, y: np.ndarray, batch_size: int) -> float:
+def zero_gradients(classifier: Classifier, x: AnyImages, y: np.ndarray, batch_size: int) -> float:
     """Share of the images whose loss gradient is zero everywhere, or not finite: there a gradient attack is blind, not the model robust."""
 
     def build() -> Any:

@@ -1,7 +1,8 @@
 """What is under attack: images (n, height, width, channels) float32 in [0, 1] -> logits (n, classes) float32.
 
 A `Classifier` always runs in inference mode and always gives logits: `ends.py` cuts off what squashes them, or says why it
-cannot. Normalisation, resizing and purifiers are layers of the Keras model, so gradients pass through the whole system.
+cannot. Normalisation and resizing are layers of the Keras model, purifiers are layers or stages in front of it (`stages.py`), so
+gradients pass through the whole system.
 
 An attack's `model` parameter is annotated with what it needs to see: `Gradients` (white box), `Scores` or `Decisions` (black
 box). All of it is counted.
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,12 +29,15 @@ from advrun.config.mappings import from_mapping
 from advrun.data import is_guess
 from advrun.engine import ops
 from advrun.errors import AdvrunWarning, ConfigError, DataError
+from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
+from advrun.registry import Plugin
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
+from advrun.system.stages import Chain, chained
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 16
@@ -114,11 +119,11 @@ class Gradients(Scores, Protocol):
 
 
 class Classifier:
-    """A Keras model under attack.
+    """A Keras model under attack, or a chain of purifiers and such a model.
 
     Args:
-        model: a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or (n, 1) behind
-            a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
+        model: a `Chain`, or a Keras model with one image input in [0, 1], (n, height, width, channels), and one output (n, classes), or
+            (n, 1) behind a sigmoid or tanh: two classes. What squashes at its end is cut off; the model itself is left as it is.
         name: how tables call it; the model's own name by default.
         input: what the model expects of its images where that is not RGB in [0, 1], as in YAML: {"channels": "bgr", "scale": 255}.
         classes: the order of its outputs where it is not that of class numbers: "alphabetical", or a list of them.
@@ -138,11 +143,16 @@ class Classifier:
         classes: Order | Sequence[int] | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
-        self.foreign = Foreign(model, from_mapping(ModelInput, input, "input"), _as_order(classes))
+        chain = chained(model)
+        self.foreign = Foreign(chain.network, from_mapping(ModelInput, input, "input"), _as_order(classes))
         self.model = logits_model(self.foreign.system(image_shape))
+        self.chain = Chain(self.model, chain.purifiers)
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
+        self._begin()
+
+    def _begin(self) -> None:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
@@ -167,6 +177,28 @@ class Classifier:
         view = copy(self)
         view.sign = -self.sign
         return view
+
+    # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------
+
+    def check(self, plugin: Plugin, x: AnyImages | None = None) -> None:
+        """Raise ConfigError or DataError for an attack or images that the model cannot meet."""
+
+    def right(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which images (n,) bool are classified right, by their logits (n, classes)."""
+        return np.asarray(logits.argmax(-1) == y)
+
+    def around(self, x: Tensor, ball: Any) -> Classifier:
+        """The view for an attack on the images x, within the ball around them where there is one."""
+        return self
+
+    def shown(self, x: Tensor) -> Tensor:
+        """The images as the model is shown them."""
+        return x
+
+    @contextmanager
+    def failing_as_itself(self) -> Iterator[None]:
+        """While inside, what the model raises in the middle of a graph comes out as it was raised."""
+        yield
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
 
@@ -215,26 +247,27 @@ class Classifier:
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses."""
-        return ops.cast(self.model(x, training=False), "float32")
+        return ops.cast(self.model(self.chain.purify(x), training=False), "float32")
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
-    def predict(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
 
-    def accuracy(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> float:
+    def accuracy(self, x: AnyImages, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.
 
         Warns (AdvrunWarning) once of a model that guesses on 8-bit images, and says how it may be meant; float ones may have been attacked.
         """
-        x, y = check_images(x, self.image_shape), check_labels(y, len(x), self.classes)
+        x = check_images(x, self.image_shape)
+        y = check_labels(y, len(x), self.classes)
         right = float((self.predict(x, batch_size).argmax(-1) == y).mean())
         if x.dtype == np.uint8 and is_guess(right, y) and (doubt := self.doubt(right, x, y)):
             warnings.warn(doubt, AdvrunWarning, stacklevel=2)
         return right
 
-    def doubt(self, right: float, x: np.ndarray, y: np.ndarray) -> str:
+    def doubt(self, right: float, x: AnyImages, y: np.ndarray) -> str:
         """What is to be said where hardly more clean images are right than by guessing, and how the model may be meant; "" once said."""
         if "doubt" in self.probed:
             return ""
@@ -246,20 +279,31 @@ class Classifier:
 
     @property
     def purifier(self) -> Any:
-        """The part of a defended system that cleans images before they are classified, or None."""
+        """The layer of a defended network that cleans images before they are classified, or None."""
         return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
 
-    def purify(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray | None:
+    def purify(self, x: AnyImages, batch_size: int = 256) -> np.ndarray | None:
         """What the classifier behind the purifier is shown, float32 in [0, 1]; None without a purifier."""
         purifier = self.purifier
-        if purifier is None:
+        if purifier is None and not self.chain.purifiers:
             return None
-        return self.over_batches("purify", lambda x: purifier(x, training=False), check_images(x, self.image_shape), batch_size)
 
-    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: np.ndarray, batch_size: int) -> np.ndarray:
+        def purify(x: Tensor) -> Tensor:
+            shown = self.chain.purify(x)
+            return shown if purifier is None else purifier(shown, training=False)
+
+        return self.over_batches("purify", purify, check_images(x, self.image_shape), batch_size)
+
+    def over_batches(self, name: str, function: Callable[[Tensor], Tensor], x: AnyImages, batch_size: int) -> np.ndarray:
         """Apply a function of images, compiled once under `name`, in batches of one shape."""
         run = self.compiled(name, lambda: lambda images: function(engine.to_unit(images)))
-        return np.concatenate([np.asarray(run(batch))[:size] for batch, size in batches(x, batch_size)])
+        answers, done = np.empty(0, np.float32), 0
+        for batch, size in batches(x, batch_size):
+            answer = np.asarray(run(batch))[:size]
+            answers = np.empty((len(x), *answer.shape[1:]), answer.dtype) if done == 0 else answers
+            answers[done : done + size] = answer
+            done += size
+        return answers
 
     def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
         """The compiled form of `build()`, made once for each key and kept while it is among the last used; see `engine.compiled`."""
@@ -278,23 +322,23 @@ def _as_order(classes: Any) -> Order | None:
     return classes if classes is None or isinstance(classes, str) else tuple(classes)  # type: ignore[return-value]
 
 
-def batches(x: np.ndarray, batch_size: int) -> Any:
+def batches(x: AnyImages, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """(batch, count) pairs of one shape: the last batch is padded with copies of its first row, `count` rows are real."""
     batch_size = min(batch_size, len(x))
-    for start in range(0, len(x), batch_size):
-        batch = x[start : start + batch_size]
+    for batch in blocks(x, batch_size):
         yield pad(batch, batch_size), len(batch)
 
 
-def pad(array: np.ndarray, size: int) -> np.ndarray:
+def pad(array: AnyImages, size: int) -> np.ndarray:
     """Repeat the first row until there are `size` rows."""
+    array = np.asarray(array)
     missing = size - len(array)
     return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
-def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
-    """The images as an array of the right shape, uint8 or float32 in [0, 1]. Raises DataError."""
-    x = np.asarray(x)
+def check_images(x: Any, image_shape: tuple[int | None, ...]) -> AnyImages:
+    """The images as an array of the right shape, uint8 or float32 in [0, 1]; `Images`, which are so, stay. Raises DataError."""
+    x = x if isinstance(x, Images) else np.asarray(x)
     if x.dtype.kind not in "fiub":
         raise DataError(f"images are {x.dtype}; expected uint8 grey levels, or float32 in [0, 1]")
     expected = ", ".join("any" if side is None else str(side) for side in image_shape)
@@ -302,7 +346,7 @@ def check_images(x: Any, image_shape: tuple[int | None, ...]) -> np.ndarray:
         raise DataError(f"images have shape {x.shape}; the model takes (n, {expected})")
     if len(x) == 0:
         raise DataError("no images were given: the first axis of x is empty")
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 or isinstance(x, Images):
         return x
     x = x.astype(np.float32, copy=False)
     low, high = x.min(), x.max()

@@ -14,6 +14,7 @@ import numpy as np
 
 from advrun import engine
 from advrun.errors import ModelError
+from advrun.images import AnyImages
 from advrun.system.candidates import SKILLED, SURELY, Reading, readings
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
@@ -200,10 +201,10 @@ def in_a_row(words: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def shuffled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shuffled(x: AnyImages, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As many images and labels as are looked at, drawn at random and always the same."""
     rows = np.random.default_rng(0x0DD).permutation(len(x))[:TESTED]
-    return x[rows], y[rows]
+    return np.asarray(x[rows]), y[rows]
 
 
 def _is_better(right: np.ndarray, base: np.ndarray, tried: int) -> bool:

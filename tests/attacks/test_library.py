@@ -774,6 +774,16 @@ def test_jsma_changes_the_pair_whose_probability_moves_most(linear, images, targ
         assert set(np.flatnonzero(changed[row])) == set(best[row])
 
 
+def test_the_papers_lbfgs_comes_as_near_as_the_default(linear, images):
+    """Both penalties lead to the same boundary, in other ways."""
+    y = linear.predict(images).argmax(-1)
+    square, norm = (attacks.lbfgs(linear, images, y, **preset) for preset in ({}, {"preset": "paper"}))
+    assert (linear.predict(norm).argmax(-1) != y).all()
+    near, nearer = (np.asarray(L2.distance(each, images)) for each in (norm, square))
+    np.testing.assert_allclose(near, nearer, rtol=0.05)
+    assert np.abs(square - norm).max() > 1e-5
+
+
 def test_lbfgs_runs_on_one_core():
     """TensorFlow has as many threads for calls as the machine has cores; one of them waits for Python, which waits for another."""
     script = """

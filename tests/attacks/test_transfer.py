@@ -10,6 +10,7 @@ import pytest
 from advrun import Linf, attacks
 from advrun.attack import Attack
 from advrun.attacks import _surrogate
+from advrun.checkpoints import Checkpoints
 from advrun.config.entries import settings_of
 from advrun.craft import craft
 from advrun.errors import ConfigError, ModelError
@@ -17,14 +18,16 @@ from advrun.registry import get
 from advrun.runs.plan import described
 from advrun.system.copies import fresh_copy
 from advrun.system.modelfile import save_model
+from advrun.types import Cost
 
 EPS = Linf(0.2)
 
 
-def attacked(victim, toy_data, name, target=None, **settings):
+def attacked(victim, toy_data, name, target=None, checkpoints=None, **settings):
     plugin = get("attacks", name)
     pool = (toy_data.x_train, toy_data.y_train)
-    return craft(victim, Attack(plugin, EPS, settings_of(plugin, settings)), toy_data.x_test, toy_data.y_test, train=pool, target=target)
+    attack, test = Attack(plugin, EPS, settings_of(plugin, settings)), (toy_data.x_test, toy_data.y_test)
+    return craft(victim, attack, *test, train=pool, target=target, checkpoints=checkpoints)
 
 
 @pytest.mark.parametrize(("name", "settings"), [("transfer", {"epochs": 12}), ("substitute", {"images": 240, "rounds": 1, "epochs": 12})])
@@ -38,8 +41,20 @@ def test_it_fools_a_model_that_it_has_not_seen(victim, toy_data, name, settings)
 
 def test_a_substitute_asks_for_labels_before_it_starts(victim, toy_data, caplog):
     with caplog.at_level(logging.INFO, "advrun"):
-        attacked(victim, toy_data, "substitute", images=60, rounds=2, epochs=1)
+        crafted = attacked(victim, toy_data, "substitute", images=60, rounds=2, epochs=1)
     assert "substitute: fitting asked for 0 gradients and 240 queries" in caplog.text
+    assert crafted.learning == Cost(queries=240)
+    assert not crafted.queries.any()
+
+
+def test_what_learning_asked_outlives_a_kill(victim, toy_data, tmp_path, monkeypatch):
+    """All batches were done when the process died: the next one learns nothing anew, and knows what was asked."""
+    monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
+    settings = {"images": 60, "rounds": 0, "epochs": 1}
+    first = attacked(victim, toy_data, "substitute", checkpoints=Checkpoints(tmp_path), **settings)
+    again = attacked(victim, toy_data, "substitute", checkpoints=Checkpoints(tmp_path), **settings)
+    np.testing.assert_array_equal(first.x_adv, again.x_adv)
+    assert again.learning == first.learning == Cost(queries=60)
 
 
 def test_a_white_box_surrogate_file_is_the_white_box_attack(victim, toy_data, tmp_path):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from advrun import evaluate
-from advrun.metrics import Outcome
+from advrun.images import Images
+from advrun.metrics import Outcome, Transferred
+from advrun.results import Result
 from advrun.runs.columns import row
 from advrun.runs.examples import read_examples
 from advrun.runs.gallery import gallery
@@ -20,10 +22,10 @@ def measure(worker: Worker, cell: Cell) -> Done:
     images = cell.images
     outcome = outcome_of(worker, cell)
     cost = worker.store.finished(images).info if images else {}
-    known = {name: cost.get(name) for name in ("attacked", "zero_gradients")}
+    known = {name: cost.get(name) for name in ("attacked", "zero_gradients")} | {name: cost[name] for name in ("drift",) if name in cost}
     result = evaluate.measure(outcome, row(cell, cost), known)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
-    if outcome.attacked is not None:
+    if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
         files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
     return files, {"accuracy": result.row.accuracy}
 
@@ -35,11 +37,15 @@ def outcome_of(worker: Worker, cell: Cell) -> Outcome:
 
 def _outcome(worker: Worker, cell: Cell) -> Outcome:
     system, images = worker.system(cell.system), cell.images
-    most = len(worker.order), *worker.data.image_shape
-    arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most)) if images else {}
-    rows = arrays.get("row", worker.order)  # a prefix of the evaluation order
-    x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean(len(rows))
+    most, whole = (len(worker.order), *worker.data.image_shape), not isinstance(worker.data.x_test, Images)
+    arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most, whole=whole)) if images else {}
+    rows = arrays.get("row", worker.order)
+    x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean_of(rows)
     if not images:
-        return Outcome(system.classifier, x, None, y, before, before)
+        return Outcome(system.classifier, x, None, y, before, before, batch_size=worker.batch_size)
     after = system.classifier.predict(arrays["x_adv"], worker.batch_size)
-    return Outcome(system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"))
+    seen = system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"), worker.batch_size
+    if cell.own is None:
+        return Outcome(*seen)
+    answers = worker.store.read(cell.own, ".json", Result.read).predictions
+    return Transferred(*seen, crafted=arrays["attacked"].astype(bool), source_after=answers)

@@ -1,4 +1,4 @@
-"""A trained system, defended or not: its Keras file, and its curves."""
+"""A trained system, defended or not: its file, and its curves."""
 
 from __future__ import annotations
 
@@ -7,38 +7,48 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from advrun import registry
-from advrun.attack import bind
-from advrun.config import DefenseEntry
+from advrun import defend, registry
+from advrun.config import Training
 from advrun.errors import ModelError
-from advrun.runs.plan import Cell, is_trained
+from advrun.lesson import merged_history
+from advrun.runs.plan import Cell, is_trained, training_of
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
 from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
-from advrun.system.modelfile import load_model, save_model
-from advrun.train import Fit, classification, merged_history
+from advrun.system.modelfile import save_model
+from advrun.system.stages import Chain, is_one_file
+from advrun.train import Fit, trained
 
 
 def train(worker: Worker, cell: Cell) -> Done:
     """Build, train, or read the system of a cell."""
+    if cell.model.label in worker.opened.boxes:  # nothing to train, and no file
+        read = {"epochs": {}, "model": worker.opened.info[cell.model.label]}
+        return {f"models/{cell.stem}.json": partial(Path.write_text, data="{}")}, read
+    training = training_of(cell.model, cell.defense) or Training()  # where nothing is trained they are not looked at
     fit = Fit(
-        data=worker.data,
-        settings=worker.experiment.train if cell.defense is None else cell.defense.train,
+        data=worker.data.half(training.half),
+        settings=training,
         validation=worker.experiment.data.validation,
         seed=cell.seed,
         checkpoints=worker.store.checkpoints(cell),
         console=worker.console,
         label=f"train {cell.label}",
     )
-    original = undefended(worker, cell, fit) if cell.defense is None else defended(worker, cell, cell.defense, fit)
-    model = full_precision(as_logits(original, cell.model.settings.get("path")))
-    worker.check_fits(model)
-    check_against_keras(Classifier(model), original, worker.checked)
+    if cell.defense is None:
+        original = undefended(worker, cell, fit)
+        system = Chain(full_precision(as_logits(original, cell.model.settings.get("path"))))
+    else:
+        base = worker.read(cell.needs[0])
+        original = defend.defended(cell.defense.name, base, fit, cell.defense.settings)
+        system = defend.settled(original)
+    worker.check_fits(system.network)
+    check_against_keras(Classifier(system), original, worker.checked)
     history = json.dumps(merged_history(fit.histories), indent=1)
     files: Files = {
-        f"models/{cell.stem}.keras": partial(save_model, model),
+        **system_file(worker, cell, system, fit),
         f"models/{cell.stem}.json": partial(Path.write_text, data=history),
     }
     info: dict[str, Any] = {"epochs": {stage: len(history["loss"]) for stage, history in fit.histories.items()}}
@@ -59,14 +69,18 @@ def undefended(worker: Worker, cell: Cell, fit: Fit) -> Any:
     """The classifier as it is, trained on clean images unless it comes trained."""
     if not is_trained(cell.model):
         return worker.opened.models[cell.model.label].system(worker.data.image_shape, worker.data.class_names)
-    build = registry.get("models", cell.model.name).function
-    model = build(worker.data.image_shape, worker.data.classes, **cell.model.settings)
-    return fit(model, classification(model), monitor="accuracy")
+    return trained(registry.get("models", cell.model.name), cell.model.settings, fit)
 
 
-def defended(worker: Worker, cell: Cell, entry: DefenseEntry, fit: Fit) -> Any:
-    """What a defence makes of the trained classifier."""
-    model = worker.store.read(cell.needs[0], ".keras", load_model)
-    plugin = registry.get("defenses", entry.name)
-    settings = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in entry.settings.items()}
-    return plugin.function(model, fit, **settings)
+def system_file(worker: Worker, cell: Cell, system: Chain, fit: Fit) -> Files:
+    """How the system is written: as one `.keras` file where that holds all of it, else as what its defence fitted."""
+    defense = cell.defense
+    if defense is None or is_one_file(system):
+        return {f"models/{cell.stem}.keras": partial(save_model, system.network)}
+    base = worker.store.file(cell.needs[0], worker.ending(cell.needs[0])).name
+
+    def write(path: Path) -> None:
+        path.write_bytes(defend.packed(defense.name, defense.settings, base, fit.fitted))
+        defend.check_read_again(system, defend.load(path))
+
+    return {f"models/{cell.stem}{defend.FILE}": write}

@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from advrun import engine
+from advrun import defend, engine
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import ModelError
+from advrun.images import AnyImages
 from advrun.runs.opened import Opened
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
-from advrun.system.modelfile import load_model
+from advrun.system.stages import Chain
 
 CHECKED_IMAGES = 2000
 """Images on which a system must predict what plain Keras does."""
@@ -66,7 +67,7 @@ class Worker:
         return self.experiment.compute.batch_size
 
     @cached_property
-    def checked(self) -> np.ndarray:
+    def checked(self) -> AnyImages:
         """The images that `check_against_keras` sees, uint8."""
         return self.data.x_test[self.order[:CHECKED_IMAGES]]
 
@@ -74,12 +75,23 @@ class Worker:
         """The trained system of a cell, checked against plain Keras."""
         if self._loaded is None or self._loaded.key != cell.key:
             self._loaded = None
-            model = self.store.read(cell, ".keras", load_model)
-            self.check_fits(model)  # the file may be older than the data
-            classifier = Classifier(model, name=cell.label)
-            check_against_keras(classifier, model, self.checked, self.batch_size)
-            self._loaded = Loaded(cell.key, classifier, self)
+            self._loaded = Loaded(cell.key, self.opened.boxes.get(cell.model.label) or self._classifier(cell), self)
         return self._loaded
+
+    def _classifier(self, cell: Cell) -> Classifier:
+        chain = self.read(cell)
+        self.check_fits(chain.network)  # the file may be older than the data
+        classifier = Classifier(chain, name=cell.label)
+        check_against_keras(classifier, chain, self.checked, self.batch_size)
+        return classifier
+
+    def read(self, cell: Cell) -> Chain:
+        """The trained system of a cell, from its file."""
+        return self.store.read(cell, self.ending(cell), defend.load)
+
+    def ending(self, cell: Cell) -> str:
+        """Of the file that holds the trained system of a cell."""
+        return defend.FILE if self.store.finished(cell).has(defend.FILE) else ".keras"
 
     def check_fits(self, model: Any) -> None:
         """Raise ModelError unless the model takes the data's images and knows its classes."""
@@ -105,8 +117,14 @@ class Loaded:
         known = len(self._clean)
         if known < count:
             images = self._worker.data.x_test[self._worker.order[known:count]]
-            self._clean = np.concatenate([self._clean, self.classifier.predict(images, self._worker.batch_size)])
+            logits = self.classifier.predict(images, self._worker.batch_size)
+            self._clean = np.concatenate([self._clean, logits]) if known else logits
         return self._clean[:count]
+
+    def clean_of(self, rows: np.ndarray) -> np.ndarray:
+        """Logits (m, classes) of those clean test images."""
+        places = np.argsort(self._worker.order)[rows]  # the order is a permutation
+        return self.clean(int(places.max()) + 1)[places]
 
 
 def environment() -> dict[str, str]:

@@ -1,0 +1,104 @@
+"""A GAN of one's own images, noise -> image, with an inverter, image -> noise (Zhao, Dua and Singh, 2018, arXiv:1710.11342, section 2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from advrun import engine
+from advrun.attacks._advgan import BATCH, MOMENTUM, SHOWN, discriminator
+from advrun.attacks._gan import GAN_LOSSES, doubts, told_apart, variety
+from advrun.attacks._surrogate import reset
+from advrun.engine import Game, Rng, TrainStep, keras, ops
+from advrun.lesson import Lesson
+from advrun.train import Fit
+from advrun.types import Tensor
+
+DIVERGENCE = 0.1
+"""The paper's lambda: how much the inverter shall give the noise back that an image was made of."""
+SAMPLES = 64
+"""Images that are made to see how much they vary."""
+
+
+@cache
+def painter(image_shape: tuple[int, ...], latent: int, width: int) -> Any:
+    """The generator, noise (n, latent) -> images (n, h, w, c) in [0, 1]: DCGAN (Radford et al., 2016, arXiv:1511.06434), two doublings."""
+
+    def build() -> Any:
+        layers, (height, across, channels) = keras.layers, image_shape
+        low, narrow = math.ceil(height / 4), math.ceil(across / 4)
+        x = noise = keras.Input((latent,))
+        x = layers.Reshape((low, narrow, 4 * width))(layers.Dense(low * narrow * 4 * width, use_bias=False)(x))
+        x = layers.ReLU()(layers.GroupNormalization(groups=1)(x))
+        for filters in (2 * width, width):
+            x = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", use_bias=False)(x)
+            x = layers.ReLU()(layers.GroupNormalization(groups=1)(x))
+        x = layers.Conv2D(channels, 3, padding="same", activation="sigmoid", dtype="float32")(x)
+        cut = layers.Cropping2D(((0, 4 * low - height), (0, 4 * narrow - across)))
+        return keras.Model(noise, cut(x), name="painter")
+
+    return engine.outside(build)
+
+
+@cache
+def inverter(image_shape: tuple[int, ...], latent: int, width: int) -> Any:
+    """Images -> noise."""
+
+    def build() -> Any:
+        layers = keras.layers
+        x = images = keras.Input(image_shape)
+        for filters in (2 * width, 4 * width):
+            x = layers.LeakyReLU(0.2)(layers.Conv2D(filters, 4, strides=2, padding="same")(x))
+        x = layers.LeakyReLU(0.2)(layers.Dense(8 * latent)(layers.Flatten()(x)))
+        return keras.Model(images, layers.Dense(latent, dtype="float32")(x), name="inverter")
+
+    return engine.outside(build)
+
+
+def learn(lesson: Lesson, x: np.ndarray, seed: list[int], *, loss: str, epochs: int, latent: int, width: int, rate: float) -> Any:
+    """Train GAN and inverter on images x (n, h, w, c) float32, one after the other; their weights, by name.
+
+    What the GAN painted after each epoch, of the same noise, is kept among the lesson's pictures.
+    """
+    shape = tuple(x.shape[1:])
+    paint, judge, invert = painter(shape, latent, width), discriminator(shape, width), inverter(shape, latent, width)
+    for i, network in enumerate((paint, judge, invert)):
+        reset(network, [*seed, i])
+
+    def generate(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        made = paint(rng.normal((ops.shape(x)[0], latent)), training=training)
+        return {"loss": GAN_LOSSES[loss](scores(judge, x), scores(judge, made))[1]}
+
+    def judged(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        made = ops.stop_gradient(paint(rng.normal((ops.shape(x)[0], latent)), training=training))
+        real, fake = scores(judge, x), scores(judge, made)
+        return {"loss": GAN_LOSSES[loss](real, fake)[0], "accuracy": told_apart(real, fake)}
+
+    def inverted(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        """Equation 2: |G(I(x)) - x| and |z - I(G(z))|, squared, and summed over pixels and over the noise."""
+        z = rng.normal((ops.shape(x)[0], latent))
+        image = engine.total(ops.square(paint(invert(x, training=training)) - x))
+        noise = engine.total(ops.square(z - invert(ops.stop_gradient(paint(z)), training=training)))
+        return {"loss": image + DIVERGENCE * noise, "image_loss": image, "noise_loss": noise}
+
+    def step(network: Any, objective: Any) -> TrainStep:
+        return TrainStep(network, objective, engine.adam(rate, MOMENTUM))
+
+    # A GAN's loss does not say which epoch is best: nothing is held out, so the last one is taken.
+    gan = Fit.of_attack(lesson, x, np.zeros(len(x), np.int32), epochs=epochs, batch_size=BATCH, learning_rate=rate, validation=0.0)
+    z = np.random.default_rng([*seed, 3]).normal(size=(SAMPLES, latent)).astype(np.float32)
+    now = engine.compiled(lambda z: paint(z, training=False))
+    gan.play(Game({"": step(paint, generate), "discriminator": step(judge, judged)}), stage="gan", picture=lambda: now(z[:SHOWN]))
+    own = variety(np.asarray(now(z))) / max(variety(x[:SAMPLES]), 1e-9)
+    lesson.notes += doubts(lesson.histories["gan"], "", own, "what the GAN paints")
+    replace(gan, validation=0.1).play(step(invert, inverted), stage="inverter")
+    return {"painter": paint.get_weights(), "inverter": invert.get_weights()}
+
+
+def scores(judge: Any, x: Tensor) -> Tensor:
+    """(n,)."""
+    return judge(x)[:, 0]

@@ -1,0 +1,146 @@
+"""Defending: a system + a defence with its settings -> the defended system; and such systems on disk.
+
+A system that is one Keras model is a `.keras` file. Any other is what its defence fitted: an .npz file with the weights of every network
+that `fit` trained, in the order of its calls, and as text in JSON the defence's name, its settings, and the file of the system that it was
+built on, in the same folder. To load it, the defence is called again, with a `fit` that hands back those weights instead of training. The
+file holds nothing that is run: the defence's code is that of the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from advrun import registry
+from advrun.attack import bind
+from advrun.config import as_written
+from advrun.config.entries import settings_of
+from advrun.engine import keras
+from advrun.errors import ConfigError, ModelError
+from advrun.files import inside
+from advrun.npz import pack, unpack
+from advrun.registry import Plugin
+from advrun.system.classifier import Classifier
+from advrun.system.copies import full_precision
+from advrun.system.ends import logits_model
+from advrun.system.modelfile import load_model, probe
+from advrun.system.stages import Chain, chained
+
+FILE = ".npz"
+"""Ending of a system that is more than one Keras model."""
+TEXT = "system"
+"""The array that holds the JSON."""
+DEEPEST = 20
+"""Defences, one upon the other, that a file is followed through."""
+
+
+def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Any:
+    """What a defence returns: that whose first parameter is called `system` is given the chain, any other one Keras model.
+
+    Args:
+        plugin: the defence.
+        system: what it defends; it is left as it is.
+        fit: `train.Fit`, or what stands in its place; handed over where the defence has a second parameter.
+        settings: all of them.
+    """
+    bound = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
+    given: Any = system if plugin.takes_system else system.as_model()
+    return plugin.function(*((given, fit) if plugin.takes_fit else (given,)), **bound)
+
+
+def defended(name: str, system: Chain, fit: Any, settings: Mapping[str, Any]) -> Chain:
+    """The defended system. Raises ModelError where the defence returns none."""
+    result = applied(registry.get("defenses", name), system, fit, settings)
+    if not isinstance(result, (Chain, keras.Model)):
+        place = registry.place("defenses", name)
+        raise ModelError(f"{place} returns {type(result).__name__}; expected the defended system: a Chain, or a Keras model")
+    return chained(result)
+
+
+def settled(system: Chain) -> Chain:
+    """The same system with a network that gives logits, in float32. Raises ModelError where they cannot be had."""
+    return Chain(full_precision(logits_model(system.network)), system.purifiers)
+
+
+@dataclass
+class Fitted:
+    """Stands in for `train.Fit`, and hands back what was fitted before. weights: of each call, in order."""
+
+    weights: Sequence[Sequence[np.ndarray]]
+    calls: int = 0
+
+    def __call__(self, model: Any, objective: Any, *, monitor: str = "loss", stage: str = "") -> Any:
+        """The model with its weights. Raises ModelError where they are not its own."""
+        self.calls += 1
+        if self.calls > len(self.weights):
+            raise ModelError(f"its defence fits {self.calls} networks, and the file holds the weights of {len(self.weights)}")
+        weights, shapes = self.weights[self.calls - 1], [tuple(weight.shape) for weight in model.weights]
+        if [weight.shape for weight in weights] != shapes:
+            raise ModelError(f"the weights of its network {self.calls} are not those that its defence fits")
+        model.set_weights(weights)
+        return model
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ModelError(f"its defence asks for fit.{name} when it is read again; what it learns must be weights that `fit` trains")
+
+
+def packed(name: str, settings: Mapping[str, Any], base: str, fitted: Sequence[Sequence[np.ndarray]]) -> bytes:
+    """The file of a system. base: the name of the file of the system that the defence was given."""
+    text = json.dumps({"defense": {"name": name, **as_written(settings)}, "base": base, "fits": len(fitted)})
+    arrays = {f"fit{call}_{i}": weight for call, weights in enumerate(fitted) for i, weight in enumerate(weights)}
+    return pack({TEXT: np.array(text), **arrays})
+
+
+def load(path: str | Path, depth: int = 0) -> Chain:
+    """A system from its file, whatever it is made of.
+
+    Raises:
+        ModelError: where it is none, or one that the defences of today do not make. ConfigError: where a defence is unknown.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != FILE:
+        return chained(load_model(path))
+    if depth > DEEPEST:
+        raise ModelError(f"{path}: more than {DEEPEST} defences, one upon the other")
+    try:
+        arrays = unpack(path, path.stat().st_size)
+        content = json.loads(str(arrays.pop(TEXT)))
+        name, base = str(content["defense"].pop("name")), inside(path.parent, str(content["base"]))
+        given = {key: _tuples(value) for key, value in content["defense"].items()}
+        fitted = [_weights(arrays, call) for call in range(int(content["fits"]))]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(f"{path}: no defended system ({' '.join(str(error).split())})") from error
+    system = load(base, depth + 1)
+    try:
+        fit = Fitted(fitted)
+        made = settled(defended(name, system, fit, settings_of(registry.get("defenses", name), given)))
+    except (ModelError, ConfigError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    if fit.calls != len(fitted):
+        raise ModelError(f"{path}: holds the weights of {len(fitted)} networks, and its defence fits {fit.calls}")
+    return made
+
+
+def check_read_again(system: Chain, again: Chain) -> None:
+    """Raise ModelError unless a system that was read again answers as it did."""
+    x = probe(system.network, 8)
+    before, after = (Classifier(chain).predict(x) for chain in (system, again))
+    if not np.allclose(before, after, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise ModelError("it gives other outputs when it is read again: its defence learns, or draws, something that `fit` does not train")
+
+
+def _weights(arrays: Mapping[str, np.ndarray], call: int) -> list[np.ndarray]:
+    count = sum(name.startswith(f"fit{call}_") for name in arrays)
+    return [arrays[f"fit{call}_{i}"] for i in range(count)]
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth: settings are immutable."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value

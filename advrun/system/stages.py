@@ -1,0 +1,123 @@
+"""What is under attack as a chain of stages: purifiers, one behind the other, then a network.
+
+A purifier need not be differentiable. It says how attacks pass backward through it: by its own gradient (exact), as if it changed nothing
+(identity), or through another function that is near it and has a gradient. The last two are BPDA, the backward pass differentiable
+approximation (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1): forward the attack meets the purifier as it is, backward
+the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal, NoReturn
+
+from advrun import engine
+from advrun.engine import keras
+from advrun.errors import ModelError
+from advrun.types import Tensor
+
+BACKWARD = ("exact", "identity")
+
+
+@dataclass(frozen=True, eq=False)
+class Purifier:
+    """A stage that cleans images: it maps (n, height, width, channels) float32 in [0, 1] to the same, each image by itself.
+
+    forward: called with the images and the source of randomness, of which nothing may be drawn yet; written in `engine.ops`.
+    backward: "exact", the gradient of `forward` itself; "identity"; or a function of the images alone, near `forward`, whose gradient
+    is taken in its place.
+
+    Raises ModelError for any other `backward`.
+    """
+
+    forward: Callable[[Tensor, Any], Tensor]
+    backward: Literal["exact", "identity"] | Callable[[Tensor], Tensor] = "exact"
+
+    def __post_init__(self) -> None:
+        if not callable(self.backward) and self.backward not in BACKWARD:
+            raise ModelError(f"backward is {self.backward!r}; expected 'exact', 'identity', or a function of the images")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The purified images. Raises ModelError where they have another shape, or where something random is drawn."""
+        value = self.forward(x, _NothingRandom())
+        if tuple(value.shape[1:]) != tuple(x.shape[1:]):
+            raise ModelError(f"a purifier makes images of {tuple(value.shape[1:])} out of {tuple(x.shape[1:])}; it must keep their shape")
+        if self.backward == "exact":
+            return value
+        return engine.straight_through(value, x if isinstance(self.backward, str) else self.backward(x))
+
+
+class _NothingRandom:
+    """What stands where a random stage finds its randomness: fixed numbers would be a defence that attacks know by heart."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ModelError(f"a purifier asks for rng.{name}: stages that draw random numbers cannot be attacked as they should be, yet")
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A system under attack: what a defence is given, and what it returns.
+
+    network: a Keras model from images (n, height, width, channels) float32 in [0, 1] to logits (n, classes). purifiers: what is in front
+    of it, in the order in which images pass.
+    """
+
+    network: Any
+    purifiers: tuple[Purifier, ...] = ()
+
+    def behind(self, purifier: Purifier) -> Chain:
+        """The same system with a purifier in front of all that is there."""
+        return replace(self, purifiers=(purifier, *self.purifiers))
+
+    def purify(self, x: Tensor) -> Tensor:
+        """What the network is shown of images."""
+        for purifier in self.purifiers:
+            x = purifier(x)
+        return x
+
+    @property
+    def variables(self) -> list[Any]:
+        """All weights of the network."""
+        return list(self.network.variables)
+
+    def as_model(self) -> Any:
+        """The same system as one Keras model, whose first layer the purifiers are; a `.keras` file would not hold what they do."""
+        if not self.purifiers:
+            return self.network
+        inputs = keras.Input(self.network.input_shape[1:])
+        return keras.Model(inputs, self.network(_layer()(self.purify)(inputs)), name=f"purified_{self.network.name}")
+
+
+def chained(system: Any) -> Chain:
+    """The chain of a Keras model, or a chain as it is."""
+    return system if isinstance(system, Chain) else Chain(system)
+
+
+def is_one_file(system: Chain) -> bool:
+    """Whether a `.keras` file holds the whole system: no purifier in front of the network, and none among its layers."""
+    return not system.purifiers and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
+
+
+@cache
+def _layer() -> Any:
+    """The class of the layer that passes images through purifiers; made when it is needed, for Keras is slow to import."""
+
+    class Stages(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        """Purifiers as the layer of a model, for this process."""
+
+        def __init__(self, purify: Callable[[Tensor], Tensor], **options: Any) -> None:
+            super().__init__(**{"name": "purifier", "trainable": False, **options})
+            self.purify = purify
+
+        def call(self, x: Tensor) -> Tensor:
+            return self.purify(x)
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return input_shape
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "purify": self.purify}
+
+    return Stages

@@ -1,0 +1,1 @@
+"""Threats: `NAME(source: SystemName, target: SystemName, *, settings) -> bool`, whether examples of one system meet another."""

@@ -1,0 +1,57 @@
+"""What an attack that trains leaves for the report: files, curves, and a picture of what its generator made."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from advrun.lesson import Learnt
+from advrun.report.growth import growth
+from advrun.runs.runner import curves, pictures
+from advrun.runs.work.attack import learnt
+
+
+def lesson(epochs: int = 9, **told) -> Learnt:
+    shown = np.arange(epochs, dtype=np.uint8).reshape(-1, 1, 1, 1, 1) * np.ones((1, 10, 8, 8, 1), np.uint8)
+    asked = {"gradients": 5, "queries": 7}
+    return Learnt(None, {"": {"loss": [1.0, 0.5]}, "copy": {"loss": [2.0]}}, {"": shown}, ("it diverged",), asked, 3.0, **told)
+
+
+def test_curves_and_pictures_come_back_from_their_files(tmp_path):
+    files, info = learnt((lesson(), lesson()), "cell")
+    assert info == {"fit_gradients": 10, "fit_queries": 14, "fit_seconds": 6.0, "fit_notes": ["it diverged"]}
+    for name, write in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name)
+    assert curves(tmp_path / "examples/cell.json")["2 copy loss"] == [2.0]
+    shown = pictures(tmp_path / "examples/cell.npz")
+    np.testing.assert_array_equal(shown["1"], lesson().pictures[""])
+    assert learnt((), "cell") == ({}, {})
+
+
+def test_a_single_training_needs_no_name(tmp_path):
+    files, _ = learnt((lesson(),), "cell")
+    (tmp_path / "examples").mkdir()
+    for name, write in files.items():
+        write(tmp_path / name)
+    assert set(json.loads((tmp_path / "examples/cell.json").read_text())) == {"loss", "copy loss"}
+    assert pictures(tmp_path / "examples/cell.npz").keys() == {""}
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    np.savez(tmp_path / "odd.npz", training=np.zeros((2, 3, 4, 4, 1)))
+    with pytest.raises(ValueError, match="no pictures"):
+        pictures(tmp_path / "odd.npz")
+
+
+def test_the_figure_shows_the_first_and_the_last_epoch():
+    figure, caption = growth("cnn / advgan", lesson().pictures[""])
+    (axes,) = figure.axes
+    rows = [text.get_text() for text in axes.texts if text.get_text().startswith("epoch")]
+    assert (rows[0], rows[-1], len(rows)) == ("epoch 1", "epoch 9", 6)
+    assert len(axes.images) == 6 * 8
+    assert np.asarray(axes.images[-1].get_array()).max() == 8  # what the last epoch made
+    assert "some of the epochs" in caption
+    assert "each epoch" in growth("cnn", lesson(2).pictures[""])[1]
