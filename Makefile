@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 ADVRUN := $(BIN)/advrun
 CONFIG ?= configs/gtsrb.yaml
 ARGS ?=
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# One process more than there are cores, for tests also wait for processes of their own.
+PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-parity
 

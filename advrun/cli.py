@@ -330,10 +330,14 @@ def info(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bo
     write(f"contact sheet: {out}", err=as_json)
 
 
+LISTED = 100
+"""Classes that are all listed; of more, only those that have images."""
+
+
 def in_words(described: dict[str, Any]) -> str:
     """Facts of a data set, one a line, then a line for each class."""
     facts = [f"{name:<12} {value}" for name, value in described.items() if name != "counts" and value not in (None, "")]
-    shown = [entry for entry in described["counts"] if entry["train"] + entry["test"]]
+    shown = [entry for entry in described["counts"] if entry["train"] + entry["test"] or described["classes"] <= LISTED]
     classes = [f"{entry['label']:>5}  {entry['train']:>6}  {entry['test']:>5}  {entry['name']}" for entry in shown]
     rest = described["classes"] - len(shown)
     return "\n".join([*facts, "class   train   test  name", *classes, *([f"{rest:,} more classes have no images"] if rest else [])])

@@ -224,7 +224,7 @@ class _Work:
     pool: tuple[np.ndarray, np.ndarray]
     checkpoints: Any
     bar: Bar | None
-    console: Console | None
+    console: Console | None = None
     name: str = ""
 
     def clean(self, x: AnyImages, attacked: np.ndarray) -> Crafted:

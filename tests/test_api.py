@@ -130,4 +130,7 @@ def test_a_keras_model_passed_again_is_recognised(images):
     logits = images.reshape(len(images), -1) @ -weights + bias
     np.testing.assert_allclose(as_classifier(model).predict(images), logits, rtol=1e-4, atol=1e-4)
     others = [keras.models.clone_model(model) for _ in range(2)]
-    assert len({id(as_classifier(each)) for each in (*others, model)}) == 3
+    known = [as_classifier(each) for each in (*others, model)]
+    assert len(set(map(id, known))) == 3
+    assert as_classifier(model) is known[2]
+    assert as_classifier(others[0]) is not known[0]  # the last two are remembered

@@ -43,7 +43,11 @@ def test_shipped_configs_load_and_fit_the_schema(config):
     assert "minutes" in head
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+COMPLETE = [path for path in CONFIGS if "name: file" not in path.read_text()]
+"""Without those that need model files of the reader's own."""
+
+
+@pytest.mark.parametrize("config", COMPLETE, ids=lambda path: path.name)
 def test_check_prints_a_configuration_that_says_the_same(config, tmp_path):
     printed = advrun("check", config)
     assert printed.exit_code == 0

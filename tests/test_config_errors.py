@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from advrun import registry
 from advrun.config import load, loads
 from advrun.errors import ConfigError
 
 NAME = "a name of at most 100 letters, digits, '_', '.' and '-', the first a letter or digit"
 EPS = "a number > 0 such as 8/255, or a list of them"
 NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
-DATASETS = "expected one of arrays, folder, gtsrb, idx, listed, signs"
+DATASETS = f"expected one of {', '.join(registry.names('datasets'))}"
 CRAFTERS = "expected the name of a white-box attack inside a ball, such as mifgsm"
 TAKEN = "give this entry another label"
 TARGETS = "one of random, least_likely, second, all, or a whole number from 0 to 10,000,000, or null"

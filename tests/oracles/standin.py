@@ -179,7 +179,7 @@ def running(service: StandIn) -> Iterator[StandIn]:
     """The service, listening on free ports of this machine: HTTP, and gRPC."""
     server = Quiet(("127.0.0.1", 0), type("Talking", (Talk,), {"service": service}))
     service.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     remote = by_grpc(service)
     try:
         yield service

@@ -41,7 +41,7 @@ def label(each: Attack) -> str:
 def remote(served):
     """The same classifier, served over TensorFlow Serving's protocol."""
     with serving(served) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

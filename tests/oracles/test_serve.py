@@ -22,7 +22,7 @@ PREDICT = "/v1/models/model:predict"
 @pytest.fixture(scope="module")
 def port(served):
     with serve.serving(served) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 

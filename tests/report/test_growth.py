@@ -26,7 +26,7 @@ def test_curves_and_pictures_come_back_from_their_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(tmp_path / name)
     assert curves(tmp_path / "examples/cell.json")["2 copy loss"] == [2.0]
-    shown = pictures(tmp_path / "examples/cell.npz")
+    shown = pictures(tmp_path / "examples/cell.pictures.npz")
     np.testing.assert_array_equal(shown["1"], lesson().pictures[""])
     assert learnt((), "cell") == ({}, {})
 
@@ -37,7 +37,7 @@ def test_a_single_training_needs_no_name(tmp_path):
     for name, write in files.items():
         write(tmp_path / name)
     assert set(json.loads((tmp_path / "examples/cell.json").read_text())) == {"loss", "copy loss"}
-    assert pictures(tmp_path / "examples/cell.npz").keys() == {""}
+    assert pictures(tmp_path / "examples/cell.pictures.npz").keys() == {""}
 
 
 def test_what_is_no_picture_is_refused(tmp_path):
