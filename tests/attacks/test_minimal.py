@@ -12,7 +12,7 @@ from advrun.craft import craft
 
 ROADS = [
     (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),
-    (Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.03}),
+    pytest.param(Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.03}, marks=pytest.mark.slow),
     pytest.param(L1(), {"fmn": 1.05, "brendel_bethge": 1.08}, marks=pytest.mark.slow),
     pytest.param(L0(), {"fmn": 1.5, "brendel_bethge": 1.1}, marks=pytest.mark.slow),
 ]
@@ -83,7 +83,7 @@ def test_what_lies_on_the_boundary_is_wrong_elsewhere_too(ball):
     assert (network.predict(found).argmax(-1) != y)[moved].all()
 
 
-@pytest.mark.parametrize("name", ["deepfool", "cw", "fab", "apgd"])
+@pytest.mark.parametrize("name", ["cw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deepfool", "fab", "apgd"))])
 def test_a_hidden_class_changes_nothing(name):
     """Models hide a class by a logit that no other is below; the attacks find the others."""
     keras, rng = engine.keras, np.random.default_rng(0)

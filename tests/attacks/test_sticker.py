@@ -203,6 +203,7 @@ def test_noise_keeps_the_markers():
     assert np.abs(noisy - stickers).max() > 0.3
 
 
+@pytest.mark.slow
 def test_the_mask_of_the_l1_step_lies_where_it_matters(victim, toy_data):
     """The victim tells classes by their bright quadrants; towards the last class something must become bright there, or dark in the own."""
     settings = FEW | {"mask": "l1", "markers": False, "cover": 0.25}

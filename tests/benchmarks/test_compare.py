@@ -32,6 +32,7 @@ def run(tmp_path, monkeypatch, images, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_results_are_kept_for_one_model_and_its_images(run, network, images):
     assert len(run(network)) == 2  # in Linf and in L2
     assert run(network) == []
