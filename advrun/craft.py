@@ -1,30 +1,27 @@
 """Crafting: classifier + images + attack -> adversarial images, and what they cost.
 
-An attack never judges itself. Every batch it returns is re-checked here (box, ball, NaN), and what it asked of the model is
-read off the classifier's counters, image by image. Images that are misclassified without any attack are not attacked.
+An attack never judges itself. Every batch it returns is checked again (box, ball, NaN), and what it asked of the model is read off the
+classifier's counters, image by image (`batchwise.py`). Images that are misclassified without any attack are not attacked.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.checkpoints import Section
+from advrun.batchwise import Batches, Setup
 from advrun.console import Bar, Console
-from advrun.engine import Rng
-from advrun.errors import BudgetError, ConfigError
-from advrun.geometry import PIXEL_ROUNDING, Ball
+from advrun.errors import ConfigError
+from advrun.geometry import Ball
 from advrun.images import AnyImages, Canvas, Images, by_blocks, painted
-from advrun.lesson import Learnt, Lesson
+from advrun.lesson import Learnt
 from advrun.system import Classifier
-from advrun.system.classifier import check_images, check_labels, pad
+from advrun.system.classifier import check_images, check_labels
 from advrun.types import Cost
 
 STARTS = 5
@@ -215,17 +212,8 @@ def _inside(ball: Ball | None, x_adv: AnyImages, x: AnyImages) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """Crafts with one attack: the batches, one after the other. `name` tells the checkpoints of stages apart."""
-
-    classifier: Classifier
-    seed: int
-    batch_size: int
-    pool: tuple[np.ndarray, np.ndarray]
-    checkpoints: Any
-    bar: Bar | None
-    console: Console | None = None
-    name: str = ""
+class _Work(Setup):
+    """Crafts with one attack: the batches, one after the other."""
 
     def clean(self, x: AnyImages, attacked: np.ndarray) -> Crafted:
         """The images as they are."""
@@ -239,7 +227,7 @@ class _Work:
         labels = y if goal is None else goal
         starts = self._starts(y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
-        runner = _Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
+        runner = Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
         done, seconds = 0, 0.0
         while done < len(rows):
             batch = rows[done : done + runner.batch_size]
@@ -274,123 +262,6 @@ class _Work:
         """So many more images are done."""
         if self.bar is not None:
             self.bar.advance(int(images))
-
-
-class _Batches:
-    """Runs the compiled attack on one batch after the other, all of one shape."""
-
-    def __init__(self, work: _Work, attack: Attack, batch_size: int, targets: np.ndarray | None) -> None:
-        self.work, self.attack, self.batch_size, self.targets = work, attack, batch_size, targets
-        self.view = work.classifier if targets is None else work.classifier.toward()
-
-    @cached_property
-    def run(self) -> Any:
-        def build() -> Any:
-            def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
-                view = self.view.around(x, self.attack.ball(eps))
-                return view.shown(self.attack(view, x, y, Rng(key), eps, starts=starts, fitted=fitted))
-
-            return run
-
-        return self.view.compiled(self.attack.key, build, xla=not self.attack.plugin.in_python)
-
-    @cached_property
-    def learnt(self) -> Learnt:
-        if self.attack.plugin.fit is None:
-            return Learnt()
-        checkpoints, name = Section(self.work.checkpoints, self.work.name), self.attack.plugin.name
-        kept = checkpoints.get("fit", Learnt.from_arrays)
-        if kept is not None:
-            return kept
-        clock = time.perf_counter()
-        self.view.counter.start()
-        # Data sets often come class by class: the first images shall be of all of them.
-        order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
-        images, labels = (each[order] for each in self.work.pool)
-        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
-        with self.view.failing_as_itself():
-            fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
-        asked, seconds = lesson.asked(), time.perf_counter() - clock
-        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
-        learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
-        if fitted is not None:  # an attack that learns into networks of its own learns again
-            checkpoints.put("fit", learnt.to_arrays())
-            checkpoints.flush()
-        return learnt
-
-    def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
-        """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
-        checkpoints = self.work.checkpoints
-        name = f"{self.work.name}{first}-{len(x)}"
-
-        def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return self._checked(saved, x, first)
-
-        saved: dict[str, np.ndarray] | None = checkpoints.get(name, use, 2 * x.nbytes + (1 << 20)) if checkpoints else None
-        if saved is None:
-            try:
-                saved = self._attack(x, y, starts, first)
-            except Exception as error:
-                if not engine.is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-                self.batch_size = max(min(self.batch_size, len(x)) // 2, 1)
-                logging.getLogger("advrun").warning("out of memory: batch size halved to %d", self.batch_size)
-                return None
-            if checkpoints:
-                checkpoints.put(name, saved)
-        return saved
-
-    def _checked(self, saved: dict[str, np.ndarray], x: np.ndarray, first: int) -> dict[str, np.ndarray]:
-        """A batch from a checkpoint, if it is one of this attack. Raises ValueError or BudgetError where it is not."""
-        expected = {"x_adv": (x.shape, "f"), "gradients": (x.shape[:1], "i"), "queries": (x.shape[:1], "i"), "seconds": ((), "f")}
-        found = {name: (array.shape, array.dtype.kind) for name, array in saved.items()}
-        if found != expected:
-            raise ValueError(f"it holds {found}; expected {expected}")
-        if min(saved["gradients"].min(), saved["queries"].min(), saved["seconds"]) < 0:
-            raise ValueError("costs below zero")
-        check_budget(saved["x_adv"], x, self.attack, first, saved["queries"])
-        return saved
-
-    def _attack(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray]:
-        fitted, size, counter = self.learnt.fitted, self.batch_size, self.view.counter
-        clock = time.perf_counter()
-        counter.start(size)
-        key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
-        others = None if starts is None else np.stack([pad(each, size) for each in starts])
-        with self.view.failing_as_itself():
-            returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
-        shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
-        if shape != (size, *x.shape[1:]):
-            raise BudgetError(f"{self.attack.plugin.name}: {shape} came back for images {(size, *x.shape[1:])}")
-        x_adv = np.asarray(returned)[: len(x)]
-        seconds = time.perf_counter() - clock
-        counts = {name: count[: len(x)] for name, count in counter.read().items()}
-        check_budget(x_adv, x, self.attack, first, counts["queries"])
-        # The tolerance of the check was for rounding.
-        return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
-
-
-def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:
-    """Raise BudgetError unless every image is finite, in the box, in the attack's ball, and within its setting `queries`.
-
-    start: the number of the first image. queries: (n,) int64, how many each image cost.
-    """
-    name = attack.plugin.name
-
-    def refuse(bad: Any, what: str) -> None:
-        if bad.any():
-            first = int(bad.argmax())
-            raise BudgetError(f"{name}: {int(bad.sum())} of {len(bad)} images {what}, first image {start + first} of those attacked")
-
-    pixels = (1, 2, 3)
-    refuse(~np.isfinite(x_adv).all(pixels), "hold NaN or infinite pixels")
-    refuse((x_adv < -PIXEL_ROUNDING).any(pixels) | (x_adv > 1 + PIXEL_ROUNDING).any(pixels), "leave the box [0, 1]")
-    if attack.plugin.needs_eps and attack.geometry is not None:
-        distance = np.asarray(attack.geometry.distance(x_adv, x))
-        refuse(distance > attack.geometry.reach, f"are farther than {attack.geometry} (up to {distance.max():g})")
-    if "queries" in attack.settings:
-        most = attack.settings["queries"]
-        refuse(queries > most, f"cost more than {most} queries (up to {queries.max()})")
 
 
 def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:

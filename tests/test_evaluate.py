@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advrun import L2, Classifier, Linf, evaluate, registry
-from advrun import craft as crafting
+from advrun import L2, Classifier, Linf, batchwise, evaluate, registry
 from advrun.attack import Attack
 from advrun.checkpoints import Checkpoints
 from advrun.config.entries import settings_of
@@ -81,7 +80,7 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
     monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
     y = network.predict(images).argmax(-1)
     whole = craft(network, pgd(), images, y, batch_size=3)
-    real, calls = crafting._Batches._attack, []
+    real, calls = batchwise.Batches._attack, []
 
     def limited(self, *arguments):
         calls.append(1)
@@ -89,7 +88,7 @@ def test_an_interrupted_attack_resumes_to_the_same_images(network, images, tmp_p
             raise KeyboardInterrupt
         return real(self, *arguments)
 
-    monkeypatch.setattr(crafting._Batches, "_attack", limited)
+    monkeypatch.setattr(batchwise.Batches, "_attack", limited)
     with pytest.raises(KeyboardInterrupt):
         craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
     resumed = craft(network, pgd(), images, y, batch_size=3, checkpoints=Checkpoints(tmp_path))
@@ -142,14 +141,14 @@ def test_what_an_attack_has_learnt_outlives_a_kill(network, images, tmp_path, mo
 
 def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplog):
     y = network.predict(images).argmax(-1)
-    real = crafting._Batches._attack
+    real = batchwise.Batches._attack
 
     def small_memory(self, x, *arguments):
         if self.batch_size > 3:
             raise MemoryError
         return real(self, x, *arguments)
 
-    monkeypatch.setattr(crafting._Batches, "_attack", small_memory)
+    monkeypatch.setattr(batchwise.Batches, "_attack", small_memory)
     crafted = craft(network, pgd(), images, y, batch_size=10)
     assert network.accuracy(crafted.x_adv, y) < 1
     assert "halved to 2" in caplog.text

@@ -25,6 +25,7 @@ RANKS = [
     ["worst", "metrics", "datasets", "download"],
     ["lesson"],
     ["train", "attack"],
+    ["batchwise"],
     ["craft", "defend"],
     ["survey"],
     ["evaluate"],

@@ -16,7 +16,7 @@ from advrun.runs.plan import Cell, Plan, is_trained
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
 
-WORK = [registry.PACKAGE / name for name in ("craft.py", "runs/store.py", "files.py", "checkpoints.py", "train.py")]
+WORK = [registry.PACKAGE / name for name in ("craft.py", "batchwise.py", "runs/store.py", "files.py", "checkpoints.py", "train.py")]
 """What plugins call that does more than arithmetic."""
 
 
