@@ -122,7 +122,7 @@ def _judged(photo: Photo, scores: np.ndarray, chosen: Chosen) -> Photo:
 
 
 def opened_photo(file: Path | BinaryIO, most_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """(height, width, 3) uint8, turned as the camera says (EXIF), on white where it is transparent. Raises DataError with the reason alone."""
+    """(height, width, 3) uint8, turned as the camera says (EXIF), on white where transparent. Raises DataError with the reason alone."""
     from PIL import Image, ImageOps
 
     try:

@@ -97,6 +97,10 @@ class Bench:
                 self._loaded[name] = Classifier(self.store.read(cell, ending, defend.load), name=str(name))
             return self._loaded[name]
 
+    def loaded(self, name: SystemName) -> Classifier | None:
+        """The system where it was asked for before; never waits."""
+        return self._loaded.get(name)
+
     def class_name(self, label: int) -> str:
         return self.data.class_names[label]
 
@@ -149,12 +153,12 @@ def open_bench(experiment: Experiment, config: Path | str) -> Bench:
 def not_built(bench: Bench, config: Path | str) -> str:
     """One line about what is missing, "" where nothing is."""
     names = ", ".join(map(str, bench.missing))
-    return f"not built yet, and left out: {names}; advrun run {config} builds {'it' if len(bench.missing) == 1 else 'them'}" if names else ""
+    return (
+        f"not built yet, and left out: {names}; advrun run {config} builds {'it' if len(bench.missing) == 1 else 'them'}" if names else ""
+    )
 
 
 def _learns_first(entry: AttackEntry) -> bool:
     from advrun.runs.keys import stages
 
     return any(registry.get("attacks", name).fit is not None for name in (entry.name, *stages(entry)))
-
-

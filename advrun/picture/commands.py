@@ -127,31 +127,42 @@ def in_title(bench: Bench, subject: Subject) -> str:
 
 
 def table(bench: Bench, subject: Subject, told: list[Told]) -> Any:
-    """A line for each answer, for a rich console."""
+    """A section for the picture as it is and one for each attack, a line for each system, for a rich console."""
+    from itertools import groupby
+
     from rich.table import Table
     from rich.text import Text
 
     from advrun.console import spelt
+    from advrun.report.layout import MISSING, SAME
+
+    def said(each: Told) -> Text:
+        right = each.reply.predicted == subject.label
+        before = " (not attacked)" if each.shot is not None and not each.shot.attacked else ""
+        words = f"{'✓' if right else '✗'} {100 * each.reply.confidence:.0f} % {bench.class_name(each.reply.predicted)}{before}"
+        return Text(spelt(words), "" if right else "bold")
 
     grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for head in ("attack", "system", "threat", "answer"):
+    for head in ("", "static", "adaptive"):
         grid.add_column(head, overflow="fold")
-    grid.add_column("sure", justify="right", no_wrap=True)
-    before = None
-    for each in told:
-        attack = each.shot.label if each.shot else "none"
-        right = each.reply.predicted == subject.label
-        style = "" if right else "bold"
-        note = "" if each.shot is None or each.shot.attacked else " (wrong before)"
-        answer = f"{'✓' if right else '✗'} {bench.class_name(each.reply.predicted)}{note}"
-        if before not in (None, attack):
+    for number, (attack, section) in enumerate(groupby(told, key=lambda each: each.shot.attack.label if each.shot else "")):
+        group = list(section)
+        shot = group[0].shot
+        if number:
             grid.add_row()
-        system = each.name.defense if each.name.defended else each.name.model
-        threat = each.threat if each.name.defended and each.shot else ""
-        cells = ("" if attack == before else attack, system, threat, answer, f"{100 * each.reply.confidence:.1f} %")
-        grid.add_row(*(Text(spelt(cell), style if number > 2 else "") for number, cell in enumerate(cells)))
-        before = attack
+        grid.add_row(Text(spelt(shot.label if shot else "as it is"), "underline"))
+        for name, answers in groupby(group, key=lambda each: each.name):
+            by_threat = {each.threat: said(each) for each in answers}
+            plain = by_threat.get("none") or (None if name.defended else by_threat["adaptive"])
+            static = plain or by_threat.get("static", Text(spelt(MISSING)))
+            adaptive = Text("" if not attack else SAME) if plain else by_threat.get("adaptive", Text(spelt(MISSING)))
+            grid.add_row(Text(spelt(f"  {name.defense if name.defended else name.model}")), static, adaptive)
     return grid
+
+
+def left_out(bench: Bench) -> dict[str, Any]:
+    """What of the configuration no picture meets."""
+    return {"missing": [str(name) for name in bench.missing], "omitted": bench.omitted}
 
 
 def as_plain(bench: Bench, subject: Subject, told: list[Told]) -> dict[str, Any]:
@@ -163,10 +174,10 @@ def as_plain(bench: Bench, subject: Subject, told: list[Told]) -> dict[str, Any]
         line: dict[str, Any] = {"model": each.name.model, "defense": each.name.defense, "threat": each.threat, "attack": "clean"}
         if each.shot is not None:
             shot = each.shot
-            line |= {"attack": shot.attack.label, "eps": None if shot.eps is None else format_eps(shot.eps), "attacked": shot.attacked}
+            line |= {"attack": shot.attack.label, "eps": None if shot.eps is None else format_eps(shot.eps), "left": shot.left}
             line |= {"norm": shot.norm, "distance": shot.distance, "gradients": shot.spent.gradients, "queries": shot.spent.queries}
             line |= {"seconds": round(shot.seconds, 3)}
         said = {"predicted": each.reply.predicted, "class": bench.class_name(each.reply.predicted), "confidence": each.reply.confidence}
         answers.append({**line, **said, "right": each.reply.predicted == subject.label, "shares": each.reply.shares})
     truth = {"label": subject.label, "class": bench.class_name(subject.label), "assumed": subject.assumed}
-    return {"image": subject.title, **truth, "missing": [str(name) for name in bench.missing], "answers": answers}
+    return {"image": subject.title, **truth, **left_out(bench), "answers": answers}

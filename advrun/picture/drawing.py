@@ -99,7 +99,7 @@ def _beside(axes: Axes, shot: Shot, subject: Subject, left: float, top: float) -
     """The change, its factor, and how far it goes."""
     change = shot.x_adv - subject.image
     if not is_changed(change):
-        axes.text(left, top, "unchanged" if shot.attacked else "wrong\nbefore", fontsize=NOTE, va="top", color=FAINT)
+        axes.text(left, top, "unchanged" if shot.attacked else "not\nattacked", fontsize=NOTE, va="top", color=FAINT)
         return
     image, factor = seen(change)
     _show(axes, image, left, top, SMALL)
@@ -113,5 +113,3 @@ def _show(axes: Axes, image: np.ndarray, left: float, top: float, side: float) -
     pixels = np.broadcast_to(np.clip(drawn, 0, 1), (*image.shape[:2], 3))
     how = "nearest" if is_crisp(image.shape) else "hanning"
     axes.imshow(pixels, extent=(left, left + wide, top + tall, top), interpolation=how)
-
-

@@ -22,7 +22,7 @@ from advrun.types import Cost, SystemName
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The picture. x: (height, width, channels) uint8. label: its class. assumed: nobody said the class; the model's own answer is taken."""
+    """The picture. x: (height, width, channels) uint8. label: its class. assumed: nobody said so; it is the model's own answer."""
 
     x: np.ndarray
     label: int
@@ -59,7 +59,7 @@ class Reply:
 class Shot:
     """The picture after an attack on one system.
 
-    x_adv: (height, width, channels) float32. attacked: False where the system was wrong without an attack, so that it was left as it was.
+    x_adv: (height, width, channels) float32. left: why the picture was left as it was, "" where it was attacked.
     distance: of the change, in `norm` ("linf", "l2", ...). spent: what the attack asked of the system. seconds: of the attack.
     """
 
@@ -67,11 +67,15 @@ class Shot:
     eps: float | None
     against: SystemName
     x_adv: np.ndarray
-    attacked: bool
+    left: str
     norm: str
     distance: float
     spent: Cost
     seconds: float
+
+    @property
+    def attacked(self) -> bool:
+        return not self.left
 
     @property
     def label(self) -> str:
@@ -82,7 +86,8 @@ class Shot:
     @property
     def far(self) -> str:
         """'L∞ 8/255', the distance."""
-        return f"{measured_in(self.norm)} {eps_label(self.norm, float(f'{self.distance:.3g}')) if self.distance else 0}"
+        exact = eps_label(self.norm, self.distance)
+        return f"{measured_in(self.norm)} {exact if '/' in exact else f'{self.distance:.3g}'}"
 
 
 def of_test(bench: Bench, number: int) -> Subject:
@@ -128,16 +133,21 @@ def shoot(bench: Bench, attack: Attacking, eps: float | None, name: SystemName, 
     entry, classifier = attack.entry, bench.classifier(name)
     bound = bind(entry, eps)
     x, y = subject.x[None], np.array([subject.label], np.int32)
-    elsewhere = entry.source_class is not None and entry.source_class != subject.label
-    right = reply(bench, name, subject.x).predicted == subject.label
-    if elsewhere or not right:
-        return Shot(attack, eps, name, subject.image, False, entry.norm or "l2", 0.0, Cost(), 0.0)
+    left = ""
+    if entry.source_class is not None and entry.source_class != subject.label:
+        left = f"{attack.label} is about {bench.class_name(entry.source_class)} alone"
+    elif reply(bench, name, subject.x).predicted != subject.label:
+        left = f"{name.defense if name.defended else name.model} is wrong without an attack"
+    elif isinstance(entry.target, int) and entry.target == subject.label:
+        left = f"{bench.class_name(entry.target)} is what {attack.label} aims at"
+    if left:
+        return Shot(attack, eps, name, subject.image, left, entry.norm or "l2", 0.0, Cost(), 0.0)
     crafted = craft(classifier, bound, x, y, seed=bench.experiment.seeds[0], batch_size=1, target=entry.target, train=bench.pool)
     x_adv = np.asarray(crafted.x_adv)
     geometry: Any = GEOMETRIES.get(entry.norm, L2)
     distance = float(np.asarray(geometry.distance(x_adv, np.asarray(to_unit(x))))[0])
     spent = Cost(int(crafted.gradients[0]), int(crafted.queries[0]))
-    return Shot(attack, eps, name, x_adv[0], bool(crafted.attacked[0]), entry.norm or "l2", distance, spent, crafted.seconds)
+    return Shot(attack, eps, name, x_adv[0], "", entry.norm or "l2", distance, spent, crafted.seconds)
 
 
 def most(attack: Attacking) -> int:
@@ -148,7 +158,8 @@ def most(attack: Attacking) -> int:
 
 def asked(bench: Bench, name: SystemName) -> int:
     """Gradients and queries that a running attack has asked of a system so far."""
-    return int(sum(count.sum() for count in bench.classifier(name).counter.read().values()))
+    classifier = bench.loaded(name)
+    return 0 if classifier is None else int(sum(count.sum() for count in classifier.counter.read().values()))
 
 
 @dataclass(frozen=True, eq=False)
