@@ -123,7 +123,7 @@ def _judged(photo: Photo, scores: np.ndarray, chosen: Chosen) -> Photo:
 
 def opened_photo(file: Path | BinaryIO, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """(height, width, 3) uint8, turned as the camera says (EXIF), on white where transparent. Raises DataError with the reason alone."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -140,7 +140,8 @@ def opened_photo(file: Path | BinaryIO, most_pixels: int = MOST_PIXELS) -> np.nd
     except DataError:
         raise
     except Exception as error:  # a damaged image raises whatever its bytes lead to
-        said = "" if "BytesIO" in str(error) else " ".join(str(error).replace(str(file), "").split())
+        unknown = isinstance(error, UnidentifiedImageError)
+        said = "its bytes are of no known image format" if unknown else " ".join(str(error).replace(str(file), "").split())
         raise DataError(f"no photograph that can be read ({said or type(error).__name__})") from error
 
 

@@ -138,7 +138,7 @@ def sentences(
     """What happened, for somebody who cannot see the images."""
 
     def says(reply: Reply) -> str:
-        return f"{bench.class_name(reply.predicted)} ({100 * reply.confidence:.0f}\u00a0%)"
+        return f"{bench.class_name(reply.predicted)} at {100 * reply.confidence:.0f}\u00a0%"
 
     model, before, after = shot.against.model, replies["original"], replies["attacked"]
     remark = ", which is taken as true" if shown.assumed else "" if before.predicted == shown.label else ", which is wrong"
@@ -153,6 +153,6 @@ def sentences(
     if defended is not None and clean is not None:
         now = replies["defended"]
         verdict = "right" if now.predicted == shown.label else "wrong"
-        before_it = "" if clean.predicted == shown.label else f" (it said {says(clean)} before)"
+        before_it = "" if clean.predicted == shown.label else f" (before the attack it said {says(clean)})"
         said.append(f"With {defended.defense} the answer is {says(now)}, which is {verdict}{before_it}.")
     return said

@@ -235,6 +235,7 @@ def serve(bench: Bench, port: int, say: Callable[[str], None]) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()  # at once: until then another one may bind the port too
     except OSError as error:
         raise AdvrunError(f"port {port} of 127.0.0.1: {error.strerror or error}; choose another by --port") from None
     thread = OneThread()

@@ -36,7 +36,11 @@ def toy_config(tmp_path_factory, toy_data, victim) -> Path:
     """A configuration whose systems are finished, but for adversarial training."""
     root = tmp_path_factory.mktemp("picture")
     arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
-    np.savez(root / "toy.npz", class_names=np.array(["top left", "Top right", "below left", "below right"]), **arrays)
+    np.savez(
+        root / "toy.npz",
+        class_names=np.array(["top left", "Top right", "below left", "below on the right, in the very corner of a picture"]),
+        **arrays,
+    )
     victim.model.save(root / "victim.keras")
     config = root / "toy.yaml"
     config.write_text(CONFIG.format(folder=root))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import queue
 import re
 import struct
+import sys
 import threading
 import zlib
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from advrun.errors import AdvrunError, ConfigError
 from advrun.picture import pixels, server, study
 from advrun.picture.thread import OneThread
 
@@ -200,3 +204,19 @@ def test_work_is_done_in_order_by_one_thread():
     assert first.done()
     assert isinstance(failing.exception(), ZeroDivisionError)
     assert order == ["computing", "computing"]
+
+
+def test_it_listens_on_this_machine_alone_and_says_where(bench):
+    said: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=server.serve, args=(bench, 0, said.put), daemon=True).start()
+    address = said.get(timeout=20)
+    port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)", address)[1])
+    with pytest.raises(AdvrunError, match=f"port {port} of 127.0.0.1: Address already in use; choose another by --port"):
+        server.serve(bench, port, said.put)
+    assert httpx.get(f"{address}/api/choices").json()["name"] == "toy"
+
+
+def test_without_the_extra_the_remedy_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as Python marks what is not there
+    with pytest.raises(ConfigError, match=r"advrun page needs Starlette and uvicorn \(uvicorn is missing\): pip install 'advrun\[web\]'"):
+        server.check_installed()
