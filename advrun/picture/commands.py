@@ -71,7 +71,11 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Callable[
             write_json(as_plain(bench, subject, told) | {"png": str(path)}, indent=2)
         else:
             console.result(title)
+            if subject.assumed:
+                console.result("nobody said what it shows: its answer is taken as true; --label NAME says otherwise")
             console.result(table(bench, subject, told))
+            for left in dict.fromkeys(each.shot.left for each in told if each.shot and each.shot.left):
+                console.result(f"not attacked: {left}")
             console.result(str(path))
 
     @main.command("page")
@@ -95,7 +99,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Callable[
             bench = open_bench(load(config, overrides), config)
             for remark in filter(None, (not_built(bench, config), *(f"{name} is left out: {why}" for name, why in bench.omitted.items()))):
                 console.warn(remark)
-            serve(bench, port, lambda address: write(f"{address}  (this machine only; Ctrl-C ends it)"))
+            if not serve(bench, port, lambda address: write(f"{address}  (this machine only; Ctrl-C ends it)")):
+                os._exit(0)  # a slow attack is in the middle of its graph, and nothing is lost with it
 
 
 def the_subject(bench: Bench, image: str, label: str | None, model: str) -> Subject:
@@ -123,7 +128,7 @@ def the_subject(bench: Bench, image: str, label: str | None, model: str) -> Subj
 def in_title(bench: Bench, subject: Subject) -> str:
     """What the picture shows, and who says so."""
     name = bench.class_name(subject.label)
-    return f"{name}, as the undefended model says, which is taken as true (else say --label)" if subject.assumed else name
+    return f"{name}, says the undefended model" if subject.assumed else name
 
 
 def table(bench: Bench, subject: Subject, told: list[Told]) -> Any:

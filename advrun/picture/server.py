@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,8 @@ MOST_JSON = 16 << 20
 """Bytes of a request that is no photograph: an image of the model's size, and a few words."""
 EVERY = 0.2
 """Seconds between two lines of progress."""
+GRACE = 3.0
+"""Seconds that what is at work may take to its end after Ctrl-C."""
 QUICK = 500
 """An attack that asks for so much at most is compiled before anybody wants it."""
 
@@ -209,8 +213,9 @@ def warm(bench: Bench, thread: OneThread) -> None:
             works += [partial(study.reply, bench, name, x), partial(study.purified, bench, name, x)]
 
     def submit() -> None:
-        for work in works:
-            thread.submit(work).exception()
+        with contextlib.suppress(CancelledError):  # the page has ended before all is warm
+            for work in works:
+                thread.submit(work).exception()
 
     threading.Thread(target=submit, daemon=True, name="warming up").start()
 
@@ -225,10 +230,13 @@ def check_installed() -> None:
     del starlette
 
 
-def serve(bench: Bench, port: int, say: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C. `say` hears its address. Raises AdvrunError where the port is taken."""
-    import contextlib
+def serve(bench: Bench, port: int, say: Callable[[str], None]) -> bool:
+    """Serve the page until Ctrl-C. `say` hears its address.
 
+    Returns whether all computing has ended; if not, Python cannot end its thread, nor itself in the usual way.
+
+    Raises AdvrunError where the port is taken.
+    """
     import uvicorn
 
     listening = socket.socket()
@@ -246,3 +254,4 @@ def serve(bench: Bench, port: int, say: Callable[[str], None]) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt), listening:
         uvicorn.Server(config).run(sockets=[listening])
+    return thread.close(GRACE)

@@ -6,7 +6,9 @@ import io
 import json
 import queue
 import re
+import signal
 import struct
+import subprocess
 import sys
 import threading
 import zlib
@@ -204,6 +206,16 @@ def test_work_is_done_in_order_by_one_thread():
     assert first.done()
     assert isinstance(failing.exception(), ZeroDivisionError)
     assert order == ["computing", "computing"]
+    gate.clear()
+    begun = threading.Event()
+    thread.submit(lambda: begun.set() or gate.wait(10))
+    begun.wait(10)
+    late = thread.submit(lambda: order.append("late"))
+    assert not thread.close(0.05)  # it is at work still
+    gate.set()
+    assert thread.close(10)
+    assert late.cancelled()
+    assert len(order) == 2
 
 
 def test_it_listens_on_this_machine_alone_and_says_where(bench):
@@ -214,6 +226,23 @@ def test_it_listens_on_this_machine_alone_and_says_where(bench):
     with pytest.raises(AdvrunError, match=f"port {port} of 127.0.0.1: Address already in use; choose another by --port"):
         server.serve(bench, port, said.put)
     assert httpx.get(f"{address}/api/choices").json()["name"] == "toy"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queries", [1500, 1_000_000])
+def test_the_command_ends_with_ctrl_c(toy_config, queries):
+    """Also in the middle of an attack that would take minutes."""
+    command = [sys.executable, "-m", "advrun", "page", str(toy_config), "--port", "0", "--set", f"attacks.2.queries={queries}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().split()[0]
+        assert "<title>One picture</title>" in httpx.get(address, timeout=60).text
+        if queries > 1500:
+            asked = {"test": 0, "model": "victim", "attack": "boundary"}
+            with httpx.stream("POST", f"{address}/api/attack", json=asked, timeout=60) as reply:
+                next(each for line in reply.iter_lines() if (each := json.loads(line)).get("share"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_without_the_extra_the_remedy_is_said(monkeypatch):

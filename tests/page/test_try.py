@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from advrun.errors import AdvrunError, DataError
 from advrun.geometry import Linf
 from advrun.picture import answers, pixels, study
 from advrun.picture.bench import open_bench
+from advrun.picture.commands import in_title, the_subject
 
 PIXELS = np.arange(12 * 8 * 3, dtype=np.uint8).reshape(12, 8, 3)
 
@@ -64,14 +66,10 @@ def test_the_answers_are_those_of_the_attack_itself(tried, bench, toy_data, righ
     assert (line["gradients"], line["right"]) == (10, False)
 
 
-def test_what_is_missing_is_said_with_its_remedy(tried, toy_config):
+def test_with_json_what_is_missing_is_in_it(tried, toy_config):
     told, messages = tried
     assert told["missing"] == ["victim / adversarial_training"]
     assert list(told["omitted"]) == ["universal"]
-    done = advrun("try", "test:0", "--config", toy_config, "--set", "attacks=[{name: noise, eps: 4/255}, {name: universal, eps: 8/255}]")
-    assert "noise, L∞ 4/255" in done.stdout
-    assert f"not built yet, and left out: victim / adversarial_training; advrun run {toy_config} builds it" in done.stderr
-    assert "universal is left out: it learns from many images before it attacks the first" in done.stderr
     assert not messages.strip()
 
 
@@ -153,6 +151,24 @@ def test_what_is_wrong_is_one_line(arguments, code, text, toy_config):
     assert done.exit_code == code
     assert text in done.stderr
     assert len([line for line in done.stderr.splitlines() if not line.startswith("warning: ")]) == 1
+
+
+def test_a_photograph_without_a_label(toy_config, bench, tmp_path):
+    """In words: what is missing, with its remedy, and whose word is taken for what it shows."""
+    path = tmp_path / "mine.png"
+    Image.fromarray(PIXELS.repeat(10, 0).repeat(10, 1)).save(path)
+    attacks = "attacks=[{name: noise, eps: 4/255}, {name: universal, eps: 8/255}]"
+    done = advrun("try", path, "--config", toy_config, "--set", attacks)
+    assert done.exit_code == 0, done.output
+    assert f"not built yet, and left out: victim / adversarial_training; advrun run {toy_config} builds it" in done.stderr
+    assert "universal is left out: it learns from many images before it attacks the first" in done.stderr
+    first, second, *lines, last = done.stdout.splitlines()
+    assert re.fullmatch(r"mine: .+, says the undefended model", first)
+    assert second == "nobody said what it shows: its answer is taken as true; --label NAME says otherwise"
+    assert "noise, L∞ 4/255" in "\n".join(lines)
+    assert last.endswith("results/toy/figures/try-mine.png")
+    named = the_subject(bench, str(path), "top right", "victim")
+    assert (in_title(bench, named), named.assumed) == ("Top right", False)
 
 
 def test_a_damaged_photograph_is_one_line(toy_config, tmp_path):
