@@ -22,7 +22,7 @@ models: [{{name: file, path: {folder}/victim.keras, label: victim}}]
 attacks:
   - {{name: pgd, eps: [4/255, 32/255], steps: 10}}
   - {{name: ddn, steps: 20}}
-  - {{name: boundary, queries: 1500}}
+  - {{name: boundary, queries: 1000}}
   - {{name: universal, eps: 8/255}}
 defenses:
   - {{name: gaussian_blur, sigma: 0.6}}
