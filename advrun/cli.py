@@ -19,6 +19,7 @@ from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
 from advrun.physical import commands
+from advrun.picture import commands as picture_commands
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 
@@ -385,3 +386,4 @@ def doctor(as_json: bool) -> None:
 
 
 commands.bind(main, options, CONFIG, SET, PLUGINS)
+picture_commands.bind(main, options, CONFIG, SET, PLUGINS)

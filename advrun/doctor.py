@@ -13,7 +13,12 @@ PACKAGES = (
     *("tensorflow", "keras", "numpy", "click", "pyyaml", "h5py", "pydantic"),
     *("rich", "pillow", "scipy", "matplotlib", "jinja2", "filelock", "lazy_loader"),
 )
-OPTIONAL = {"ray": "runs on several machines", "google-cloud-vision": "attacks on Google Cloud Vision"}
+OPTIONAL = {
+    "ray": "runs on several machines",
+    "google-cloud-vision": "attacks on Google Cloud Vision",
+    "starlette": "advrun page",
+    "uvicorn": "advrun page",
+}
 
 
 def examine() -> tuple[dict[str, str], list[str]]:

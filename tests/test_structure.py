@@ -35,6 +35,7 @@ RANKS = [
     ["runs", "doctor"],
     ["serve"],
     ["contract", "physical"],
+    ["picture"],
     ["cli"],
     ["__main__"],
 ]
@@ -81,6 +82,7 @@ INNER = {
         ["runner"],
     ],
     "physical": [["__init__"], ["chosen", "sheet", "corners", "table"], ["photos"], ["commands"]],
+    "picture": [["__init__"], ["pixels", "bench", "thread"], ["study"], ["answers", "drawing"], ["server"], ["commands"]],
 }
 """The order within the rooms."""
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

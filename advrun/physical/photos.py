@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -121,23 +121,28 @@ def _judged(photo: Photo, scores: np.ndarray, chosen: Chosen) -> Photo:
     return Photo(photo.file, photo.distance, photo.angle, photo.by, predicted, float(scores[predicted]), reached)
 
 
-def opened_photo(path: Path) -> np.ndarray:
-    """(height, width, 3) uint8, turned as the camera says (EXIF). Raises DataError with the reason alone."""
-    from PIL import Image, ImageOps
+def opened_photo(file: Path | BinaryIO, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    """(height, width, 3) uint8, turned as the camera says (EXIF), on white where transparent. Raises DataError with the reason alone."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS or min(image.size) < 8:
-                    raise DataError(f"{image.width} x {image.height} pixels; expected 8 to a side, and at most {MOST_PIXELS:,}")
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            with Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > most_pixels or min(image.size) < 8:
+                    raise DataError(f"{image.width} x {image.height} pixels; expected 8 to a side, and at most {most_pixels:,}")
+                if image.mode in ("I", "F") or image.mode.startswith("I;"):
+                    raise DataError(f"pixels of more than 8 bit, mode {image.mode}; save it as 8-bit")
+                turned = ImageOps.exif_transpose(image)
+                if turned.has_transparency_data:
+                    turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned.convert("RGBA"))
+                return np.asarray(turned.convert("RGB"))
     except DataError:
         raise
     except Exception as error:  # a damaged image raises whatever its bytes lead to
-        raise DataError(
-            f"no photograph that can be read ({' '.join(str(error).replace(str(path), '').split()) or type(error).__name__})"
-        ) from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        said = "its bytes are of no known image format" if unknown else " ".join(str(error).replace(str(file), "").split())
+        raise DataError(f"no photograph that can be read ({said or type(error).__name__})") from error
 
 
 def flat(image: np.ndarray, corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
