@@ -39,11 +39,11 @@ def kept(promise, attack: Attack) -> None:
         pytest.skip(str(reason))
 
 
-LONG = (
-    *("apgd_l1", "boundary", "brendel_bethge", "fab", "geoda", "lbfgs", "patch", "sign_opt", "simba", "stadv", "sticker"),
-    *("substitute", "transfer", "universal", "zoo"),
+WHOLE = (
+    *("fgsm", "bim", "pgd", "mifgsm", "apgd", "autoattack", "deepfool", "cw", "ddn", "fmn", "ead", "jsma"),
+    *("square", "nes", "hopskipjump", "one_pixel", "spatial"),
 )
-"""Attacks that take seconds on the smallest images: `make test` holds them to the first promises, `make test-all` to all."""
+"""One or two of each kind of attack, which `make test` holds to all promises; others to the first, and `make test-all` all to all."""
 TRAINED = ("advgan", "advgan_blackbox", "natural")
 """Attacks that train networks, for which each promise trains them anew: `make test` reads their files, and has tests of their own."""
 FIRST = (
@@ -57,7 +57,7 @@ def promises():
     for attack in first_norms():
         (name, norm), marks = attack.values[0], attack.marks
         for promise in contract.PROMISES:
-            kept = FIRST[:1] if name in TRAINED else FIRST if name in LONG else contract.PROMISES
+            kept = FIRST[:1] if name in TRAINED else contract.PROMISES if name in WHOLE else FIRST
             spared = () if promise in kept else (pytest.mark.slow,)
             yield pytest.param((name, norm), promise, id=f"{label(name, norm)}-{promise.__name__}", marks=(*marks, *spared))
 

@@ -311,6 +311,7 @@ def cost() -> Cost:
 '''
 
 
+@pytest.mark.slow
 def test_a_new_attack_is_one_new_file(tmp_path):
     """Dropped into a copy of the package, it is listed, in the schema, and in the contract tests."""
     root = Path(__file__).parents[1]

@@ -159,8 +159,8 @@ def breaks(promise, case, said: str) -> None:
 
 
 UNITS = [
-    ("models", "lnet"),
-    *(pytest.param("models", name, marks=pytest.mark.slow) for name in ("cnn", "mlp", "resnet", "capsnet", "keras_application")),
+    ("models", "mlp"),
+    *(pytest.param("models", name, marks=pytest.mark.slow) for name in ("lnet", "cnn", "resnet", "capsnet", "keras_application")),
     *(("datasets", name) for name in ("signs",)),
     *(("metrics", name) for name in registry.names("metrics")),
     *(("threats", name) for name in registry.names("threats")),

@@ -294,6 +294,7 @@ def test_ctrl_c_ends_a_batch_that_takes_for_ever(finished, workplace):
     assert json.loads(log.read_text().splitlines()[-1])["event"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_seeds_give_mean_and_spread(workplace):
     results = workplace / "seeds"
     config = write_config(workplace, results)

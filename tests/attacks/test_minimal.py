@@ -36,7 +36,9 @@ def test_they_agree_on_the_distance(victim, toy_data, norm, limits):
 MINIMAL = [name for name in registry.names("attacks") if "norm" in registry.get("attacks", name).arguments]
 
 
-@pytest.mark.parametrize("name", MINIMAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("cw", "fmn", "boundary") else pytest.mark.slow) for name in MINIMAL]
+)
 def test_what_is_misclassified_already_stays_where_it_is(victim, toy_data, name):
     x = toy_data.x_test[:4] / np.float32(255)
     y = (victim.predict(x).argmax(-1) + 1) % victim.classes
