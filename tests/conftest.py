@@ -61,34 +61,31 @@ def added(own_folder) -> Iterator[Path]:
         yield own_folder
 
 
+def shared(variable: str, default: str, holds: str) -> Path:
+    """A file or folder of data that are not in the repository: skipped where it is missing, and a failure in CI."""
+    place = Path(os.environ.get(variable, default))
+    if not place.exists():
+        reason = f"nothing at {place}; set {variable} to {holds}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    return place
+
+
 @pytest.fixture(scope="session")
 def reference_folder() -> Path:
-    """The folder of the reference model and images, `lnet.keras` and `images.npz`, named by ADVRUN_REFERENCE."""
-    folder = Path(os.environ.get("ADVRUN_REFERENCE", "data/reference"))
-    if not folder.is_dir():
-        reason = f"no reference model at {folder}; set ADVRUN_REFERENCE to the folder of lnet.keras and images.npz"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    return folder
+    """The folder of the reference model and its images."""
+    return shared("ADVRUN_REFERENCE", "data/reference", "the folder of lnet.keras and images.npz")
 
 
 @pytest.fixture(scope="session")
 def gtsrb_file() -> Path:
-    """The prepared GTSRB file named by ADVRUN_GTSRB."""
-    path = Path(os.environ.get("ADVRUN_GTSRB", "data/gtsrb/gtsrb32.h5"))
-    if not path.is_file():
-        reason = f"GTSRB is not at {path}; set ADVRUN_GTSRB to the prepared HDF5 file"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    return path
+    """The prepared GTSRB file."""
+    return shared("ADVRUN_GTSRB", "data/gtsrb/gtsrb32.h5", "the prepared HDF5 file of GTSRB")
 
 
 @pytest.fixture(scope="session")
 def imagenet_folder() -> Path:
-    """The folder named by ADVRUN_IMAGENET: `squeezenet.keras` and `efficientnet_lite0.keras`, two real classifiers, and 20 photographs."""
-    folder = Path(os.environ.get("ADVRUN_IMAGENET", "data/imagenet"))
-    if not folder.is_dir():
-        reason = f"no ImageNet classifiers at {folder}; set ADVRUN_IMAGENET to the folder of squeezenet.keras and photos"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    return folder
+    """The folder of two real classifiers and twenty photographs."""
+    return shared("ADVRUN_IMAGENET", "data/imagenet", "the folder of squeezenet.keras, efficientnet_lite0.keras and photos")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from advrun import registry
-from advrun.cli import main
+from advrun.cli import in_words, main
 from advrun.config import load
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -330,3 +330,13 @@ def test_a_new_attack_is_one_new_file(tmp_path):
     assert "strength" in python("-m", "advrun", "show", "nudge")
     collected = python("-m", "pytest", "-q", "tests/test_attacks.py", "-k", "nudge", "-p", "no:cacheprovider")
     assert " passed" in collected
+
+
+def test_a_class_without_images_is_listed_unless_there_are_very_many():
+    def listed(classes: int) -> str:
+        counts = [{"label": label, "name": f"c{label}", "train": 0, "test": int(label == 1)} for label in range(classes)]
+        return in_words({"classes": classes, "counts": counts})
+
+    assert [name in listed(3) for name in ("c0", "c1", "c2")] == [True] * 3
+    assert "c0" not in listed(1000)
+    assert "999 more classes have no images" in listed(1000)

@@ -163,30 +163,35 @@ class _Planner:
         names = [
             SystemName(model.label, defense.label if defense else UNDEFENDED) for model in self.experiment.models for defense in defenses
         ]
-        meetings = meet(self.experiment.threats, names, casts)
+        meetings: dict[SystemName, list[Meeting]] = {name: [] for name in names}
+        crafted: set[tuple[SystemName | None, Cast | None]] = set()
+        for meeting in meet(self.experiment.threats, names, casts):
+            meetings[meeting.target].append(meeting)
+            crafted.add((meeting.source, meeting.cast))
         known: dict[SystemName, Cell] = {}
+        later: list[Meeting] = []
         for model in self.experiment.models:
             built: dict[str, Cell] = {}
             for defense in defenses:
                 system, new = self._system(model, defense, seed, built)
                 known[system.name] = system
                 yield from new
-                ready = [each for each in meetings if each.target == system.name and (each.source is None or each.source in known)]
-                for meeting in ready:
-                    if meeting.source != system.name:
+                own: dict[Cast | None, list[Meeting]] = {cast: [] for cast in casts}
+                for meeting in meetings[system.name]:
+                    if meeting.source == system.name:
+                        own[meeting.cast].append(meeting)
+                    elif meeting.source is None or meeting.source in known:
                         yield from self._met(meeting, known)
+                    else:
+                        later.append(meeting)
                 for cast in casts:
-                    if any((each.source, each.cast) == (system.name, cast) for each in meetings):
+                    if (system.name, cast) in crafted:
                         self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
                         yield images
-                    for meeting in ready:
-                        if (meeting.source, meeting.cast) == (system.name, cast):
-                            yield from self._met(meeting, known)
-                meetings = [each for each in meetings if each not in ready]
-        for target in names:
-            for meeting in meetings:
-                if meeting.target == target:
-                    yield from self._met(meeting, known)
+                    for meeting in own[cast]:
+                        yield from self._met(meeting, known)
+        for meeting in later:
+            yield from self._met(meeting, known)
 
     def _system(self, model: ModelEntry, defense: DefenseEntry | None, seed: int, built: dict[str, Cell]) -> tuple[Cell, list[Cell]]:
         """A model with the parts of a chain upon it, and those of its cells that are new: chains with the same beginning share it."""
