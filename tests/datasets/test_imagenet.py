@@ -226,11 +226,13 @@ def test_the_twenty_photographs_are_prepared_as_others_do(imagenet_folder) -> No
         assert np.array_equal(data.y_test, expected["y"])
 
 
-def test_a_run_says_the_same_of_photographs_and_of_an_array_of_them(tmp_path, names) -> None:
+def test_a_run_says_the_same_of_photographs_and_of_an_array_of_them(tmp_path, names, monkeypatch) -> None:
     """Rows, whether images are read whole or in parts: what differs is where they are."""
     from advrun.config import loads
     from advrun.engine import keras
+    from advrun.runs.examples import read_examples
     from advrun.runs.runner import run
+    from advrun.runs.work import measure
 
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -244,11 +246,20 @@ def test_a_run_says_the_same_of_photographs_and_of_an_array_of_them(tmp_path, na
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(place)
     data = imagenet(root=str(tmp_path / "own"), names=names, **SIZE)
     np.savez(tmp_path / "whole.npz", x=np.asarray(data.x_test), y=data.y_test, class_names=np.array(data.class_names))
-    rows = []
+    rows, read_whole = [], []
+
+    def noticed(path, most, *, whole):
+        read_whole.append(whole)
+        return read_examples(path, most, whole=whole)
+
+    monkeypatch.setattr(measure, "read_examples", noticed)
     for name in (f"imagenet, root: {tmp_path}/own, names: {names}, image_size: 16, shorter: 16", f"arrays, path: {tmp_path}/whole.npz"):
         text = f"data: {{name: {name}}}\nmodels: [{{name: file, path: {tmp_path}/model.keras}}]\nattacks: [{{name: fgsm, eps: 8/255}}]\n"
         experiment = loads(f"{text}compute: {{batch_size: 4}}\nresults: {tmp_path}/{name[:4]}\n", name="same")
         rows.append([{key: value for key, value in result.row.flat().items() if key != "seconds"} for result in run(experiment).results])
     assert rows[0] == rows[1]
     assert len(rows[0]) == 2
+    assert read_whole
+    half = len(read_whole) // 2
+    assert read_whole == [False] * half + [True] * half
     assert not list((tmp_path / "imag/same/partial").glob("*"))

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from advrun.cli import main
+from advrun.metrics.confidence import true_class_probability
 from advrun.physical.corners import MARKERS, found, homography, mapped
 from advrun.physical.photos import SQUARE
 from advrun.physical.sheet import INCH, PAPERS, fine, sheet
@@ -87,12 +88,15 @@ def photographed(loop, survey, toy_data) -> tuple[Path, list[np.ndarray]]:
     return folder, truths
 
 
-def test_a_row_is_about_the_class_alone(loop):
+def test_a_row_is_about_the_class_alone(loop, victim, toy_data):
     rows = {row["attack"]: row for row in json.loads((loop / "results/loop/tables/accuracy.json").read_text())}
     assert (rows["clean"]["n"], rows["sticker"]["n"], rows["patch"]["n"]) == (80, 20, 5)
     assert rows["sticker"]["settings"]["source_class"] == 0
     assert "class 0 alone" in rows["sticker"]["budget"]
     assert rows["sticker"]["success"] > 0.8
+    of_class = toy_data.y_test == 0
+    before = true_class_probability(victim.predict(toy_data.x_test[of_class]), toy_data.y_test[of_class])
+    assert rows["sticker"]["confidence_before"] == pytest.approx(before.mean(), abs=1e-5)
 
 
 def test_the_report_shows_the_sticker(loop, survey):
