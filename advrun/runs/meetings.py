@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,20 @@ class Meeting:
         return self.source not in (None, self.target, SystemName(self.target.model))
 
 
-def meet(threats: Sequence[ThreatEntry], systems: Sequence[SystemName], casts: Sequence[Cast]) -> list[Meeting]:
-    """All meetings: target by target, of each threat by threat, source by source, attack by attack.
+Able = Callable[[SystemName, Cast], bool]
+"""Whether a system gives an attack what it needs, so that examples can be crafted on it."""
+
+
+def meet(
+    threats: Sequence[ThreatEntry], systems: Sequence[SystemName], casts: Sequence[Cast], able: Able = lambda source, cast: True
+) -> list[Meeting]:
+    """All meetings: target by target, of each threat by threat, source by source, attack by attack; sources are those that are able.
 
     Where examples cross over, the clean images of both systems belong to it, and what the source itself makes of the examples.
 
     Raises PluginError where a threat says anything but yes or no.
     """
-    found = {target: list(_meetings(threats, target, systems, casts)) for target in systems}
+    found = {target: list(_meetings(threats, target, systems, casts, able)) for target in systems}
     crossing = [meeting for meetings in found.values() for meeting in meetings if meeting.foreign]
     clean = {system for meeting in crossing for system in (meeting.target, meeting.source)}
     crafted = {(meeting.source, meeting.cast) for meeting in crossing}
@@ -61,7 +67,7 @@ def meet(threats: Sequence[ThreatEntry], systems: Sequence[SystemName], casts: S
 
 
 def _meetings(
-    threats: Iterable[ThreatEntry], target: SystemName, systems: Sequence[SystemName], casts: Sequence[Cast]
+    threats: Iterable[ThreatEntry], target: SystemName, systems: Sequence[SystemName], casts: Sequence[Cast], able: Able
 ) -> Iterator[Meeting]:
     for threat in threats:
         plugin = registry.get("threats", threat.name)
@@ -71,7 +77,7 @@ def _meetings(
             continue
         for source in systems:
             for cast in casts:
-                if says(plugin, threat.settings, target, source, registry.get("attacks", cast.attack.name)):
+                if able(source, cast) and says(plugin, threat.settings, target, source, registry.get("attacks", cast.attack.name)):
                     yield Meeting(threat.name, target, source, cast)
 
 

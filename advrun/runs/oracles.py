@@ -76,10 +76,11 @@ def service(entry: ModelEntry) -> str:
 
 
 def check_attacks(experiment: Experiment, oracles: Mapping[str, Oracle]) -> None:
-    """Raise ConfigError for an attack that needs more than an opened oracle gives."""
+    """Raise ConfigError for an attack that needs more than an opened oracle gives; those that need gradients are judged by the plan."""
     for label, oracle in oracles.items():
         for attack in experiment.attacks:
-            refuse_access(registry.get("attacks", attack.name), label, oracle.gives)
+            if registry.get("attacks", attack.name).access != "gradients":
+                refuse_access(registry.get("attacks", attack.name), label, oracle.gives)
 
 
 def meaning(ledger: Ledger, data: Dataset) -> tuple[Vocabulary, Dataset]:
@@ -127,4 +128,6 @@ def estimate(plan: Plan, cells: list[Cell]) -> int:
             queries = registry.get("attacks", cell.attack.name).cost(cell.attack.settings).queries
             goals = plan.data.classes if cell.attack.target == "all" else 1
             total += min(cell.attack.examples or n, n) * (queries * goals + 1) + min(DRIFT, n)
+        elif cell.kind == "measure" and cell.own is not None and cell.attack is not None:  # examples of another model
+            total += min(cell.attack.examples or n, n)
     return total

@@ -19,8 +19,8 @@ from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, source_key, stages, work_key
-from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Cast, Meeting, access_of, meet
-from advrun.system.blackbox import refuse_access
+from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Able, Cast, Meeting, access_of, meet
+from advrun.system.blackbox import GIVEN, refuse_access
 from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
@@ -165,7 +165,7 @@ class _Planner:
         ]
         meetings: dict[SystemName, list[Meeting]] = {name: [] for name in names}
         crafted: set[tuple[SystemName | None, Cast | None]] = set()
-        for meeting in meet(self.experiment.threats, names, casts):
+        for meeting in meet(self.experiment.threats, names, casts, ability(self.experiment)):
             meetings[meeting.target].append(meeting)
             crafted.add((meeting.source, meeting.cast))
         known: dict[SystemName, Cell] = {}
@@ -309,14 +309,35 @@ def is_oracle(model: ModelEntry) -> bool:
     return registry.get("models", model.name).is_oracle
 
 
+def ability(experiment: Experiment) -> Able:
+    """Which systems an attack can be crafted on: not on a model that can only be asked where it needs gradients."""
+    asked = {model.label for model in experiment.models if is_oracle(model)}
+
+    def able(source: SystemName, cast: Cast) -> bool:
+        return source.model not in asked or registry.get("attacks", cast.attack.name).access in GIVEN["scores"]
+
+    return able
+
+
 def check_oracles(experiment: Experiment) -> None:
-    """Raise ConfigError for attacks and defences that need more of a model than to ask it."""
-    for model in filter(is_oracle, experiment.models):
-        for attack in experiment.attacks:
-            refuse_access(registry.get("attacks", attack.name), model.label)
-        if experiment.defended:
-            label = experiment.defended[0].label
-            raise ConfigError(f"defence {label!r} needs a network, and model {model.label!r} can only be asked; leave defenses out")
+    """Raise ConfigError for attacks and defences that need more of a model than to ask it.
+
+    An attack that needs gradients may be crafted on another model, where a threat lets its examples meet this one.
+    """
+    asked = [model.label for model in experiment.models if is_oracle(model)]
+    if not asked:
+        return
+    if experiment.defended:
+        label = experiment.defended[0].label
+        raise ConfigError(f"defence {label!r} needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
+    systems = [SystemName(model.label) for model in experiment.models]
+    casts = [Cast(attack, None) for attack in experiment.attacks]
+    met = {(meeting.target.model, meeting.cast) for meeting in meet(experiment.threats, systems, casts, ability(experiment))}
+    hint = ", or craft it on a model of your own, by threats: [none, adaptive, transfer]"
+    for label in asked:
+        for cast in casts:
+            if (label, cast) not in met:
+                refuse_access(registry.get("attacks", cast.attack.name), label, hint=hint)
 
 
 def is_trained(model: ModelEntry) -> bool:

@@ -27,6 +27,8 @@ from advrun.system.vocabulary import Vocabulary, of_scores
 from advrun.types import Tensor
 
 LEVELS = 255.0
+GIVEN = {"scores": ("scores", "decisions", "blind"), "decisions": ("decisions", "blind")}
+"""The attacks that can be run on an oracle, by what it gives and by what they need."""
 MOVED = 0.02
 """By how much a probability may differ when the same service is asked the same thing again: it may round, or run on other machines."""
 
@@ -180,13 +182,12 @@ class BlackBox(Classifier):
         return super().compiled(key, build, xla=False)  # Python is called from the graph
 
 
-def refuse_access(plugin: Plugin, model: str, gives: str = "scores") -> None:
-    """Raise ConfigError for an attack that asks more than a model gives that can only be asked."""
-    can = {"scores": ("scores", "decisions", "blind"), "decisions": ("decisions", "blind")}[gives]
-    if plugin.access not in can:
+def refuse_access(plugin: Plugin, model: str, gives: str = "scores", hint: str = "") -> None:
+    """Raise ConfigError for an attack that asks more than a model gives that can only be asked. hint: what else may be done."""
+    if plugin.access not in GIVEN[gives]:
         names = "square, nes, hopskipjump or boundary" if gives == "scores" else "hopskipjump or boundary"
         says = "scores and no gradients" if gives == "scores" else "classes alone"
-        raise ConfigError(f"attack {plugin.name!r} needs {plugin.access}, and model {model!r} gives {says}; take {names}")
+        raise ConfigError(f"attack {plugin.name!r} needs {plugin.access}, and model {model!r} gives {says}; take {names}{hint}")
 
 
 def grey(levels: Tensor) -> Tensor:

@@ -194,3 +194,23 @@ def test_killed_in_the_middle_of_a_run_nothing_is_asked_twice(config, service, t
     assert twice - drift <= 2 * 8  # at most the request that was under way at each kill, whose answers never came
     events = [json.loads(line)["event"] for line in (tmp_path / "asked/log.jsonl").read_text().splitlines()]
     assert events.count("run") == 3
+
+
+def test_examples_of_a_network_meet_a_service(config, service, victim, toy_data, tmp_path):
+    """Attacks that need gradients are crafted on the network beside it alone, and the service is shown what they made."""
+    victim.model.save(tmp_path / "own.keras")
+    path = config(f'tf_serving, url: "{service.url}", limits: {{budget: 500}}', "[{name: fgsm, eps: 8/255}]")
+    beside = ("--set", f"models=[{{name: tf_serving, url: '{service.url}'}}, {{name: file, label: own, path: {tmp_path / 'own.keras'}}}]")
+    refused = advrun("check", path, *beside)
+    assert refused.exit_code == 3
+    assert "or craft it on a model of your own, by threats: [none, adaptive, transfer]" in refused.output
+    run = advrun("run", path, *beside, "--set", "threats=[none, adaptive, transfer]")
+    assert run.exit_code == 0, run.output
+    assert "asks     tf_serving: at most 24 images more" in run.output
+    found = [Result.read(each) for each in (tmp_path / "asked/rows").glob("*.json")]
+    seen = {(each.row.model, each.row.attack, each.row.threat): each for each in found}
+    assert ("tf_serving", "fgsm", "adaptive") not in seen
+    own, crossed = seen["own", "fgsm", "adaptive"], seen["tf_serving", "fgsm", "transfer"]
+    assert (crossed.row.source, crossed.row.access) == ("own", "blind")
+    assert np.array_equal(crossed.predictions, own.predictions)  # the service is the same network, and FGSM stays on the grid of 8 bits
+    assert service.requests
