@@ -68,6 +68,26 @@ def test_replayed_share_is_crafted_on_the_undefended_model(undefended, toy_data)
     np.testing.assert_allclose(mixed[3:], attacks.fgsm(other, x, y, Linf(EPS))[3:], atol=1e-6)
 
 
+def test_finetuning_moves_the_last_layers_alone(undefended, toy_data, tmp_path):
+    """And makes them stand the attack that they saw better; the first layers, and what batch normalisation knows, stay."""
+    tuned = defend("adversarial_finetuning", undefended, toy_data, tmp_path, epochs=8, attack={"name": "fgsm", "eps": EPS}, layers=2)
+    old, new = (
+        [layer for layer in model._flatten_layers(include_self=False) if layer.weights and not layer._layers]
+        for model in (undefended, tuned)
+    )
+    moved = [
+        any(not np.array_equal(*pair) for pair in zip(before.get_weights(), after.get_weights(), strict=True))
+        for before, after in zip(old, new, strict=True)
+    ]
+    learners = [type(layer).__name__ != "BatchNormalization" for layer in old]
+    assert sum(moved) == 2
+    assert [number for number, each in enumerate(moved) if each] == [number for number, each in enumerate(learners) if each][-2:]
+    assert all(layer.trainable for layer in new)
+    x, y = toy_data.x_test, toy_data.y_test
+    left = [Classifier(model).accuracy(attacks.fgsm(Classifier(undefended), x, y, Linf(EPS)), y) for model in (undefended, tuned)]
+    assert left[1] > left[0]
+
+
 def test_the_autoencoder_restores_and_the_attack_goes_through_it(undefended, toy_data, tmp_path):
     """Static accuracy recovers; the adaptive attack, through the purifier, takes it back."""
     system = Classifier(defend("autoencoder", undefended, toy_data, tmp_path, epochs=80, width=8))

@@ -23,8 +23,10 @@ CROP = 0.875
 
 
 def imagenet(
+    training: bool = True,
     *,
     root: PathName,
+    train: PathName | None = None,
     labels: FilePath | None = None,
     names: FilePath | None = None,
     image_size: Count = 224,
@@ -41,6 +43,7 @@ def imagenet(
 
     Args:
         root: the folder, or one above.
+        train: photographs to learn from, for a defence that learns: a folder in one of these layouts, with none of the test images.
         labels: the file of labels of ILSVRC2012_val_*.JPEG; looked for in and beside the folder where it is not given.
         names: the classes' names: Keras' imagenet_class_index.json, or a line for each class, such as `n01440764 tench, Tinca tinca`;
             Keras' own, in its cache, where it is not given.
@@ -56,18 +59,34 @@ def imagenet(
         raise ConfigError(f"imagenet: shorter is {shorter}, less than image_size, {image_size}; the middle is cut out of it")
     place = Path(root)
     found = listing(place, None if labels is None else Path(labels))
-    y, class_names, by_name = labelled(found.keys, found.paths, known_classes(names), place)
-    x = Photographs(place, found.paths, image_size, shorter or round(image_size / CROP), filter)
+    learnt = None if train is None else listing(Path(train), None)
+    keys, paths = list(found.keys), list(found.paths)
+    if learnt:
+        keys, paths = keys + learnt.keys, paths + learnt.paths
+    y, class_names, by_name = labelled(keys, paths, known_classes(names), place)
+    count, preparation = len(found.paths), (image_size, shorter or round(image_size / CROP), filter)
+    x = Photographs(place, found.paths, *preparation)
+    variant = _said(place, y[:count], found.layout)
+    x_train, y_train = x[:0], y[:0]
+    if train is not None and learnt:
+        variant += f"; to learn from, {_said(Path(train), y[count:], learnt.layout)}"
+        if training:
+            x_train, y_train = Photographs(Path(train), learnt.paths, *preparation)[:], y[count:]
     return Dataset(
         name="imagenet",
-        x_train=x[:0],
-        y_train=np.zeros(0, np.int32),
+        x_train=x_train,
+        y_train=y_train,
         x_test=x,
-        y_test=y,
+        y_test=y[:count],
         class_names=class_names,
-        variant=f"{place.name}: {len(y):,} photographs of {len(np.unique(y)):,} classes ({found.layout})",
+        variant=variant,
         by_name=by_name,
     )
+
+
+def _said(place: Path, y: np.ndarray, layout: str) -> str:
+    """What the photographs of a folder are, in words."""
+    return f"{place.name}: {len(y):,} photographs of {len(np.unique(y)):,} classes ({layout})"
 
 
 def outline(*, image_size: int, **_: object) -> tuple[tuple[int, int, int], None]:

@@ -1,4 +1,4 @@
-"""The same architecture again: with new weights, or computing in float32."""
+"""The same architecture again: with new weights, with the same, or computing in float32."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def fresh_copy(model: Any) -> Any:
     for old, new in zip(model._flatten_layers(include_self=False), clone._flatten_layers(include_self=False), strict=True):
         if old.weights and not old.trainable_weights:
             new.set_weights(old.get_weights())
+    return clone
+
+
+def same_copy(model: Any) -> Any:
+    """The same architecture with the same weights, which may then be trained on."""
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
     return clone
 
 

@@ -219,6 +219,24 @@ def test_the_preparation_is_part_of_the_data(tmp_path, names) -> None:
         imagenet(root=str(tmp_path / "own"), names=names, image_size=32, shorter=20)
 
 
+def test_photographs_to_learn_from_are_in_a_folder_of_their_own(tmp_path, names) -> None:
+    """Whatever its layout, the classes are the same, and what is measured does not depend on them."""
+    for number in (4, 0):
+        photograph(tmp_path / "own" / f"{SYNSETS[number]}_1.png", 10 * number + 50)
+        photograph(tmp_path / "more" / NAMES[number - 3] / "b.png", 10 * number + 100)
+    photograph(tmp_path / "more" / SYNSETS[4] / "c.png", 150)
+    alone, data, test_only = (
+        imagenet(training, root=str(tmp_path / "own"), train=train, names=names, **SIZE)
+        for training, train in ((True, None), (True, str(tmp_path / "more")), (False, str(tmp_path / "more")))
+    )
+    assert sorted(int(image.mean()) for image in data.x_train) == [100, 140, 150]
+    assert (list(data.y_test), sorted(data.y_train)) == ([0, 4], [1, 2, 4])
+    assert (len(alone.y_train), len(test_only.y_train)) == (0, 0)
+    assert alone.test_fingerprint == data.test_fingerprint == test_only.test_fingerprint
+    assert alone.fingerprint == test_only.fingerprint != data.fingerprint
+    assert "to learn from, more: 3 photographs of 3 classes" in data.variant
+
+
 def test_the_twenty_photographs_are_prepared_as_others_do(imagenet_folder) -> None:
     data = imagenet(root=str(imagenet_folder / "photos"), filter="bicubic")
     with np.load(imagenet_folder / "photos224.npz") as expected:
