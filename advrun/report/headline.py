@@ -12,7 +12,7 @@ from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summar
 
 
 def headline(summary: Summary) -> list[str]:
-    """A paragraph per norm and model, about the largest eps; then what crosses over from model to model."""
+    """A paragraph per norm and model, about the largest eps that leaves something; then what crosses over from model to model."""
     return [" ".join(paragraph) for paragraph in sentences(summary)]
 
 
@@ -28,11 +28,16 @@ def sentences(summary: Summary) -> list[list[str]]:
     return [*usual, *transfer.sentences(summary)]
 
 
+LEFT = 0.05
+"""An eps is worth a paragraph where the best system surely keeps this share of the images: beyond it all are equally broken."""
+
+
 class _Paragraph:
-    """About one model in one norm."""
+    """About one model in one norm, at the largest eps where there is something left."""
 
     def __init__(self, summary: Summary, panel: Panel, model: str) -> None:
-        self.summary, self.panel, self.model, self.eps = summary, panel, model, panel.radii[-1]
+        self.summary, self.panel, self.model = summary, panel, model
+        self.eps = max((eps for eps in panel.radii if self._left(eps, "low") >= LEFT), default=panel.radii[-1], key=panel.radii.index)
         self.ranking: Ranking = ranking(summary, panel, self.eps, model)
         self.place = f"the worst case within {ball_label(panel.attack.norm, self.eps)}"
 
@@ -44,7 +49,13 @@ class _Paragraph:
         undefended = System(self.model, UNDEFENDED)
         rivals = [*others[:1], *([undefended] if undefended not in (best, *others[:1]) and self._cell(undefended) else [])]
         found = [self._best(best), *(self._verdict(best, rival) for rival in rivals), self._more_ties(others[1:])]
-        return list(filter(None, (*found, self._price(best, undefended), self._claim(best), self._doubtful())))
+        return list(filter(None, (*found, self._price(best, undefended), self._claim(best), self._beyond(), self._doubtful())))
+
+    def _left(self, eps: float | None, what: str) -> float:
+        """Accuracy of the best system at an eps, or the lower end of its interval."""
+        systems = (system for system in self.summary.systems if system.model == self.model)
+        cells = (self.summary.cell(system, self.panel.attack, eps, "adaptive") for system in systems)
+        return max((getattr(cell, what) for cell in cells if cell), default=0.0)
 
     def _cell(self, system: System, threat: str = "adaptive") -> Score | None:
         return self.summary.cell(system, self.panel.attack, self.eps, threat)
@@ -90,8 +101,25 @@ class _Paragraph:
         return f"On clean images {name} is right on {accuracy_label(own, own.flags)} ({compared})."
 
     def _claim(self, best: System) -> str:
-        static = None if best.undefended else self._cell(best, "static")
-        return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
+        """What replayed examples say of the best defence; of all of them where none is better than no defence."""
+        if not best.undefended and not self._as_good_without(best):
+            static = self._cell(best, "static")
+            return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
+        others = [system for system in (*self.ranking.ranked, *self.ranking.doubtful) if not system.undefended]
+        said = [(system, cell) for system in others if (cell := self._cell(system, "static"))]
+        claims = _listed([f"{accuracy_label(cell, cell.flags)} for {system.defense}" for system, cell in said])
+        return f"So no defence truly helps here, though replayed examples alone would have claimed {claims}." if said else ""
+
+    def _as_good_without(self, best: System) -> bool:
+        """Whether no defence at all cannot be told apart from the best."""
+        return System(self.model, UNDEFENDED) in self.ranking.ties
+
+    def _beyond(self) -> str:
+        """What is left at the largest eps, where the paragraph is about a smaller one."""
+        last = self.panel.radii[-1]
+        if self.eps == last:
+            return ""
+        return f"Within {ball_label(self.panel.attack.norm, last)} none keeps more than {percent(self._left(last, 'accuracy'))} %."
 
     def _doubtful(self) -> str:
         numbers = [f"{self._number(system)} ({', '.join(self._doubts(system))})" for system in self.ranking.doubtful]

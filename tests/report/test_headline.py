@@ -256,3 +256,23 @@ def test_ten_systems_with_long_names_fit_eighty_columns():
     assert max(map(len, said.splitlines())) <= 100
     assert all(name in body for name in names)
     assert all(word in body for word in f"{attack} (target least_likely)".split())
+
+
+def test_the_paragraph_is_about_the_largest_eps_that_leaves_something():
+    """And says what the largest of all leaves."""
+    far = [made(defense, bits, eps=16 / 255) for defense, bits in (("none", "0" * 100), ("good", "1" * 2 + "0" * 98))]
+    (found,) = sentences(summarise([*experiment(none=NONE, good=GOOD), *far]))
+    assert found[0].startswith("m with good: 50.0 % right in the worst case within L∞ 8/255")
+    assert found[-1] == "Within L∞ 16/255 none keeps more than 2.0 %."
+    near = [made(defense, "1" * 30 + "0" * 70, eps=16 / 255) for defense in ("none", "good")]
+    (found,) = sentences(summarise([*experiment(none=NONE, good=GOOD), *near]))
+    assert "16/255" in found[0]
+
+
+def test_where_no_defence_helps_all_that_replayed_examples_claim_is_named():
+    claims = [made("good", "1" * 90 + "0" * 10, threat="static"), made("nearly", "1" * 80 + "0" * 20, threat="static")]
+    (found,) = sentences(summarise([*experiment(none=NEARLY, good=GOOD, nearly=NEARLY), *claims]))
+    assert (
+        found[-1]
+        == "So no defence truly helps here, though replayed examples alone would have claimed 90.0 % for good and 80.0 % for nearly."
+    )
