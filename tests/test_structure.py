@@ -52,7 +52,7 @@ INNER = {
     "system": [
         ["formats", "repair", "copies", "stages"],
         ["modelfile", "inputs"],
-        ["ends"],
+        ["ends", "draws"],
         ["foreign"],
         ["candidates", "oracle"],
         ["readings"],
