@@ -104,7 +104,9 @@ class EachImage(Rng):
         sides = tuple(shape) if not tf.is_tensor(shape) else tuple(tf.unstack(shape))
         images = self.key.shape[0]
         if not sides or (isinstance(sides[0], int) and images is not None and sides[0] not in (images, None)):
-            raise ModelError(f"random numbers of the shape {sides} for {images} images; the first axis is the images: write (x.shape[0], ...)")
+            raise ModelError(
+                f"random numbers of the shape {sides} for {images} images; the first axis is the images: write (x.shape[0], ...)"
+            )
         self.draws += 1
         return tf.map_fn(lambda key: draw(sides[1:], key), self.fold(0x40000000 + self.draws).key, fn_output_signature=dtype)
 

@@ -36,12 +36,12 @@ from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.registry import Plugin
+from advrun.system.draws import DRAWS, Draws
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
-from advrun.system.draws import DRAWS, Draws
 from advrun.system.stages import Chain, chained
 from advrun.types import Tensor
 
