@@ -16,8 +16,8 @@ def total_variation(system: Chain, *, weight: Positive = 0.03, drop: Fraction = 
 
     It is the image z that makes |m (z - x)|^2 / 2 + weight TV(z) small, where m is 0 for pixels that are dropped, and TV the length of the
     gradient summed over the pixels of each channel (Rudin, Osher and Fatemi, 1992). The solver is the primal-dual method of Chambolle and
-    Pock (2011, doi:10.1007/s10851-010-0251-1, algorithm 1). NOTE: the authors do not square the distance, and use split Bregman. Backward it
-    is passed as if nothing were there (BPDA, Athalye et al., 2018, arXiv:1802.00420, section 4.1), and attacks average over draws.
+    Pock (2011, doi:10.1007/s10851-010-0251-1, algorithm 1). NOTE: the authors do not square the distance, and use split Bregman. Backward
+    it is passed as if nothing were there (BPDA, Athalye et al., 2018, arXiv:1802.00420, section 4.1), and attacks average over draws.
 
     Args:
         weight: of the total variation: larger is smoother.

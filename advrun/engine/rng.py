@@ -56,6 +56,11 @@ class Rng:
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
 
 
+LEVELS = 4096.0
+"""Of pixels from 0 to 1, as far as random numbers depend on them. An 8-bit pixel is never halfway between two, so that it does not matter
+whether a graph divides by 255 or multiplies by its inverse."""
+
+
 @dataclass
 class EachImage(Rng):
     """Random numbers of each image's own: they depend on the key and on its pixels alone, not on its place or its neighbours.
@@ -71,8 +76,8 @@ class EachImage(Rng):
     @classmethod
     def of(cls, x: Tensor, key: Tensor) -> EachImage:
         """x: (n, ...) float32. key: (2,) int32, as an `Rng` has it."""
-        values = tf.stop_gradient(ops.cast(x, "float32")) + 0.0  # which makes -0.0 the 0.0 that it equals
-        bits = _mixed(tf.bitcast(tf.reshape(values, (tf.shape(values)[0], -1)), tf.uint32))
+        levels = tf.cast(tf.round(tf.stop_gradient(ops.cast(x, "float32")) * LEVELS), tf.int32)
+        bits = _mixed(tf.bitcast(tf.reshape(levels, (tf.shape(levels)[0], -1)), tf.uint32))
         count = int(np.prod(x.shape[1:]))
         weights = np.random.default_rng(0xEAC4).integers(0, 2**32, (2, count), np.uint32) | np.uint32(1)
         sums = [tf.reduce_sum(tf.bitcast(bits * row, tf.int32), axis=1) for row in weights]
