@@ -21,17 +21,22 @@ from advrun.types import Cascade
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack with all its settings and its geometry: Linf(8/255), L2() for a minimal-norm attack, None for others."""
+    """An attack with all its settings and its geometry: Linf(8/255), L2() for a minimal-norm attack, None for others.
+
+    draws: of a random system, which each gradient and each answer is a mean over, where the attack sees gradients. One that sees none gets
+    one draw for a question, as from a service.
+    """
 
     plugin: Plugin
     geometry: Ball | None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    draws: int = 1
 
     @property
     def key(self) -> str:
         """Attacks with the same key share one compiled graph: eps is an argument of the graph."""
         form = None if self.geometry is None else self.geometry.form
-        return json.dumps([self.plugin.name, form, self.plugin.identity(self.settings)], default=str, sort_keys=True)
+        return json.dumps([self.plugin.name, form, self.plugin.identity(self.settings), self.draws], default=str, sort_keys=True)
 
     @property
     def eps(self) -> float:
@@ -53,7 +58,11 @@ class Attack:
         if "starts" in self.plugin.arguments:
             handed["starts"] = ops.roll(x, 1, axis=0)[None] if starts is None else starts
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
-        return self.plugin.function(model, x, y, **handed, **self.settings)
+        return self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
+
+    def _view(self, model: Any, rng: Rng) -> Any:
+        """Of a random system the view of this attacker, and any other as it is."""
+        return model.drawing(self.draws if self.plugin.access == "gradients" else 1, rng) if getattr(model, "random", False) else model
 
     def fit(
         self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None, lesson: Lesson | None = None
@@ -65,9 +74,10 @@ class Attack:
         if self.plugin.fit is None:
             return None
         wanted = registry.parameters(self.plugin.fit)
-        offered = {**self._geometry(None), "rng": Rng.from_seed(seed, 0xF17), "targets": targets}
+        rng = Rng.from_seed(seed, 0xF17)
+        offered = {**self._geometry(None), "rng": rng, "targets": targets}
         offered |= {"lesson": lesson or Lesson(seed), **self.settings}
-        return self.plugin.fit(model, x, y, **{name: value for name, value in offered.items() if name in wanted})
+        return self.plugin.fit(self._view(model, rng), x, y, **{name: value for name, value in offered.items() if name in wanted})
 
     def stages(self) -> tuple[Attack, ...]:
         """The attacks that a cascade is made of; the attack itself where it is none."""
@@ -80,7 +90,7 @@ class Attack:
         ball = self.geometry
         if ball is not None and not plugin.needs_eps:
             ball = ball.resized(math.inf)
-        return Attack(plugin, ball, settings_of(plugin, settings))
+        return Attack(plugin, ball, settings_of(plugin, settings), self.draws)
 
     def ball(self, eps: Any) -> Ball | None:
         """The ball that bounds the attack, with this radius; None for minimal-norm attacks and others."""
@@ -98,10 +108,10 @@ class Attack:
         return " x ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value > 1 or name == "queries")
 
 
-def bind(choice: AttackEntry | InnerAttack, eps: float | None = None) -> Attack:
-    """The attack of a YAML entry, with its geometry; `eps` picks one of a sweep."""
+def bind(choice: AttackEntry | InnerAttack, eps: float | None = None, draws: int = 1) -> Attack:
+    """The attack of a YAML entry, with its geometry; `eps` picks one of a sweep, `draws` is of random systems."""
     plugin = registry.get("attacks", choice.name)
     eps = choice.eps if eps is None and isinstance(choice.eps, float) else eps
     ball = GEOMETRIES[choice.norm] if choice.norm else None
     geometry = None if ball is None else ball() if eps is None else ball(eps)
-    return Attack(plugin, geometry, dict(choice.settings))
+    return Attack(plugin, geometry, dict(choice.settings), draws)

@@ -11,7 +11,7 @@ from advrun.engine import to_unit
 from advrun.geometry import GEOMETRIES
 from advrun.images import by_blocks
 from advrun.metrics import Outcome
-from advrun.results import Result, Row, binomial_interval
+from advrun.results import DISAGREE, ONE_DRAW, SPREAD, Result, Row, binomial_interval
 
 
 def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float | None]) -> Result:
@@ -30,3 +30,19 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
     if content.norm and outcome.attacked is not None:
         distances = by_blocks(GEOMETRIES[content.norm].distance, outcome.attacked, to_unit(outcome.images))
     return Result(content, outcome.y, predictions, distances)
+
+
+def varied(answers: np.ndarray, logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """How a random system's answers vary from draw to draw.
+
+    A row's accuracy is about the mean of all draws. Beside it stand the accuracy of one draw, which is what somebody gets who asks once
+    (the mean over the draws), its standard deviation from draw to draw, and the share of single answers that are not the mean's.
+
+    Args:
+        answers: (n, draws) int, the class in each draw.
+        logits: (n, classes), the means over the draws.
+        y: (n,) int.
+    """
+    each = (answers == y[:, None]).mean(0)
+    spread = float(each.std(ddof=1)) if len(each) > 1 else 0.0
+    return {ONE_DRAW: float(each.mean()), SPREAD: spread, DISAGREE: float((answers != logits.argmax(-1)[:, None]).mean())}

@@ -38,17 +38,15 @@ class Lesson:
     histories: dict[str, History] = field(default_factory=dict)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _before: dict[str, int] = field(default_factory=dict)
 
     def asked(self) -> dict[str, int]:
         """Gradients and queries that the attacked model was asked for, before a kill too."""
-        now = {} if self.counter is None else {name: int(count.sum()) for name, count in self.counter.read().items()}
-        return {name: count + self._before.get(name, 0) for name, count in now.items()}
+        return {} if self.counter is None else {name: int(count.sum()) for name, count in self.counter.read().items()}
 
     def asked_already(self, asked: Mapping[str, int]) -> None:
         """So much had been asked at the point where the training goes on; what was asked again on the way there does not count twice."""
-        self._before = {}
-        self._before = {name: asked.get(name, count) - count for name, count in self.asked().items()}
+        if self.counter is not None:
+            self.counter.go_on_from({name: asked.get(name, count) for name, count in self.asked().items()})
 
 
 @dataclass(frozen=True, eq=False)

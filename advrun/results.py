@@ -17,6 +17,8 @@ CLEAN = "clean"
 WORST_CASE, CLOSEST = "worst case", "closest example"
 THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
 """The order of the tables; others of one's own follow."""
+ONE_DRAW, SPREAD, DISAGREE = "accuracy_one_draw", "accuracy_spread", "disagree_share"
+"""Metrics of the rows of random systems, see `evaluate.varied`."""
 SAID = ("source", "access")
 """Columns of rows that have something to say there; elsewhere they are left out."""
 

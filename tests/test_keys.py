@@ -86,7 +86,7 @@ def test_an_edited_file_changes_the_keys_of_its_users(tmp_path, monkeypatch):
     with open(tmp_path / "advrun/attacks/deepfool.py", "a") as file:
         file.write("\nCHANGED = 1\n")
     assert {name for name in before if key(name) != before[name]} == {"universal", "deepfool"}
-    with open(tmp_path / "advrun/attacks/_jpeg.py", "a") as file:
+    with open(tmp_path / "advrun/jpeg.py", "a") as file:
         file.write("\nCHANGED = 1\n")
     assert key("corruptions") != before["corruptions"]
     assert key("pgd") == before["pgd"]

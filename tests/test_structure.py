@@ -19,7 +19,7 @@ RANKS = [
     ["npz", "hdf5", "images"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
-    ["losses", "data", "masked"],
+    ["losses", "data", "masked", "jpeg"],
     ["system", "results", "paired"],
     ["flags", "agreement"],
     ["worst", "metrics", "datasets", "download"],
@@ -52,7 +52,7 @@ INNER = {
     "system": [
         ["formats", "repair", "copies", "stages"],
         ["modelfile", "inputs"],
-        ["ends"],
+        ["ends", "draws"],
         ["foreign"],
         ["candidates", "oracle"],
         ["readings"],

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from advrun.attacks._blur import gaussian_blur
-from advrun.attacks._jpeg import jpeg as as_jpeg
 from advrun.attacks._warp import positions, warp
 from advrun.engine import Rng, ops
+from advrun.jpeg import jpeg as as_jpeg
 from advrun.system import Blind
 from advrun.types import Cost, Labels, Tensor
 

@@ -114,7 +114,7 @@ class InnerAttack:
 class AttackEntry:
     """An attack. norm, eps: its balls, one after the other; empty for attacks without. examples: how many images, None for all.
 
-    source_class: the class whose images it concerns, None for all.
+    source_class: the class whose images it concerns, None for all. draws: of a random system, None for those of the experiment.
     """
 
     name: str
@@ -125,6 +125,7 @@ class AttackEntry:
     target: str | int | None = None
     examples: int | None = None
     source_class: int | None = None
+    draws: int | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,7 @@ class AttackForm(InnerAttackForm, LabelledForm):
     refused: ClassVar[Mapping[str, str]] = {
         **InnerAttackForm.refused,
         "target": "has no targeted form",
+        "draws": "sees no gradients: a random system answers each of its questions by one draw",
         "source_class": "attacks all classes: a worst case is over the same images for every attack in a norm",
     }
     eps_type: ClassVar[Any] = Radii
@@ -269,8 +271,10 @@ class AttackForm(InnerAttackForm, LabelledForm):
 
     @classmethod
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        draws = Field(default=None, description="Draws of a random system that each gradient is a mean over; the experiment's by default.")
         target = Field(default=None, description="The class to reach, where the attack shall not just leave the true one.")
         fields = super().fields_for(plugin) | ({"target": (Target, target)} if plugin.can_target else {})
+        fields |= {"draws": (Count | None, draws)} if plugin.access == "gradients" else {}
         source = Field(default=None, description="Attack images of this class alone, and learn from such alone.")
         return fields if plugin.norms else fields | {"source_class": (Natural | None, source)}
 

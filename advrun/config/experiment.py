@@ -72,6 +72,9 @@ class Experiment(Form):
     threats: Annotated[tuple[Annotated[ThreatEntry, THREAT], ...], MinLen(1)] = Field(
         default=_THREATS, description="Which examples meet which system, each by its name alone or with its settings."
     )
+    draws: Count = Field(
+        default=10, description="Of a random system: draws that its answers are means over, and gradients, where an attack names no number."
+    )
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )

@@ -24,17 +24,20 @@ from advrun.engine.graphs import (
 )
 from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
-from advrun.engine.rng import Rng
+from advrun.engine.rng import EachImage, Rng, drawing, drawn
 from advrun.engine.training import Game, TrainStep, adam
 
 __all__ = [
     "Counter",
+    "EachImage",
     "Game",
     "Rng",
     "TrainStep",
     "adam",
     "compiled",
     "devices",
+    "drawing",
+    "drawn",
     "flat",
     "fused",
     "has_gpu",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from advrun.engine.backend import tf
@@ -26,6 +28,14 @@ class Counter:
         image = index % images if rows is None else tf.gather(rows, index % tf.shape(rows)[0]) % images
         added = tf.math.unsorted_segment_sum(tf.cast(amount, tf.int64), image, images)
         self._value.assign_add([added * int(name == each) for each in self.names])
+
+    def total(self) -> Tensor:
+        """Everything that was counted, int32 ()."""
+        return tf.cast(tf.reduce_sum(self._value), tf.int32)
+
+    def go_on_from(self, counts: Mapping[str, int]) -> None:
+        """Count on from there, all images together."""
+        self._value.assign([[counts[name]] for name in self.names])
 
     def read(self) -> dict[str, np.ndarray]:
         """Name -> (images,) int64."""

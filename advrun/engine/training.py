@@ -10,7 +10,7 @@ import numpy as np
 from advrun.engine.backend import is_half, keras, tf
 from advrun.engine.graphs import compiled
 from advrun.engine.pixels import to_unit
-from advrun.engine.rng import Rng
+from advrun.engine.rng import Rng, drawing
 from advrun.types import Tensor
 
 
@@ -39,7 +39,7 @@ class TrainStep:
     def step(self, images: Tensor, y: Tensor, key: Tensor) -> dict[str, Tensor]:
         """One step, not compiled: means over the batch."""
         weights = self.model.trainable_variables
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, drawing(Rng(key)):
             values = self.objective(to_unit(images), y, Rng(key), training=True)
             loss = tf.reduce_mean(values["loss"])
             total = self.optimizer.scale_loss(loss + sum(self.model.losses))
@@ -47,7 +47,8 @@ class TrainStep:
         return {name: tf.reduce_mean(value) for name, value in values.items()}
 
     def _validate(self, images: Tensor, y: Tensor, key: Tensor) -> dict[str, Tensor]:
-        return self.objective(to_unit(images), y, Rng(key), training=False)
+        with drawing(Rng(key)):
+            return self.objective(to_unit(images), y, Rng(key), training=False)
 
     def state(self) -> list[np.ndarray]:
         """All numbers that a resumed training needs: model and optimiser variables."""

@@ -10,7 +10,7 @@ from advrun import registry
 from advrun.flags import explained, mark
 from advrun.report.layout import FEW, MISSING, SAME, Entry, attack_and_norm, eps_label, measured_in, percent, tables
 from advrun.report.summary import UNDEFENDED, Panel, Summary
-from advrun.results import CLEAN, CLOSEST, WORST_CASE, Row
+from advrun.results import CLEAN, CLOSEST, DISAGREE, ONE_DRAW, WORST_CASE, Row
 
 NORM_NOTES = {
     "linf": "no pixel changes by more than ε; pixels run from 0 to 1, so 8/255 is eight grey levels.",
@@ -73,7 +73,20 @@ def _words(summary: Summary) -> list[Note]:
     if targets:
         own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""
         found.append(Note("target", f"wrong is every class but the true one, whether the target was reached or not{own}."))
+    found += _random(summary)
     return found + [Note(measured_in(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
+
+
+def _random(summary: Summary) -> list[Note]:
+    """Where a system is random: what its accuracy is of, and how much its answers vary."""
+    rows = [row for row in summary.rows if row.metrics.get(ONE_DRAW) is not None]
+    if not rows:
+        return []
+    names = ", ".join(dict.fromkeys(row.defense for row in rows))
+    shares = [row.metrics.get(DISAGREE) or 0.0 for row in rows]
+    differ = " to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares)))))
+    text = f"random ({names}): accuracy is of answers that are means over several draws; of single draws {differ} % answer otherwise"
+    return [Note("draws", f"{text} (accuracy_one_draw in accuracy.csv is what somebody gets who asks once).")]
 
 
 def _threat(name: str) -> str:

@@ -23,7 +23,9 @@ def row(cell: Cell, cost: Mapping[str, Any]) -> dict[str, Any]:
         return columns
     source = cell.attack.source_class
     only = {} if source is None else {"source_class": source}
-    words = filter(None, (bind(cell.attack, cell.eps).budget(), "" if source is None else f"class {source} alone"))
+    draws = cell.images.draws if cell.images else None
+    averaged = f"gradients and answers of {draws} draws" if draws and draws > 1 else ""
+    words = filter(None, (bind(cell.attack, cell.eps).budget(), "" if source is None else f"class {source} alone", averaged))
     return columns | {
         "eps": cell.eps,
         "norm": cell.norm,

@@ -54,6 +54,15 @@ def source_key(kind: str, name: str, work: str | None = None) -> str:
 
 
 @cache
+def is_random(defense: str) -> bool:
+    """Whether a defence's file, or a file that it imports from the defences, makes a random purifier: whether it says `random=` there."""
+    files = (file for file in sources("defenses", defense) if file.parent.name == "defenses")
+    calls = (node for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.Call))
+    said = (word.value for call in calls for word in call.keywords if word.arg == "random")
+    return any(not isinstance(value, ast.Constant) or value.value is True for value in said)
+
+
+@cache
 def work_key(work: str) -> str:
     """Hash of the code that does a kind of work, whatever the plugin."""
     return content_key([code(file) for file in closure([_work(work)])])

@@ -18,7 +18,7 @@ from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
-from advrun.runs.keys import described, source_key, stages, work_key
+from advrun.runs.keys import described, is_random, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Able, Cast, Meeting, access_of, meet
 from advrun.system.blackbox import GIVEN, refuse_access
 from advrun.types import SystemName
@@ -47,6 +47,8 @@ class Cell:
     threat: str = "none"
     access: str = ""
     metric: str = ""
+    draws: int | None = None
+    """Of a random system, of an attack or of a row; None elsewhere."""
 
     @property
     def stem(self) -> str:
@@ -257,9 +259,14 @@ class _Planner:
         }
         if attack.source_class is not None:
             content["source_class"] = attack.source_class
+        draws = None
+        if draws_at_random(system):
+            sees_gradients = registry.get("attacks", attack.name).access == "gradients"
+            content["draws"] = draws = (attack.draws or self.experiment.draws) if sees_gradients else 1
+            content["scored"] = self.experiment.draws  # which images are right without an attack
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
         label = f"{system.label} {attack.label} {ball}".strip()
-        return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
+        return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps, draws=draws)
 
     def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
@@ -280,17 +287,21 @@ class _Planner:
         access = "" if images is None or images.attack is None else access_of(threat, images.attack)
         if access:
             content["access"] = access
+        draws = self.experiment.draws if draws_at_random(system) else None
+        if draws:
+            content["draws"] = draws
         needs = tuple(cell for cell in (system, images, own) if cell is not None)
         attacked = "clean" if images is None else images.label.removeprefix(images.system.label).strip()
         label = f"{system.label} {attacked} {threat}" if images else f"{system.label} clean"
         label += f" from {own.name}" if own else ""
         attack, eps = (images.attack, images.eps) if images else (None, None)
-        return self._cell("measure", stage, label, content, needs, like=system, attack=attack, eps=eps, threat=threat, access=access)
+        rest: dict[str, Any] = {"attack": attack, "eps": eps, "threat": threat, "access": access, "draws": draws}
+        return self._cell("measure", stage, label, content, needs, like=system, **rest)
 
     @staticmethod
     def _cell(kind: str, stage: str, label: str, content: Any, needs: tuple[Cell, ...], like: Cell | None = None, **rest: Any) -> Cell:
         if like is not None:
-            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat", "access")} | rest
+            rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat", "access", "draws")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
 
@@ -302,6 +313,11 @@ def metric_source(name: str) -> tuple[str, bool]:
     except PluginError:
         wanted = None
     return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "") == "Transferred"
+
+
+def draws_at_random(system: Cell) -> bool:
+    """Whether a trained system draws random numbers: one of the defences in it does."""
+    return system.defense is not None and any(is_random(part.name) for part in system.defense.chain)
 
 
 def is_oracle(model: ModelEntry) -> bool:

@@ -10,6 +10,10 @@ Attacks climb: they make a loss of (logits, y) large. A targeted attack descends
 is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
 A loss that decides, such as the margin, is less its slack (`losses.ROUNDING`), towards a class as away from it, so that a success is
 one wherever it is measured.
+
+A random system (`stages.py`) gives logits that are means over several draws, with losses and gradients (EOT, expectation over
+transformation: Athalye, Engstrom, Ilyas and Kwok, 2018, arXiv:1707.07397; Athalye, Carlini and Wagner, 2018, section 4.2), and its answer
+is the class of the largest mean, as Xie et al. (2018, arXiv:1711.01991) average over draws (`draws.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.registry import Plugin
+from advrun.system.draws import DRAWS, Draws
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
@@ -128,6 +133,8 @@ class Classifier:
         input: what the model expects of its images where that is not RGB in [0, 1], as in YAML: {"channels": "bgr", "scale": 255}.
         classes: the order of its outputs where it is not that of class numbers: "alphabetical", or a list of them.
         image_shape: (height, width, channels) of the images, where `input` leaves it open.
+        draws: where the system is random: how many draws its logits, losses and gradients are means over.
+        seed: of these draws.
 
     Raises:
         ModelError: when the input or output has another shape, or when there are no logits to be had. ConfigError: for `input` or
@@ -142,6 +149,8 @@ class Classifier:
         input: ModelInput | Mapping[str, Any] | None = None,
         classes: Order | Sequence[int] | None = None,
         image_shape: tuple[int, int, int] | None = None,
+        draws: int = DRAWS,
+        seed: int = 0,
     ) -> None:
         chain = chained(model)
         self.foreign = Foreign(chain.network, from_mapping(ModelInput, input, "input"), _as_order(classes))
@@ -151,6 +160,11 @@ class Classifier:
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
         self._begin()
+        if self.chain.random:
+            self.draws = Draws(draws, engine.Rng.from_seed(seed, 0xD4A3).key)
+
+    draws = Draws()
+    """How a random system is asked; a system that draws nothing is asked once."""
 
     def _begin(self) -> None:
         self.sign = 1.0
@@ -176,6 +190,28 @@ class Classifier:
         """The targeted view of this classifier: y names the class to reach, and every loss is negated."""
         view = copy(self)
         view.sign = -self.sign
+        return view
+
+    @property
+    def random(self) -> bool:
+        """Whether answers are means over draws."""
+        return self.draws.random
+
+    def drawing(self, count: int, rng: engine.Rng) -> Classifier:
+        """The view of an attacker who averages over `count` draws, which differ each time that the system is asked; `rng` seeds them.
+
+        All of them count. A system that draws nothing comes back as it is.
+        """
+        if not self.random:
+            return self
+        view = copy(self)
+        view.draws = Draws(count, rng.key, self.counter)
+        return view
+
+    def plainly(self) -> Classifier:
+        """The view that answers as the Keras model alone does: where the system is random, at one draw, always the same."""
+        view = copy(self)
+        view.draws = Draws()
         return view
 
     # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------
@@ -215,18 +251,18 @@ class Classifier:
         self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         def values(x: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.forward(through(x) if through else x)
+            logits = self._logits(through(x) if through else x)
             return self.value(loss, logits, y), logits
 
         self._count("gradients", y, asked)
-        return engine.value_and_gradient(values, x)
+        return self.draws.mean(lambda: engine.value_and_gradient(values, x))
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None) -> Tensor:
         return self.value_and_gradient(loss, x, y, through, asked)[2]
 
     def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self._count("gradients", x, asked, times=classes.shape[0])
-        return engine.jacobian(self.forward, x, classes)
+        return self.draws.mean(lambda: engine.jacobian(self._logits, x, classes))
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
@@ -243,17 +279,28 @@ class Classifier:
 
     def _count(self, what: str, x: Tensor, asked: Tensor | None = None, times: int = 1) -> None:
         amount = ops.ones((ops.shape(x)[0],), "int32") if asked is None else ops.cast(asked, "int32")
-        self.counter.add(what, amount * times, self.rows)
+        self.counter.add(what, amount * times * self.draws.count, self.rows)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Of one draw, where the system is random."""
+        return ops.cast(self.model(self.chain.purify(x), training=False), "float32")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses."""
-        return ops.cast(self.model(self.chain.purify(x), training=False), "float32")
+        return self.draws.mean(lambda: (self._logits(x),))[0]
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
     def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
         return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
+
+    def answers(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
+        """The class that a random system gives each image in each of the draws that `predict` averages, (n, draws) int32."""
+        return self.over_batches("answers", self._answers, check_images(x, self.image_shape), batch_size)
+
+    def _answers(self, x: Tensor) -> Tensor:
+        return self.draws.each(lambda: ops.cast(ops.argmax(self._logits(x), axis=-1), "int32"))
 
     def accuracy(self, x: AnyImages, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.
@@ -283,14 +330,15 @@ class Classifier:
         return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
 
     def purify(self, x: AnyImages, batch_size: int = 256) -> np.ndarray | None:
-        """What the classifier behind the purifier is shown, float32 in [0, 1]; None without a purifier."""
+        """What the classifier behind the purifier is shown, float32 in [0, 1], at the first draw; None without a purifier."""
         purifier = self.purifier
         if purifier is None and not self.chain.purifiers:
             return None
 
         def purify(x: Tensor) -> Tensor:
-            shown = self.chain.purify(x)
-            return shown if purifier is None else purifier(shown, training=False)
+            with self.draws.first():
+                shown = self.chain.purify(x)
+                return shown if purifier is None else purifier(shown, training=False)
 
         return self.over_batches("purify", purify, check_images(x, self.image_shape), batch_size)
 
@@ -307,7 +355,7 @@ class Classifier:
 
     def compiled(self, key: Any, build: Callable[[], Callable[..., Any]], *, xla: bool = True) -> Callable[..., Any]:
         """The compiled form of `build()`, made once for each key and kept while it is among the last used; see `engine.compiled`."""
-        key = (key, self.sign)
+        key = (key, self.sign, *self.draws.identity)
         if key not in self._runs:
             self._runs[key] = engine.compiled(build(), xla=xla)
         self._runs.move_to_end(key)

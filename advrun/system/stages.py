@@ -4,44 +4,59 @@ A purifier need not be differentiable. It says how attacks pass backward through
 (identity), or through another function that is near it and has a gradient. The last two are BPDA, the backward pass differentiable
 approximation (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1): forward the attack meets the purifier as it is, backward
 the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them.
+
+A purifier may be random. What it draws for an image depends on a key and on the image itself (`engine.EachImage`), so that a system gives
+the same answer again where the key is the same: in `predict`, as a Keras model, after a resume. Views draw by keys of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, NoReturn
 
+import numpy as np
+
 from advrun import engine
-from advrun.engine import keras
+from advrun.engine import EachImage, Rng, keras
 from advrun.errors import ModelError
 from advrun.types import Tensor
 
 BACKWARD = ("exact", "identity")
+FIXED = np.array([0x0FF5E7, 0xD4A3], np.int32)
+"""The key by which random purifiers draw where none is meant: in plain Keras, and where a file is read again."""
+OWN = 0x20000000
+"""Tells what stages draw from what an attack or an objective draws by the same key."""
 
 
 @dataclass(frozen=True, eq=False)
 class Purifier:
     """A stage that cleans images: it maps (n, height, width, channels) float32 in [0, 1] to the same, each image by itself.
 
-    forward: called with the images and the source of randomness, of which nothing may be drawn yet; written in `engine.ops`.
-    backward: "exact", the gradient of `forward` itself; "identity"; or a function of the images alone, near `forward`, whose gradient
-    is taken in its place.
+    forward: called with the images and the source of randomness, an `engine.Rng`; written in `engine.ops`. The first axis of all that is
+    drawn is the images: `rng.normal(x.shape)`, `rng.integers((x.shape[0],), 0, 5)`.
+    backward: "exact", the gradient of `forward` itself, at what was drawn; "identity"; or a function of the images alone, near `forward`,
+    whose gradient is taken in its place.
+    random: whether it draws. Gradients are then means over several draws, and so are answers (see `Classifier`).
 
     Raises ModelError for any other `backward`.
     """
 
     forward: Callable[[Tensor, Any], Tensor]
     backward: Literal["exact", "identity"] | Callable[[Tensor], Tensor] = "exact"
+    random: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not callable(self.backward) and self.backward not in BACKWARD:
             raise ModelError(f"backward is {self.backward!r}; expected 'exact', 'identity', or a function of the images")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The purified images. Raises ModelError where they have another shape, or where something random is drawn."""
-        value = self.forward(x, _NothingRandom())
+    def __call__(self, x: Tensor, rng: Rng | None = None) -> Tensor:
+        """The purified images. rng: of each image's own; fixed draws without.
+
+        Raises ModelError where the images have another shape, or where something is drawn by a purifier that is not `random`.
+        """
+        value = self.forward(x, (rng or EachImage.of(x, FIXED)) if self.random else _NothingRandom())
         if tuple(value.shape[1:]) != tuple(x.shape[1:]):
             raise ModelError(f"a purifier makes images of {tuple(value.shape[1:])} out of {tuple(x.shape[1:])}; it must keep their shape")
         if self.backward == "exact":
@@ -50,10 +65,10 @@ class Purifier:
 
 
 class _NothingRandom:
-    """What stands where a random stage finds its randomness: fixed numbers would be a defence that attacks know by heart."""
+    """What stands where a random purifier finds its randomness: one that does not say that it draws would be measured at a single draw."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise ModelError(f"a purifier asks for rng.{name}: stages that draw random numbers cannot be attacked as they should be, yet")
+        raise ModelError(f"a purifier asks for rng.{name} and does not say that it draws; write Purifier(..., random=True)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +88,23 @@ class Chain:
 
     def purify(self, x: Tensor) -> Tensor:
         """What the network is shown of images."""
-        for purifier in self.purifiers:
-            x = purifier(x)
+        rng = self._source(x)
+        for place, purifier in enumerate(self.purifiers):
+            x = purifier(x, rng and rng.fold(place))
         return x
+
+    def _source(self, x: Tensor) -> EachImage | None:
+        """What random purifiers draw from: by the key that is meant here (`engine.drawing`), else always the same."""
+        if not any(purifier.random for purifier in self.purifiers):
+            return None
+        said = engine.drawn()
+        return EachImage.of(x, FIXED if said is None else said.fold(OWN).key)
+
+    @property
+    def random(self) -> bool:
+        """Whether anything in it draws: a purifier in front of the network, or one among its layers."""
+        among_layers = (purifier for layer in _stage_layers(self.network) for purifier in layer.chain.purifiers)
+        return any(purifier.random for purifier in (*self.purifiers, *among_layers))
 
     @property
     def variables(self) -> list[Any]:
@@ -87,7 +116,8 @@ class Chain:
         if not self.purifiers:
             return self.network
         inputs = keras.Input(self.network.input_shape[1:])
-        return keras.Model(inputs, self.network(_layer()(self.purify)(inputs)), name=f"purified_{self.network.name}")
+        layer = _layer()(self, depth=len(_stage_layers(self.network)) + 1)
+        return keras.Model(inputs, self.network(layer(inputs)), name=f"purified_{self.network.name}")
 
 
 def chained(system: Any) -> Chain:
@@ -97,7 +127,12 @@ def chained(system: Any) -> Chain:
 
 def is_one_file(system: Chain) -> bool:
     """Whether a `.keras` file holds the whole system: no purifier in front of the network, and none among its layers."""
-    return not system.purifiers and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
+    return not system.purifiers and not _stage_layers(system.network)
+
+
+def _stage_layers(network: Any) -> list[Any]:
+    """The layers of a network that pass images through purifiers."""
+    return [layer for layer in network._flatten_layers() if isinstance(layer, _layer())]
 
 
 @cache
@@ -105,19 +140,23 @@ def _layer() -> Any:
     """The class of the layer that passes images through purifiers; made when it is needed, for Keras is slow to import."""
 
     class Stages(keras.layers.Layer):  # type: ignore[misc, name-defined]
-        """Purifiers as the layer of a model, for this process."""
+        """Purifiers as the layer of a model, for this process. depth: its number among such layers of one model, the last the first."""
 
-        def __init__(self, purify: Callable[[Tensor], Tensor], **options: Any) -> None:
+        def __init__(self, chain: Chain, depth: int = 1, **options: Any) -> None:
             super().__init__(**{"name": "purifier", "trainable": False, **options})
-            self.purify = purify
+            self.chain, self.depth = chain, depth
 
         def call(self, x: Tensor) -> Tensor:
-            return self.purify(x)
+            said = engine.drawn()
+            if said is None:
+                return self.chain.purify(x)
+            with engine.drawing(said.fold(self.depth)):  # other numbers than those of the stages before it
+                return self.chain.purify(x)
 
         def compute_output_shape(self, input_shape: Any) -> Any:
             return input_shape
 
         def get_config(self) -> dict[str, Any]:
-            return {**super().get_config(), "purify": self.purify}
+            return {**super().get_config(), "chain": self.chain, "depth": self.depth}
 
     return Stages

@@ -12,9 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from advrun import attacks
 from advrun.attacks._blur import gaussian_blur
-from advrun.attacks._jpeg import jpeg
 from advrun.attacks.corruptions import BLUR
 from advrun.datasets.signs import signs
+from advrun.jpeg import jpeg
 
 KINDS = typing.get_args(attacks.corruptions.plugin.settings["kind"].annotation)
 

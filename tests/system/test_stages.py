@@ -97,7 +97,10 @@ def test_as_a_keras_model_it_is_the_same_system(images):
     [
         (lambda: Purifier(rounded, "straight"), "backward is 'straight'; expected 'exact', 'identity', or a function"),
         (lambda: Purifier(lambda x, rng: x[:, 1:]), r"images of \(5, 6, 3\) out of \(6, 6, 3\); it must keep their shape"),
-        (lambda: Purifier(lambda x, rng: x + rng.normal(x.shape)), "asks for rng.normal: stages that draw random numbers cannot"),
+        (
+            lambda: Purifier(lambda x, rng: x + rng.normal(x.shape)),
+            r"asks for rng.normal and does not say that it draws; write Purifier\(\.\.\., random=True\)",
+        ),
     ],
 )
 def test_what_cannot_be_attacked_as_it_should_be_is_refused(images, purifier, said):

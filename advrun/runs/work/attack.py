@@ -33,7 +33,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
     with worker.console.bar(f"attack {cell.label}", len(rows)) as bar:
         crafted = craft(
             system.classifier,
-            bind(entry, cell.eps),
+            bind(entry, cell.eps, cell.draws or 1),
             x,
             y,
             logits=system.clean_of(rows),
@@ -59,7 +59,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
     files: dict[str, Any] = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
     lessons, info = learnt(crafted.learnt, cell.stem)
-    survey = surveyed(system.classifier, bind(entry, cell.eps), crafted, x, y, cell.seed)
+    survey = surveyed(system.classifier, bind(entry, cell.eps, cell.draws or 1), crafted, x, y, cell.seed)
     if survey is not None:
         files[f"surveys/{cell.stem}{SURVEY}"] = survey.write
     return {**files, **lessons}, {**cost, **info, **seen}

@@ -23,11 +23,18 @@ def measure(worker: Worker, cell: Cell) -> Done:
     outcome = outcome_of(worker, cell)
     cost = worker.store.finished(images).info if images else {}
     known = {name: cost.get(name) for name in ("attacked", "zero_gradients")} | {name: cost[name] for name in ("drift",) if name in cost}
+    known |= varied(outcome) if outcome.classifier.random else {}
     result = evaluate.measure(outcome, row(cell, cost), known)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
     if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
         files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
     return files, {"accuracy": result.row.accuracy}
+
+
+def varied(outcome: Outcome) -> dict[str, float]:
+    """How much a random system's answers vary from draw to draw, on the images of a row."""
+    shown = outcome.images if outcome.attacked is None else outcome.attacked
+    return evaluate.varied(outcome.classifier.answers(shown, outcome.batch_size), outcome.after, outcome.y)
 
 
 def outcome_of(worker: Worker, cell: Cell) -> Outcome:

@@ -14,12 +14,17 @@ from advrun.lesson import merged_history
 from advrun.runs.plan import Cell, is_trained, training_of
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
-from advrun.system.check import check_against_keras
+from advrun.system.check import check_against_keras, zero_gradients
 from advrun.system.copies import full_precision
 from advrun.system.ends import logits_model
 from advrun.system.modelfile import save_model
 from advrun.system.stages import Chain, is_one_file
 from advrun.train import Fit, trained
+
+PROBED = 64
+"""Images whose gradients are looked at behind purifiers."""
+MANY = 0.2
+"""Share of them that may be blind: a sure network has gradients of 0 too."""
 
 
 def train(worker: Worker, cell: Cell) -> Done:
@@ -45,7 +50,11 @@ def train(worker: Worker, cell: Cell) -> Done:
         original = defend.defended(cell.defense.name, base, fit, cell.defense.settings)
         system = defend.settled(original)
     worker.check_fits(system.network)
-    check_against_keras(Classifier(system), original, worker.checked)
+    classifier = Classifier(system)
+    check_against_keras(classifier, original, worker.checked)
+    if system.purifiers:
+        rows = worker.order[:PROBED]
+        say_if_blind(worker, cell, zero_gradients(classifier, worker.data.x_test[rows], worker.data.y_test[rows], PROBED))
     history = json.dumps(merged_history(fit.histories), indent=1)
     files: Files = {
         **system_file(worker, cell, system, fit),
@@ -55,6 +64,13 @@ def train(worker: Worker, cell: Cell) -> Done:
     if cell.defense is None and not is_trained(cell.model):
         info["model"] = worker.opened.info[cell.model.label]
     return files, info
+
+
+def say_if_blind(worker: Worker, cell: Cell, share: float) -> None:
+    """Warn of purifiers that gradients do not pass, before anything is attacked: what rounds would look robust."""
+    if share > MANY:
+        text = f"defence {cell.defense_label!r}: behind it the loss gradient of {100 * share:.0f} % of the images is zero or not a number"
+        worker.console.warn(f"{text}, so gradient attacks are blind; what rounds needs Purifier(..., backward='identity')")
 
 
 def as_logits(model: Any, path: str | None) -> Any:

@@ -19,7 +19,7 @@ from advrun.data import Dataset
 from advrun.errors import ModelError
 from advrun.images import AnyImages
 from advrun.runs.opened import Opened
-from advrun.runs.plan import Cell, Plan
+from advrun.runs.plan import Cell, Plan, draws_at_random
 from advrun.runs.store import Store
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras
@@ -81,7 +81,9 @@ class Worker:
     def _classifier(self, cell: Cell) -> Classifier:
         chain = self.read(cell)
         self.check_fits(chain.network)  # the file may be older than the data
-        classifier = Classifier(chain, name=cell.label)
+        if chain.random and not draws_at_random(cell):
+            raise ModelError(f"defence {cell.defense_label!r}: it makes a random purifier; write random=True where its file makes it")
+        classifier = Classifier(chain, name=cell.label, draws=self.experiment.draws, seed=cell.seed)
         check_against_keras(classifier, chain, self.checked, self.batch_size)
         return classifier
 

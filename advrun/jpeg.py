@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from advrun.engine import ops
 from advrun.types import Tensor
+
+Rounding = Callable[[Tensor], Tensor]
 
 LUMA = [
     [16, 11, 10, 16, 24, 40, 51, 61],
@@ -25,18 +29,31 @@ COSINES = np.array(
 )
 
 
-def jpeg(x: Tensor, quality: int) -> Tensor:
-    """Images (n, h, w, 1 or 3) in [0, 1] as they come back from a JPEG file of a quality from 1 to 100."""
+def jpeg(x: Tensor, quality: int, rounded: Rounding | None = None) -> Tensor:
+    """Images (n, h, w, 1 or 3) in [0, 1] as they come back from a JPEG file of a quality from 1 to 100.
+
+    rounded: what stands for rounding, where the file itself is not meant.
+    """
+    rounded = rounded or ops.round
     _, height, width, channels = x.shape
-    levels = ops.round(pad_to(x, 16) * 255)
+    levels = rounded(pad_to(x, 16) * 255)
     if channels == 1:
-        return ops.clip(quantised(levels - 128, table(LUMA, quality)) + 128, 0, 255)[:, :height, :width] / 255
+        return ops.clip(quantised(levels - 128, table(LUMA, quality), rounded) + 128, 0, 255)[:, :height, :width] / 255
     ycbcr = levels @ TO_YCBCR
-    luma = quantised(ycbcr[..., :1] - 128, table(LUMA, quality)) + 128
+    luma = quantised(ycbcr[..., :1] - 128, table(LUMA, quality), rounded) + 128
     halved = ops.average_pool(ycbcr[..., 1:], 2, 2)
-    chroma = ops.repeat(ops.repeat(quantised(halved, table(CHROMA, quality)), 2, axis=1), 2, axis=2)
+    chroma = ops.repeat(ops.repeat(quantised(halved, table(CHROMA, quality), rounded), 2, axis=1), 2, axis=2)
     rgb = ops.concatenate([luma, chroma], axis=-1) @ np.linalg.inv(TO_YCBCR)
-    return ops.clip(ops.round(rgb), 0, 255)[:, :height, :width] / 255
+    return ops.clip(rounded(rgb), 0, 255)[:, :height, :width] / 255
+
+
+def smoothly_rounded(x: Tensor) -> Tensor:
+    """Rounding with a gradient that is zero at whole numbers alone: round(x) + (x - round(x))^3.
+
+    Shin and Song (2017), JPEG-resistant Adversarial Images, NIPS Workshop on Machine Learning and Computer Security, section 3.
+    """
+    nearest = ops.stop_gradient(ops.round(x))
+    return nearest + (x - nearest) ** 3
 
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:
@@ -47,13 +64,13 @@ def pad_to(x: Tensor, multiple: int) -> Tensor:
     return x
 
 
-def quantised(planes: Tensor, step: np.ndarray) -> Tensor:
+def quantised(planes: Tensor, step: np.ndarray, rounded: Rounding) -> Tensor:
     """Planes (n, h, w, c), centred on 0, with the cosine coefficients of each block rounded to multiples of `step` (8, 8)."""
-    n, height, width, channels = planes.shape
-    blocks = ops.transpose(ops.reshape(planes, (n, height // 8, 8, width // 8, 8, channels)), (0, 1, 3, 5, 2, 4))
-    coefficients = ops.round(COSINES @ blocks @ COSINES.T / step) * step
+    _, height, width, channels = planes.shape
+    blocks = ops.transpose(ops.reshape(planes, (-1, height // 8, 8, width // 8, 8, channels)), (0, 1, 3, 5, 2, 4))
+    coefficients = rounded(COSINES @ blocks @ COSINES.T / step) * step
     blocks = ops.transpose(COSINES.T @ coefficients @ COSINES, (0, 1, 4, 2, 5, 3))
-    return ops.reshape(blocks, (n, height, width, channels))
+    return ops.reshape(blocks, (-1, height, width, channels))
 
 
 def table(base: object, quality: int) -> np.ndarray:
