@@ -1,9 +1,10 @@
-"""What is under attack as a chain of stages: purifiers, one behind the other, then a network.
+"""What is under attack as a chain of stages: purifiers, one behind the other, then a network, and perhaps detectors beside it.
 
 A purifier need not be differentiable. It says how attacks pass backward through it: by its own gradient (exact), as if it changed nothing
 (identity), or through another function that is near it and has a gradient. The last two are BPDA, the backward pass differentiable
 approximation (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1): forward the attack meets the purifier as it is, backward
-the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them.
+the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them. Detectors are in
+`detectors.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from functools import cache
 from typing import Any, Literal, NoReturn
 
 from advrun import engine
-from advrun.engine import keras
+from advrun.engine import keras, ops
 from advrun.errors import ModelError
+from advrun.system.detectors import Detector, Guard, calibrated
 from advrun.types import Tensor
 
 BACKWARD = ("exact", "identity")
@@ -61,21 +63,53 @@ class Chain:
     """A system under attack: what a defence is given, and what it returns.
 
     network: a Keras model from images (n, height, width, channels) float32 in [0, 1] to logits (n, classes). purifiers: what is in front
-    of it, in the order in which images pass.
+    of it, in the order in which images pass. guards: detectors beside it; one is enough to reject an image.
     """
 
     network: Any
     purifiers: tuple[Purifier, ...] = ()
+    guards: tuple[Guard, ...] = ()
 
     def behind(self, purifier: Purifier) -> Chain:
         """The same system with a purifier in front of all that is there."""
         return replace(self, purifiers=(purifier, *self.purifiers))
 
+    def beside(self, detector: Detector, fit: Any, false_positives: float) -> Chain:
+        """The same system with a detector beside it, which judges images as they come to the purifiers that there are now.
+
+        Args:
+            detector: what judges.
+            fit: `train.Fit`, whose validation images give the threshold: training images that nothing was trained on, never test images.
+            false_positives: share of the validation images that is rejected, 0 to 1.
+        """
+
+        def threshold(training: Any, validation: Any) -> dict[str, Any]:
+            scores = validation.over(lambda x: detector(x, self.logits(x)))
+            return dict(zip(("threshold", "scale"), calibrated(scores, false_positives), strict=True))
+
+        found = fit.statistics(f"threshold {len(self.guards) + 1}", threshold)
+        guard = Guard(detector, float(found["threshold"]), float(found["scale"]), len(self.purifiers))
+        return replace(self, guards=(*self.guards, guard))
+
+    def seen(self, x: Tensor) -> list[Tensor]:
+        """The images in front of each purifier, and last what the network is shown."""
+        shown = [x]
+        for purifier in self.purifiers:
+            shown.append(purifier(shown[-1]))
+        return shown
+
     def purify(self, x: Tensor) -> Tensor:
         """What the network is shown of images."""
-        for purifier in self.purifiers:
-            x = purifier(x)
-        return x
+        return self.seen(x)[-1]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the network says of images, (n, classes) float32; for detectors that ask it about other images than the one they judge."""
+        return ops.cast(self.network(self.purify(x), training=False), "float32")
+
+    def excess(self, seen: list[Tensor], logits: Tensor) -> Tensor:
+        """How far the most alarmed detector is above its threshold, (n,); `seen` as above."""
+        each = [guard.excess(seen[len(self.purifiers) - guard.behind], logits) for guard in self.guards]
+        return each[0] if len(each) == 1 else ops.max(ops.stack(each), axis=0)
 
     @property
     def variables(self) -> list[Any]:
@@ -96,8 +130,8 @@ def chained(system: Any) -> Chain:
 
 
 def is_one_file(system: Chain) -> bool:
-    """Whether a `.keras` file holds the whole system: no purifier in front of the network, and none among its layers."""
-    return not system.purifiers and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
+    """Whether a `.keras` file holds the whole system: no purifier in front of the network, none among its layers, no detector beside it."""
+    return not system.purifiers and not system.guards and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
 
 
 @cache
