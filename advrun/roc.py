@@ -11,7 +11,7 @@ from advrun.npz import pack, unpack
 from advrun.results import binomial_interval
 from advrun.system.detectors import excess_of
 
-SCORES = ".scores.npz"
+SCORES = ".scores"
 """How the file of a row's scores ends."""
 
 
@@ -66,7 +66,7 @@ class Scored:
         return both[0], both[1]
 
     def write(self, path: Path) -> None:
-        """Store as .npz, under exactly this path."""
+        """Store as an .npz archive, under exactly this path."""
         path.write_bytes(pack({"clean": self.clean.astype(np.float32), "adversarial": self.adversarial.astype(np.float32)}))
 
     @classmethod

@@ -7,7 +7,7 @@ from advrun.roc import Scored
 
 
 def detection(outcome: Guarded) -> dict[str, float | None]:
-    """Shares rejected of all images as they are now, of the clean ones, and of those that fool the network; and the area under the ROC curve.
+    """Shares rejected: of all images as they are now, of the clean ones, of those that fool the network; the area under the ROC curve.
 
     The last two are of images that the network has right without the attack and wrong under it, None where there are none.
     """
