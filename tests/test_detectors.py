@@ -178,8 +178,8 @@ def test_a_detector_judges_in_front_of_the_purifiers_that_were_there(guarded):
     darken = Purifier(lambda x, rng: x / 2)
     x = np.full((2, 4, 4, 1), 0.5, np.float32)
     assert not guarded.rejects(x).any()
-    assert Classifier(guarded.chain.behind(brighten)).rejects(x).all()
-    behind = Chain(guarded.model, (brighten,), (Guard(BRIGHT, 0.01, 1.0, 1),))
+    assert Classifier(guarded.chain.behind(darken)).rejects(x).all()
+    behind = Chain(guarded.model, (darken,), (Guard(BRIGHT, 0.01, 1.0, 1),))
     assert not Classifier(behind).rejects(x).any()
     assert Classifier(behind).purify(x).max() == 0.25
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from annotated_types import Interval
+from typing import Any
 
 from advrun.engine import Rng, keras, ops
 from advrun.system import Chain, Classifier, Detector
 from advrun.train import Fit
-from advrun.types import AttackChoice, Count, Tensor
+from advrun.types import AttackChoice, Count, Share, Tensor
 
 PRESETS = {
     "fgsm": {"attack": {"name": "fgsm", "eps": 8 / 255}},
@@ -21,7 +19,7 @@ def binary_detector(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Annotated[float, Interval(gt=0, lt=1)] = 0.05,
+    false_positives: Share = 0.05,
     attack: AttackChoice = {"name": "pgd", "eps": 8 / 255, "steps": 10},  # noqa: B006, read only
     width: Count = 16,
 ) -> Chain:

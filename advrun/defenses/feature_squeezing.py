@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from annotated_types import Interval
-
 from advrun.defenses._squeeze import fewer_bits, median_of
 from advrun.engine import ops
 from advrun.system import Chain, Detector
 from advrun.train import Fit
-from advrun.types import Count, Tensor
+from advrun.types import Count, Share, Tensor
 
 PRESETS = {"mnist": {"bits": 1, "size": 2}, "cifar": {"bits": 5, "size": 2}}
 
@@ -19,7 +15,7 @@ def feature_squeezing(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Annotated[float, Interval(gt=0, lt=1)] = 0.05,
+    false_positives: Share = 0.05,
     bits: Count = 5,
     size: Count = 2,
 ) -> Chain:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from annotated_types import Interval
+from typing import Any
 
 from advrun.defenses._magnet import autoencoder_of, trained_autoencoder
 from advrun.engine import ops
 from advrun.system import Chain, Detector
 from advrun.train import Fit
-from advrun.types import Count, NonNegative, Positive, Tensor
+from advrun.types import Count, NonNegative, Positive, Share, Tensor
 
 PRESETS = {"mnist": {"noise": 0.1, "temperature": 10.0}, "cifar": {"noise": 0.025, "temperature": 10.0}}
 
@@ -19,7 +17,7 @@ def magnet_detector(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Annotated[float, Interval(gt=0, lt=1)] = 0.05,
+    false_positives: Share = 0.05,
     noise: NonNegative = 0.025,
     width: Count = 16,
     temperature: Positive = 10.0,

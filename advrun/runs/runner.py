@@ -22,7 +22,7 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
-from advrun.results import Result
+from advrun.results import REJECTED, Result
 from advrun.runs.columns import aim
 from advrun.runs.keys import closure
 from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
@@ -206,7 +206,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
         environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
-        class_names=(*class_names, "rejected") if watched else class_names,
+        class_names=(*class_names, REJECTED) if watched else class_names,
         results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
