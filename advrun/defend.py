@@ -48,7 +48,7 @@ def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]
         fit: `train.Fit`, or what stands in its place; handed over where the defence has a second parameter.
         settings: all of them.
     """
-    if system.guards and not plugin.takes_system:
+    if system.detectors and not plugin.takes_system:
         raise ModelError(
             f"defence {plugin.name!r} makes a network, and the detector beside the one it is given would be lost; name it first"
         )

@@ -18,7 +18,7 @@ from advrun.metrics import Outcome, columns
 from advrun.roc import Scored
 from advrun.samples import Samples
 from advrun.system import Chain, Detector, Purifier
-from advrun.system.detectors import Guard, calibrated, floored, folded
+from advrun.system.detectors import Thresholded, calibrated, floored, folded
 from advrun.system.modelfile import save_model
 
 EPS = 0.08
@@ -36,7 +36,7 @@ def toy(threshold: float = EPS / 8) -> Classifier:
     dense = keras.layers.Dense(3)
     network = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
     dense.set_weights([weights, bias])
-    return Classifier(Chain(network, guards=(Guard(BRIGHT, threshold, EPS / 8, 0),)))
+    return Classifier(Chain(network, detectors=(Thresholded(BRIGHT, threshold, EPS / 8, 0),)))
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +104,18 @@ def test_every_view_takes_a_rejected_image_for_none_that_succeeds(guarded, grey)
     bright = x + np.float32(0.3)  # class 1, and rejected
     assert (guarded.predict(bright)[:, :3].argmax(-1) == 1).all()
     assert guarded.rejects(bright).all()
-    for view in (guarded, guarded.around(x, None, y)):
-        assert not np.asarray(view.succeeds(bright, y)).any()
-        assert not (np.asarray(view.toward().succeeds(bright, y + 1))).any()
+    views = (guarded, guarded.around(x, None, y), guarded.around(x, None, y).part(np.array([3, 1])))
+    for view, some in zip(views, (bright, bright, bright[[3, 1]]), strict=True):
+        assert not np.asarray(view.succeeds(some, y[: len(some)])).any()
+        assert not np.asarray(view.toward().succeeds(some, y[: len(some)] + 1)).any()
+    assert not np.asarray(guarded.toward().around(x, None, y + 1).succeeds(bright, y + 1)).any()
     assert (np.asarray(guarded.around(x, None, y).labels(bright)) == 0).all()
     assert (np.asarray(guarded.toward().around(x, None, y + 1).labels(bright)) != 1).all()
     assert (np.asarray(guarded.labels(bright)) == 1).all()  # to an attack that learns: what the network says
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
-def test_the_threshold_rejects_the_stated_share_of_validation_images(network, toy_data, tmp_path, share):
+def test_the_threshold_rejects_the_stated_share_of_validation_images(toy_data, tmp_path, share):
     """Of the images that are held out, as nearly as their number allows; the others have no part in it."""
     fit = fit_on(toy_data, Checkpoints(tmp_path), 1)
     detector = Detector(lambda x, logits: ops.mean(x, axis=(1, 2, 3)))
@@ -179,13 +181,13 @@ def test_a_detector_judges_in_front_of_the_purifiers_that_were_there(guarded):
     x = np.full((2, 4, 4, 1), 0.5, np.float32)
     assert not guarded.rejects(x).any()
     assert Classifier(guarded.chain.behind(darken)).rejects(x).all()
-    behind = Chain(guarded.model, (darken,), (Guard(BRIGHT, 0.01, 1.0, 1),))
+    behind = Chain(guarded.model, (darken,), (Thresholded(BRIGHT, 0.01, 1.0, 1),))
     assert not Classifier(behind).rejects(x).any()
     assert Classifier(behind).purify(x).max() == 0.25
 
 
 def test_scores_of_the_wrong_shape_are_refused(guarded):
-    chain = Chain(guarded.model, guards=(Guard(Detector(lambda x, logits: logits), 0.0, 1.0, 0),))
+    chain = Chain(guarded.model, detectors=(Thresholded(Detector(lambda x, logits: logits), 0.0, 1.0, 0),))
     with pytest.raises(ModelError, match=r"gives scores of shape \(8, 3\); expected one for each image"):
         Classifier(chain).predict(np.zeros((8, 4, 4, 1), np.float32))
     with pytest.raises(ModelError, match="backward is 'identity'; expected 'exact', or a function"):
@@ -205,7 +207,7 @@ def test_gaussians_are_those_of_the_formula():
     np.testing.assert_allclose(np.square(white[None] - found["means"][:, None]).sum(-1), expected, rtol=1e-3)
 
 
-def test_features_are_those_before_the_last_dense_layer(network):
+def test_features_are_those_before_the_last_dense_layer():
     inner = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(7), keras.layers.Dense(3)])
     inputs = keras.Input((4, 4, 1))
     outer = keras.Model(inputs, inner(keras.layers.Rescaling(2.0)(inputs)))
@@ -227,11 +229,14 @@ def test_samples_are_looked_at_in_order():
 # On disk -------------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_learnt_is_read_again(network, toy_data, tmp_path):
+def test_what_was_learnt_is_read_again(toy_data, tmp_path):
     """Thresholds and Gaussians are in the file; without them, or with others, it is refused."""
-    save_model(network.model, tmp_path / "network.keras")
+    engine.start(0)
+    layers = [keras.Input(toy_data.image_shape), keras.layers.Flatten(), keras.layers.Dense(6, "relu"), keras.layers.Dense(4)]
+    network = keras.Sequential(layers)
+    save_model(network, tmp_path / "network.keras")
     fit = fit_on(toy_data, Checkpoints(tmp_path / "checkpoints"), 1)
-    system = defend.defended("mahalanobis", Chain(network.model), fit, {"false_positives": 0.1})
+    system = defend.defended("mahalanobis", Chain(network), fit, {"false_positives": 0.1})
     assert fit.learnt.keys() == {"gaussians", "threshold 1"}
     path = tmp_path / "system.npz"
     path.write_bytes(defend.packed("mahalanobis", {"false_positives": 0.1}, "network.keras", [], fit.learnt))

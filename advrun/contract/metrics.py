@@ -20,7 +20,7 @@ from advrun.metrics import Guarded, Outcome, Transferred, columns
 from advrun.registry import Plugin
 from advrun.results import Row
 from advrun.system import Chain, Classifier, Detector
-from advrun.system.detectors import Guard
+from advrun.system.detectors import Thresholded
 
 
 @dataclass
@@ -66,7 +66,7 @@ def guarded(outcome: Outcome) -> Outcome:
     detector = Detector(lambda x, logits: -ops.mean(x, axis=(1, 2, 3)))
     chain = Chain(victims.network().model)
     darkness = -np.asarray(outcome.x).mean((1, 2, 3))
-    classifier = Classifier(replace(chain, guards=(Guard(detector, float(np.quantile(darkness, 0.75)), 0.1, 0),)))
+    classifier = Classifier(replace(chain, detectors=(Thresholded(detector, float(np.quantile(darkness, 0.75)), 0.1, 0),)))
     after = classifier.predict(outcome.x_adv)
     return replace(outcome, classifier=classifier, before=classifier.predict(outcome.x), after=after)
 

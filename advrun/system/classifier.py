@@ -182,12 +182,12 @@ class Classifier:
     @property
     def detects(self) -> bool:
         """Whether a detector stands beside the network, so that an image may be rejected."""
-        return bool(self.chain.guards)
+        return bool(self.chain.detectors)
 
     def toward(self) -> Classifier:
         """The targeted view of this classifier: y names the class to reach, and every loss is negated."""
         view = copy(self)
-        view.sign = -self.sign
+        view.sign, view.about = -self.sign, None
         return view
 
     # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------

@@ -58,7 +58,7 @@ class Detector:
 
 
 @dataclass(frozen=True, eq=False)
-class Guard:
+class Thresholded:
     """A detector beside a system, with its threshold.
 
     threshold: images with a higher score are rejected. scale: of the scores, in which their distance from the threshold is told.

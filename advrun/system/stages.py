@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 from advrun import engine
 from advrun.engine import keras, ops
 from advrun.errors import ModelError
-from advrun.system.detectors import Detector, Guard, calibrated
+from advrun.system.detectors import Detector, Thresholded, calibrated
 from advrun.types import Tensor
 
 BACKWARD = ("exact", "identity")
@@ -63,12 +63,12 @@ class Chain:
     """A system under attack: what a defence is given, and what it returns.
 
     network: a Keras model from images (n, height, width, channels) float32 in [0, 1] to logits (n, classes). purifiers: what is in front
-    of it, in the order in which images pass. guards: detectors beside it; one is enough to reject an image.
+    of it, in the order in which images pass. detectors: detectors beside it; one is enough to reject an image.
     """
 
     network: Any
     purifiers: tuple[Purifier, ...] = ()
-    guards: tuple[Guard, ...] = ()
+    detectors: tuple[Thresholded, ...] = ()
 
     def behind(self, purifier: Purifier) -> Chain:
         """The same system with a purifier in front of all that is there."""
@@ -87,9 +87,9 @@ class Chain:
             scores = validation.over(lambda x: detector(x, self.logits(x)))
             return dict(zip(("threshold", "scale"), calibrated(scores, false_positives), strict=True))
 
-        found = fit.statistics(f"threshold {len(self.guards) + 1}", threshold)
-        guard = Guard(detector, float(found["threshold"]), float(found["scale"]), len(self.purifiers))
-        return replace(self, guards=(*self.guards, guard))
+        found = fit.statistics(f"threshold {len(self.detectors) + 1}", threshold)
+        added = Thresholded(detector, float(found["threshold"]), float(found["scale"]), len(self.purifiers))
+        return replace(self, detectors=(*self.detectors, added))
 
     def seen(self, x: Tensor) -> list[Tensor]:
         """The images in front of each purifier, and last what the network is shown."""
@@ -108,8 +108,8 @@ class Chain:
 
     def excess(self, seen: list[Tensor], logits: Tensor) -> Tensor:
         """How far the most alarmed detector is above its threshold, (n,); `seen` as above."""
-        each = [guard.excess(seen[len(self.purifiers) - guard.behind], logits) for guard in self.guards]
-        return each[0] if len(each) == 1 else ops.max(ops.stack(each), axis=0)
+        excess = [each.excess(seen[len(self.purifiers) - each.behind], logits) for each in self.detectors]
+        return excess[0] if len(excess) == 1 else ops.max(ops.stack(excess), axis=0)
 
     @property
     def variables(self) -> list[Any]:
@@ -131,7 +131,9 @@ def chained(system: Any) -> Chain:
 
 def is_one_file(system: Chain) -> bool:
     """Whether a `.keras` file holds the whole system: no purifier in front of the network, none among its layers, no detector beside it."""
-    return not system.purifiers and not system.guards and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
+    return (
+        not system.purifiers and not system.detectors and not any(isinstance(layer, _layer()) for layer in system.network._flatten_layers())
+    )
 
 
 @cache
