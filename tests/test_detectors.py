@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from advrun import Classifier, Linf, attacks, defend, engine
 from advrun.checkpoints import Checkpoints
+from advrun.cli import main
 from advrun.contract.systems import fit_on
 from advrun.craft import choose_targets
 from advrun.defenses._features import penultimate
@@ -224,6 +229,52 @@ def test_samples_are_looked_at_in_order():
     samples = Samples(x, np.arange(700), rows)
     np.testing.assert_allclose(samples.over(lambda images: ops.mean(images, axis=(1, 2, 3))), x[rows, 0, 0, 0] / 255, rtol=1e-6)
     assert samples.y.tolist() == rows.tolist()
+
+
+# A run -----------------------------------------------------------------------------------------------------------------
+
+CONFIG = """
+name: watched
+data: {{name: arrays, path: {data}, validation: 0.2}}
+models: [{{name: cnn, width: 4, blocks: 2}}]
+train: {{epochs: 4, batch_size: 32, learning_rate: 1e-2}}
+attacks: [{{name: pgd, eps: 24/255, steps: 10}}]
+defenses:
+  - {{name: mahalanobis, false_positives: 0.1}}
+  - [{{name: magnet, width: 4}}, {{name: feature_squeezing, false_positives: 0.1}}]
+results: {results}
+compute: {{batch_size: 40}}
+"""
+
+
+@pytest.mark.slow
+def test_a_run_reports_what_detectors_see(tmp_path, toy_data):
+    """Table, figure, page and sentence; the numbers of the rows are those of the table; again, nothing is to be done."""
+    arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "toy.npz", group_train=toy_data.group, class_names=np.array(toy_data.class_names), **arrays)
+    (tmp_path / "watched.yaml").write_text(CONFIG.format(data=tmp_path / "toy.npz", results=tmp_path))
+    run = CliRunner().invoke(main, ["run", str(tmp_path / "watched.yaml")])
+    assert run.exit_code == 0, run.output
+    folder = tmp_path / "watched"
+    rows = json.loads((folder / "tables/accuracy.json").read_text())
+    with (folder / "tables/detection.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["defense"], line["threat"]) for line in lines] == [
+        *(("mahalanobis", threat) for threat in ("static", "adaptive")),
+        *(("magnet+feature_squeezing", threat) for threat in ("static", "adaptive")),
+    ]
+    for line in lines:
+        (row,) = [row for row in rows if (row["defense"], row["threat"]) == (line["defense"], line["threat"])]
+        assert float(line["detected_share"]) == row["detected_share"]
+        assert float(line["detected_low"]) <= row["detected_share"] <= float(line["detected_high"])
+        assert 0 <= row["accuracy"] <= 1 - row["false_positive_share"]
+    assert float(lines[0]["auroc"]) > 0.9
+    assert "cnn / mahalanobis finds" in (folder / "tables/detection.md").read_text()
+    assert "What detectors find" in (folder / "report.html").read_text()
+    assert (folder / "figures/detection-cnn-pgd-linf.png").stat().st_size > 10_000
+    assert not any("auroc" in row and row["auroc"] is not None for row in rows if row["defense"] == "none")
+    again = CliRunner().invoke(main, ["run", str(tmp_path / "watched.yaml")])
+    assert "every cell is finished" in again.output
 
 
 # On disk -------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.registry import Plugin
-from advrun.system.detectors import floored, folded, with_rejected
+from advrun.system.detectors import as_attacked, with_rejected
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
@@ -289,19 +289,8 @@ class Classifier:
         """Logits (n, classes) of the outputs. y: what is known of the images, where the view is not one around images."""
         if not self.detects:
             return outputs
-        about = self._about(outputs)
-        y = y if about is None else about
-        return floored(outputs) if y is None else folded(outputs, y, self.targeted)
-
-    def _about(self, outputs: Tensor) -> Tensor | None:
-        """(n,), what the attack was told of the images that gave these outputs; None where nobody says, or where they are other images."""
-        if self.about is None:
-            return None
-        about = self.about if self.rows is None else ops.take(self.about, self.rows)
-        count, known = outputs.shape[0], about.shape[0]
-        if count is not None and known is not None and (count % known if known else count):
-            return None
-        return ops.tile(about, (ops.shape(outputs)[0] // ops.shape(about)[0],))  # variants, one after the other
+        about = self.about if self.about is None or self.rows is None else ops.take(self.about, self.rows)
+        return as_attacked(outputs, about, y, self.targeted)
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 

@@ -114,3 +114,18 @@ def folded(outputs: Tensor, y: Tensor, targeted: bool) -> Tensor:
 def floored(outputs: Tensor) -> Tensor:
     """The same where nobody says which class is attacked: no logit below Z_rejected, so that no class leads where the image is rejected."""
     return ops.maximum(outputs[:, :-1], outputs[:, -1:])
+
+
+def as_attacked(outputs: Tensor, about: Tensor | None, y: Tensor | None, targeted: bool) -> Tensor:
+    """Logits (n, classes) of outputs (n, classes + 1), as an attack sees them.
+
+    Args:
+        about: (m,), the classes of the images under attack, or their targets; n is m, or k m for k variants, one after the other.
+        y: (n,), the same of these images, for where nobody says what they are about, or where they are others.
+        targeted: whether a class is to be reached.
+    """
+    count = outputs.shape[0]
+    fits = about is not None and (None in (count, about.shape[0]) or (about.shape[0] > 0 and count % about.shape[0] == 0))
+    if about is not None and fits:
+        y = ops.tile(about, (ops.shape(outputs)[0] // ops.shape(about)[0],))
+    return floored(outputs) if y is None else folded(outputs, y, targeted)
