@@ -66,16 +66,26 @@ def test_who_does_not_know_the_detector_is_rejected_and_who_knows_gets_past(guar
     assert plain.accuracy(static, y) == 0
     assert guarded.rejects(static).all()
     assert not guarded.rejects(x).any()
-    for name, settings in (("pgd", {"steps": 40}), ("apgd", {"loss": "ce"}), ("apgd", {"loss": "dlr"}), ("square", {"queries": 2000})):
-        adaptive = getattr(attacks, name)(guarded, x, y, Linf(EPS), **settings)
-        answers = guarded.predict(adaptive).argmax(-1)
-        assert (answers == 1).all(), (name, settings, answers)
-        assert np.abs(adaptive.mean((1, 2, 3)) - 0.5).max() <= EPS / 8 + 1e-6
+    adaptive = attacks.pgd(guarded, x, y, Linf(EPS), steps=40)
+    assert (guarded.predict(adaptive).argmax(-1) == 1).all()
+    assert np.abs(adaptive.mean((1, 2, 3)) - 0.5).max() <= EPS / 8 + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "given"), [("deepfool", {}), ("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("boundary", {"queries": 400})]
+    ("name", "settings"), [("apgd", {"loss": "ce"}), ("apgd", {"loss": "dlr"}), ("square", {"queries": 2000}), ("mifgsm", {"steps": 40})]
 )
+def test_so_do_other_attacks_inside_a_ball(guarded, grey, name, settings):
+    """By cross-entropy, by the difference of logits, and by scores alone."""
+    x, y = grey
+    adaptive = getattr(attacks, name)(guarded, x, y, Linf(EPS), **settings)
+    assert (guarded.predict(adaptive).argmax(-1) == 1).all()
+
+
+SLOWLY = [("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("fab", {}), ("boundary", {"queries": 400}), ("hopskipjump", {"queries": 400})]
+
+
+@pytest.mark.parametrize(("name", "given"), [("deepfool", {}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)])
 def test_the_nearest_example_is_one_that_is_not_rejected(guarded, grey, name, given):
     """Also where an attack asks for gradients of single logits, or sees answers alone."""
     x, y = grey
@@ -109,7 +119,7 @@ def test_every_view_takes_a_rejected_image_for_none_that_succeeds(guarded, grey)
     bright = x + np.float32(0.3)  # class 1, and rejected
     assert (guarded.predict(bright)[:, :3].argmax(-1) == 1).all()
     assert guarded.rejects(bright).all()
-    views = (guarded, guarded.around(x, None, y), guarded.around(x, None, y).part(np.array([3, 1])))
+    views = (guarded, guarded.around(x, None, y), guarded.around(x, None, y).part(np.array([3, 1], np.int32)))
     for view, some in zip(views, (bright, bright, bright[[3, 1]]), strict=True):
         assert not np.asarray(view.succeeds(some, y[: len(some)])).any()
         assert not np.asarray(view.toward().succeeds(some, y[: len(some)] + 1)).any()
@@ -293,7 +303,6 @@ def test_what_was_learnt_is_read_again(toy_data, tmp_path):
     path.write_bytes(defend.packed("mahalanobis", {"false_positives": 0.1}, "network.keras", [], fit.learnt))
     again = Classifier(defend.load(path))
     np.testing.assert_array_equal(again.predict(toy_data.x_test), Classifier(system).predict(toy_data.x_test))
-    assert again.rejects(toy_data.x_test).any()
     path.write_bytes(defend.packed("mahalanobis", {"false_positives": 0.1}, "network.keras", [], {"gaussians": fit.learnt["gaussians"]}))
     with pytest.raises(ModelError, match="learns statistics 'threshold 1', and the file holds none of this name"):
         defend.load(path)
