@@ -47,7 +47,7 @@ class Batches:
     def run(self) -> Any:
         def build() -> Any:
             def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
-                view = self.view.around(x, self.attack.ball(eps))
+                view = self.view.around(x, self.attack.ball(eps), y)
                 return view.shown(self.attack(view, x, y, Rng(key), eps, starts=starts, fitted=fitted))
 
             return run

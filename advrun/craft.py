@@ -117,7 +117,7 @@ def craft(
     elif target is None:
         crafted = _cascade(work, attack, x, y, right)
     else:
-        goal = choose_targets(target, logits, y, seed)
+        goal = choose_targets(target, logits[:, : classifier.classes], y, seed)
         crafted = work(attack, x, y, np.flatnonzero(right & (goal != y) if only_correct else right), goal)
     return crafted
 
@@ -161,7 +161,7 @@ def _cascade(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, right: np
     alive = right
     for number, stage in enumerate(stages):
         crafted = replace(work, name=f"stage{number}-", bar=None)(stage, x, y, np.flatnonzero(alive))
-        wrong = ~work.classifier.right(work.classifier.predict(crafted.x_adv, work.batch_size), y)
+        wrong = work.classifier.wrong(work.classifier.predict(crafted.x_adv, work.batch_size), y)
         within = alive & _inside(attack.geometry, crafted.x_adv, x)
         fooled = wrong & within
         total = _taken(total, crafted, within if number == 0 else fooled)  # what survives all stages keeps the first one's image

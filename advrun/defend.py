@@ -1,16 +1,16 @@
 """Defending: a system + a defence with its settings -> the defended system; and such systems on disk.
 
 A system that is one Keras model is a `.keras` file. Any other is what its defence fitted: an .npz file with the weights of every network
-that `fit` trained, in the order of its calls, and as text in JSON the defence's name, its settings, and the file of the system that it was
-built on, in the same folder. To load it, the defence is called again, with a `fit` that hands back those weights instead of training. The
-file holds nothing that is run: the defence's code is that of the registry.
+that `fit` trained, in the order of its calls, the arrays of `fit.statistics`, and as text in JSON the defence's name, its settings, and the
+file of the system that it was built on, in the same folder. To load it, the defence is called again, with a `fit` that hands back these
+instead of learning. The file holds nothing that is run: the defence's code is that of the registry.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,6 +48,10 @@ def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]
         fit: `train.Fit`, or what stands in its place; handed over where the defence has a second parameter.
         settings: all of them.
     """
+    if system.detectors and not plugin.takes_system:
+        raise ModelError(
+            f"defence {plugin.name!r} makes a network, and the detector beside the one it is given would be lost; name it first"
+        )
     bound = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
     given: Any = system if plugin.takes_system else system.as_model()
     return plugin.function(*((given, fit) if plugin.takes_fit else (given,)), **bound)
@@ -64,15 +68,17 @@ def defended(name: str, system: Chain, fit: Any, settings: Mapping[str, Any]) ->
 
 def settled(system: Chain) -> Chain:
     """The same system with a network that gives logits, in float32. Raises ModelError where they cannot be had."""
-    return Chain(full_precision(logits_model(system.network)), system.purifiers)
+    return replace(system, network=full_precision(logits_model(system.network)))
 
 
 @dataclass
 class Fitted:
-    """Stands in for `train.Fit`, and hands back what was fitted before. weights: of each call, in order."""
+    """Stands in for `train.Fit`, and hands back what was fitted before. weights: of each call, in order. learnt: statistics by name."""
 
     weights: Sequence[Sequence[np.ndarray]]
+    learnt: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     calls: int = 0
+    asked: set[str] = field(default_factory=set)
 
     def __call__(self, model: Any, objective: Any, *, monitor: str = "loss", stage: str = "") -> Any:
         """The model with its weights. Raises ModelError where they are not its own."""
@@ -85,15 +91,31 @@ class Fitted:
         model.set_weights(weights)
         return model
 
+    def statistics(self, name: str, compute: Any) -> dict[str, np.ndarray]:
+        """The arrays of this name. Raises ModelError where there are none."""
+        if name not in self.learnt:
+            raise ModelError(f"its defence learns statistics {name!r}, and the file holds none of this name")
+        self.asked.add(name)
+        return dict(self.learnt[name])
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise ModelError(f"its defence asks for fit.{name} when it is read again; what it learns must be weights that `fit` trains")
+        what = "weights that `fit` trains, or arrays of `fit.statistics`"
+        raise ModelError(f"its defence asks for fit.{name} when it is read again; what it learns must be {what}")
 
 
-def packed(name: str, settings: Mapping[str, Any], base: str, fitted: Sequence[Sequence[np.ndarray]]) -> bytes:
-    """The file of a system. base: the name of the file of the system that the defence was given."""
-    text = json.dumps({"defense": {"name": name, **as_written(settings)}, "base": base, "fits": len(fitted)})
+def packed(
+    name: str,
+    settings: Mapping[str, Any],
+    base: str,
+    fitted: Sequence[Sequence[np.ndarray]],
+    learnt: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> bytes:
+    """The file of a system. base: the name of the file of the system that the defence was given. fitted, learnt: as in `train.Fit`."""
+    content: dict[str, Any] = {"defense": {"name": name, **as_written(settings)}, "base": base, "fits": len(fitted)}
+    content |= {"statistics": {each: list(arrays) for each, arrays in learnt.items()}} if learnt else {}
     arrays = {f"fit{call}_{i}": weight for call, weights in enumerate(fitted) for i, weight in enumerate(weights)}
-    return pack({TEXT: np.array(text), **arrays})
+    arrays |= {f"statistic{i}_{j}": value for i, found in enumerate((learnt or {}).values()) for j, value in enumerate(found.values())}
+    return pack({TEXT: np.array(json.dumps(content)), **arrays})
 
 
 def load(path: str | Path, depth: int = 0) -> Chain:
@@ -113,16 +135,22 @@ def load(path: str | Path, depth: int = 0) -> Chain:
         name, base = str(content["defense"].pop("name")), inside(path.parent, str(content["base"]))
         given = {key: _tuples(value) for key, value in content["defense"].items()}
         fitted = [_weights(arrays, call) for call in range(int(content["fits"]))]
+        learnt = {
+            str(each): {str(key): arrays[f"statistic{i}_{j}"] for j, key in enumerate(keys)}
+            for i, (each, keys) in enumerate(content.get("statistics", {}).items())
+        }
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ModelError(f"{path}: no defended system ({' '.join(str(error).split())})") from error
     system = load(base, depth + 1)
     try:
-        fit = Fitted(fitted)
+        fit = Fitted(fitted, learnt)
         made = settled(defended(name, system, fit, settings_of(registry.get("defenses", name), given)))
     except (ModelError, ConfigError) as error:
         raise type(error)(f"{path}: {error}") from error
     if fit.calls != len(fitted):
         raise ModelError(f"{path}: holds the weights of {len(fitted)} networks, and its defence fits {fit.calls}")
+    if unused := learnt.keys() - fit.asked:
+        raise ModelError(f"{path}: holds statistics {', '.join(sorted(unused))} that its defence does not learn")
     return made
 
 

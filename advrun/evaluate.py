@@ -22,8 +22,7 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
         row: the row's other columns.
         known: metrics that are known already.
     """
-    right_now = outcome.classifier.right(outcome.after, outcome.y)  # one of several first answers may do
-    predictions = np.where(right_now, outcome.y, outcome.after.argmax(-1)).astype(np.int32)
+    predictions = outcome.answers
     right, n = int((predictions == outcome.y).sum()), len(outcome.y)
     content = Row(n=n, accuracy=right / n, interval=binomial_interval(right, n), metrics=dict(known), **row)
     distances = np.zeros(n, np.float32)

@@ -14,6 +14,8 @@ from advrun.files import read_json
 from advrun.geometry import GEOMETRIES
 
 CLEAN = "clean"
+REJECTED = "rejected"
+"""What an image is called that a detector rejects; its number is that of a class more."""
 WORST_CASE, CLOSEST = "worst case", "closest example"
 THREATS = ("none", "static", "adaptive", "transfer", "blackbox")
 """The order of the tables; others of one's own follow."""

@@ -22,6 +22,7 @@ from advrun.errors import ConfigError, ModelError
 from advrun.lesson import History, Lesson
 from advrun.losses import cross_entropy
 from advrun.registry import Plugin
+from advrun.samples import Samples
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
@@ -62,7 +63,8 @@ class Fit:
     """How a defence or a plain classifier is trained: `fit(model, objective)` returns the model with its best weights.
 
     data, seed and the training settings are the experiment's. Several calls in one cell (a purifier first, then the whole
-    system) each have their own checkpoint and curves; `histories` collects the curves by stage name, `fitted` the weights of each call.
+    system) each have their own checkpoint and curves; `histories` collects the curves by stage name, `fitted` the weights of each call,
+    `learnt` what `statistics` gave, by name.
     """
 
     data: Dataset | OwnImages
@@ -74,6 +76,7 @@ class Fit:
     label: str
     histories: dict[str, History] = field(default_factory=dict)
     fitted: list[list[np.ndarray]] = field(default_factory=list)
+    learnt: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     lesson: Lesson | None = None
     """Of an attack that learns: what it asked of the attacked model is kept with the weights."""
@@ -114,6 +117,26 @@ class Fit:
         self.play(TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor=monitor, stage=stage)
         self.fitted.append(model.get_weights())
         return model
+
+    def statistics(self, name: str, compute: Callable[[Samples, Samples], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """Arrays that a defence learns otherwise than by training: thresholds, means of classes. They are kept with its weights.
+
+        Args:
+            name: of these arrays among all of the defence.
+            compute: called with the images that are trained on and those that are held out for validation; returns arrays by name.
+
+        Raises:
+            ModelError: where the name is taken, or the arrays hold anything but finite numbers.
+        """
+        if name in self.learnt:
+            raise ModelError(f"{self.label}: statistics {name!r} are there already; give these another name")
+        parts = [Samples(self.data.x_train, self.data.y_train, rows) for rows in self.data.validation_split(self.validation, self.seed)]
+        found = {key: np.asarray(value) for key, value in compute(*parts).items()}
+        for key, value in found.items():
+            if value.dtype.kind not in "fiub" or not np.isfinite(value).all():
+                raise ModelError(f"{self.label}: {key} of the statistics {name!r} is {value.dtype} with values that are no numbers")
+        self.learnt[name] = found
+        return found
 
     def play(self, step: TrainStep | Game, *, monitor: str = "loss", stage: str = "", picture: Picture | None = None) -> None:
         """Train what `step` trains, which ends with its best weights.

@@ -17,6 +17,8 @@ from advrun.defenses._attacked import attacked
 from advrun.engine import Rng, keras
 
 EPS = 24 / 255
+LONG = ("binary_detector", "magnet", "magnet_detector")
+"""Detectors that train; the frame is held to the contract by those that do not."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def promises():
     """Every defence with every promise; the longest of them when there is time."""
     for name in registry.names("defenses"):
         for promise in contract.PROMISES:
-            long = (name, promise.__name__) == ("hybrid", "killed_and_resumed_it_ends_the_same")
+            long = name in LONG or (name, promise.__name__) == ("hybrid", "killed_and_resumed_it_ends_the_same")
             yield pytest.param(name, promise, id=f"{name}-{promise.__name__}", marks=(pytest.mark.slow,) if long else ())
 
 

@@ -35,6 +35,7 @@ class Defended:
     plugin: Plugin
     given: Mapping[str, Any] = field(default_factory=dict)
     fitted: list[list[np.ndarray]] = field(default_factory=list)
+    learnt: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     @cached_property
     def data(self) -> Dataset:
@@ -51,7 +52,7 @@ class Defended:
         engine.start(0)
         fit = systems.fit_on(self.data, checkpoints, EPOCHS)
         system = defend.applied(self.plugin, Chain(undefended()), fit, self.settings)
-        self.fitted = fit.fitted
+        self.fitted, self.learnt = fit.fitted, fit.learnt
         return system
 
     @property
@@ -67,7 +68,7 @@ class Defended:
             return folder / "system.keras"
         save_model(undefended(), folder / "undefended.keras")
         path = folder / f"system{defend.FILE}"
-        path.write_bytes(defend.packed(self.plugin.name, self.settings, "undefended.keras", self.fitted))
+        path.write_bytes(defend.packed(self.plugin.name, self.settings, "undefended.keras", self.fitted, self.learnt))
         return path
 
 

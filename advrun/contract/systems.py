@@ -136,20 +136,24 @@ def killed_and_resumed_it_ends_the_same(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with suppress(_Killed):
             trial.again(_Mortal(Path(folder), 2))
-        resumed = _different(trial.system, trial.again(Checkpoints(Path(folder))))
+        resumed = _different(trial, trial.again(Checkpoints(Path(folder))))
     if not resumed:
         return
     with tempfile.TemporaryDirectory() as folder:
-        unhurt = _different(trial.system, trial.again(Checkpoints(Path(folder))))
+        unhurt = _different(trial, trial.again(Checkpoints(Path(folder))))
     said = "made a second time with the same seed" if unhurt else "killed and resumed"
     hold(
         False, f"{said}, {len(resumed)} of {len(chained(trial.system).network.weights)} weights differ, {', '.join(resumed[:2])} among them"
     )
 
 
-def _different(one: Any, other: Any) -> list[str]:
-    """The weights that are not the same bit for bit."""
-    one, other = chained(one).network, chained(other).network
+def _different(trial: Trial, again: Any) -> list[str]:
+    """The weights that are not the same bit for bit; where a detector stands beside them, its answers."""
+    if chained(trial.system).detectors:
+        judged = [Classifier(system).predict(trial.data.x_test)[:, -1] for system in (trial.system, again)]
+        if not np.array_equal(judged[0], judged[1]):
+            return ["what its detectors say"]
+    one, other = chained(trial.system).network, chained(again).network
     hold(len(one.weights) == len(other.weights), f"made a second time it has {len(other.weights)} weights, before {len(one.weights)}")
     pairs = zip(one.weights, other.weights, strict=True)
     return [weight.path for weight, again in pairs if not np.array_equal(weight.numpy(), again.numpy())]

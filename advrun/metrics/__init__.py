@@ -1,5 +1,6 @@
 """Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row,
-and one that asks for a `Transferred` to those rows whose images come from another system."""
+one that asks for a `Transferred` to those rows whose images come from another system, and one that asks for a `Guarded` to those of
+systems with a detector."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Outcome:
 
     images: (n, h, w, c) uint8, or float32 in [0, 1]. attacked: (n, h, w, c) float32 in [0, 1], or None where nothing was attacked. Both
         are `Images` where they need not fit into memory: `by_blocks` measures both kinds.
-    y: (n,) int32. before, after: logits (n, classes). target: (n,) or None. batch_size: so many images the classifier takes at once.
+    y: (n,) int32. before, after: logits (n, classes); of a system with a detector (n, classes + 1), the last that of *rejected*.
+    target: (n,) or None. batch_size: so many images the classifier takes at once.
     """
 
     classifier: Classifier
@@ -51,7 +53,20 @@ class Outcome:
     @cached_property
     def fooled(self) -> np.ndarray:
         """(n,) bool: right before the attack, wrong after it."""
-        return self.right & ~self.classifier.right(self.after, self.y)
+        return self.right & self.classifier.wrong(self.after, self.y)
+
+    def withstood(self, after: np.ndarray) -> np.ndarray:
+        """(n,) bool: what counts as right by these logits of the images as they are now; with a detector rejected ones may, too."""
+        if self.attacked is None:
+            return self.classifier.right(after, self.y)
+        return self.classifier.withstands(self.before, after, self.y)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """(n,) int32: the class that each image counts as, y where it counts as right; one beyond the last for a rejected image."""
+        now = self.after.argmax(-1)
+        spoilt = np.where(now == self.y, self.before.argmax(-1), now)  # right now, but not without the attack
+        return np.where(self.withstood(self.after), self.y, spoilt).astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +86,20 @@ class Transferred(Outcome):
         return self.crafted & self.right
 
 
+class Guarded(Outcome):
+    """An outcome of a system with a detector: `before` and `after` have an output more, the last, that of *rejected*.
+
+    A metric whose outcome is annotated so is measured there alone; what it is handed may be an outcome of any class.
+    """
+
+
 def columns(name: str, outcome: Outcome) -> dict[str, float | None]:
-    """What the metric `name` says of an outcome. Raises PluginError for anything but columns of finite numbers or None."""
+    """What the metric `name` says of an outcome; nothing where it is of detectors, and there is none.
+
+    Raises PluginError for anything but columns of finite numbers or None.
+    """
+    if registry.get("metrics", name).arguments.get("outcome") is Guarded and not outcome.classifier.detects:
+        return {}
     said, place = registry.get("metrics", name).function(outcome), registry.place("metrics", name)
     if not isinstance(said, dict) or not said:
         raise PluginError(f"{place}: returns {said!r:.60}; expected columns, such as {{{name!r}: 0.5}}")

@@ -8,7 +8,7 @@ from advrun.metrics import Transferred
 
 def transferability(outcome: Transferred) -> dict[str, float | None]:
     """Of the images that source and target got right: how many fool the target, and how often both then say the same wrong class."""
-    found = agreement(outcome.y, outcome.both_right, outcome.source_after, outcome.after.argmax(-1))
+    found = agreement(outcome.y, outcome.both_right, outcome.source_after, outcome.answers)
     compared = bool(found.both)
     return {
         "both_right": found.n,

@@ -12,6 +12,7 @@ from advrun import defend, engine, registry
 from advrun.config import AttackEntry, Experiment
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError, ModelError, did_you_mean
+from advrun.results import REJECTED
 from advrun.runs.opened import fitted, known_classes
 from advrun.runs.plan import Cell, is_oracle, make_plan
 from advrun.runs.runner import folder, load_data
@@ -102,7 +103,7 @@ class Bench:
         return self._loaded.get(name)
 
     def class_name(self, label: int) -> str:
-        return self.data.class_names[label]
+        return self.data.class_names[label] if label < self.data.classes else REJECTED
 
     def label(self, text: str) -> int:
         """The class of a name, whatever its capitals, or of a number. Raises DataError."""

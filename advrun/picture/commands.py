@@ -11,6 +11,7 @@ import click
 
 from advrun import process
 from advrun.console import Console, write, write_json
+from advrun.results import REJECTED
 
 if TYPE_CHECKING:
     from advrun.picture.bench import Bench
@@ -63,7 +64,7 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Callable[
                     told.append(each)
                     bar.advance(note=each.shot.label if each.shot else "")
         title = f"{subject.title}: {in_title(bench, subject)}"
-        drawn = picture(lambda: (sheet(told, subject, bench.data.class_names, title), title), "try", "gallery")
+        drawn = picture(lambda: (sheet(told, subject, (*bench.data.class_names, REJECTED), title), title), "try", "gallery")
         stem = "".join(letter if letter.isalnum() else "-" for letter in subject.title)[:80]
         path = Path(os.path.expanduser(out)) if out else inside(bench.store.root, f"figures/try-{stem}.png")
         write_bytes(path, drawn.png)

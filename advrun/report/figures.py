@@ -18,10 +18,11 @@ from advrun.report.growth import growth
 from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
+from advrun.report.operating import Watched, operating
 from advrun.report.stickers import Signs, stickers
 from advrun.report.strengths import hidden, panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
-from advrun.report.summary import Summary, attack_of
+from advrun.report.summary import AttackId, Summary, attack_of
 from advrun.report.sweeping import sweeping
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         *_sweeps(summary),
         *_robustness(summary),
         *_transfer(summary),
+        *_detection(findings, summary),
         *_galleries(findings, summary),
         *_signs(findings),
         *_confusions(findings, summary),
@@ -85,6 +87,19 @@ def _transfer(summary: Summary) -> Iterator[Drawing]:
     for matrix in transfer.found(summary):
         size = [] if matrix.eps is None else [eps_label(matrix.attack.norm, matrix.eps)]
         yield "transfer", "-".join(("transfer", matrix.attack.name, matrix.attack.norm, *size)), partial(heatmap, matrix)
+
+
+def _detection(findings: Findings, summary: Summary) -> Iterator[Drawing]:
+    """Per model and attack, at its largest eps and of the first seed: all detectors that saw an image that fools the network."""
+    groups: dict[tuple[str, AttackId], list[Watched]] = {}
+    seen = [each for each in findings.watched if len(each.scored.adversarial) and each.seed == findings.watched[0].seed]
+    for each in seen:
+        groups.setdefault((each.model, each.attack), []).append(each)
+    colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
+    for (model, attack), group in groups.items():
+        largest = [each for each in group if each.eps == max(one.eps or 0.0 for one in group) or each.eps is None]
+        name = "-".join(("detection", model, attack.name, attack.norm, *_aim(attack.target)))
+        yield "detection", name, partial(operating, largest, colors)
 
 
 def _galleries(findings: Findings, summary: Summary) -> Iterator[Drawing]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advrun.flags import marks, meaning
 from advrun.paired import Difference
-from advrun.report import transfer
+from advrun.report import detection, transfer
 from advrun.report.layout import accuracy_label, attack_and_norm, ball_label, distance_label, percent
 from advrun.report.ranking import Ranking, compare, doubts, ranking
 from advrun.report.strengths import said
@@ -12,7 +12,7 @@ from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summar
 
 
 def headline(summary: Summary) -> list[str]:
-    """A paragraph per norm and model, about the largest eps that leaves something; then what crosses over from model to model."""
+    """A paragraph per norm and model, about the largest eps that leaves something; then what crosses over, and what detectors see."""
     return [" ".join(paragraph) for paragraph in sentences(summary)]
 
 
@@ -25,7 +25,7 @@ def sentences(summary: Summary) -> list[list[str]]:
     worst = [panel for panel in summary.panels if panel.attack.is_worst_case and not panel.minimal]
     found = [*said(summary), *(_Paragraph(summary, panel, model).sentences for panel in worst for model in summary.models)]
     usual = [each for each in found if each] or [each for model in summary.models if (each := _clean_alone(summary, model))]
-    return [*usual, *transfer.sentences(summary)]
+    return [*usual, *transfer.sentences(summary), *detection.sentences(summary)]
 
 
 LEFT = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy, transfer
+from advrun.report import accuracy, detection, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import tables
@@ -20,6 +20,7 @@ SECTIONS = (
     ("strength", "Strength of a defence"),
     ("robustness", "Accuracy against ε"),
     ("transfer", "From model to model"),
+    ("detection", "What detectors see"),
     ("gallery", "Examples"),
     ("sticker", "Stickers, by distance and angle"),
     ("confusion", "Confusion under attack"),
@@ -58,6 +59,8 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         notes=notes(summary),
         crossings=transfer.grids(summary),
         crossing_notes=transfer.notes(summary),
+        detections=detection.lines(summary),
+        detection_notes=detection.NOTES,
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,

@@ -272,8 +272,8 @@ class _Planner:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
         measured = self._measure(system, images, threat, stage, own)
         yield measured
-        for name, (source, foreign_only) in self._metrics:
-            if own is not None or not foreign_only:
+        for name, (source, wanted) in self._metrics:
+            if {"Transferred": own is not None, "Guarded": may_detect(system.defense)}.get(wanted, True):
                 yield self._cell("metric", stage, f"{measured.label} {name}", {"source": source}, (measured,), like=measured, metric=name)
 
     def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Cell:
@@ -306,13 +306,19 @@ class _Planner:
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
 
 
-def metric_source(name: str) -> tuple[str, bool]:
-    """The key of a metric's code, and whether it is measured only where images come from another system. A broken file fails later."""
+def may_detect(defense: DefenseEntry | None) -> bool:
+    """Whether a detector may stand beside the system: a defence sets one there that is given the chain, and images for the threshold."""
+    plugins = (registry.get("defenses", part.name) for part in (defense.chain if defense else ()))
+    return any(plugin.takes_system and plugin.takes_fit for plugin in plugins)
+
+
+def metric_source(name: str) -> tuple[str, str]:
+    """The key of a metric's code, and the kind of outcome that it asks for. A broken file fails later."""
     try:
         wanted = registry.get("metrics", name).arguments.get("outcome")
     except PluginError:
         wanted = None
-    return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "") == "Transferred"
+    return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "")
 
 
 def draws_at_random(system: Cell) -> bool:

@@ -22,7 +22,8 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
-from advrun.results import Result
+from advrun.results import REJECTED, Result
+from advrun.runs.columns import aim
 from advrun.runs.keys import closure
 from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
 from advrun.runs.store import Store
@@ -154,11 +155,14 @@ def computed(
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
+    from advrun.report.operating import Watched
     from advrun.report.stickers import Signs
+    from advrun.report.summary import AttackId
+    from advrun.roc import SCORES, Scored
     from advrun.survey import SURVEY, Survey
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
-    galleries, signs, histories, environment = [], [], {}, {}
+    galleries, signs, watched, histories, environment = [], [], [], {}, {}
     growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
@@ -170,6 +174,10 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 results[cell.key] = store.read(cell, ".json", Result.read)
                 galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
+                if manifest.has(SCORES):
+                    scored = store.read(cell, SCORES, Scored.read)
+                    named = AttackId(cell.attack_label, cell.norm, aim(cell))
+                    watched.append(Watched(cell.model.label, cell.defense_label, named, cell.eps, cell.threat, cell.seed, scored))
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "attack":
@@ -198,13 +206,14 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
         environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
-        class_names=class_names,
+        class_names=(*class_names, REJECTED) if watched else class_names,
         results=flagged(results.values()),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
         sweeps=experiment.sweeps,
         growth=growth,
         signs=signs,
+        watched=watched,
     )
 
 

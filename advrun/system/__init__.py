@@ -2,7 +2,21 @@
 
 from advrun.system.blackbox import BlackBox
 from advrun.system.classifier import Blind, Classifier, Decisions, Gradients, Loss, Scores, Through
+from advrun.system.detectors import Detector
 from advrun.system.oracle import Oracle
 from advrun.system.stages import Chain, Purifier
 
-__all__ = ["BlackBox", "Blind", "Chain", "Classifier", "Decisions", "Gradients", "Loss", "Oracle", "Purifier", "Scores", "Through"]
+__all__ = [
+    "BlackBox",
+    "Blind",
+    "Chain",
+    "Classifier",
+    "Decisions",
+    "Detector",
+    "Gradients",
+    "Loss",
+    "Oracle",
+    "Purifier",
+    "Scores",
+    "Through",
+]

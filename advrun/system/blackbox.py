@@ -106,7 +106,11 @@ class BlackBox(Classifier):
 
     # Eight bits --------------------------------------------------------------------------------------------------
 
-    def around(self, x: Tensor, ball: Any) -> BlackBox:
+    @property
+    def detects(self) -> bool:
+        return False  # what a service rejects is its own affair
+
+    def around(self, x: Tensor, ball: Any, y: Tensor) -> BlackBox:
         view = copy(self)
         view._centre = None if ball is None else (x, ball)
         return view

@@ -22,7 +22,7 @@ def check_against_keras(classifier: Classifier, model: Any, x: AnyImages, batch_
         model: the Keras model or chain as it was built or loaded, before anything was cut off.
         x: (n, h, w, c) uint8 or float32 in [0, 1]; at most 0.05 % of the predicted classes may differ, for rounding.
     """
-    ours = classifier.plainly().predict(x, batch_size).argmax(-1)
+    ours = classifier.plainly().predict(x, batch_size)[:, : classifier.classes].argmax(-1)  # the network's, whether rejected or not
     chain = chained(model)
     squashed = ending(chain.network)
     shown = ((np.asarray(chain.purify(engine.to_unit(batch))), size) for batch, size in batches(x, batch_size))

@@ -8,6 +8,10 @@ An attack's `model` parameter is annotated with what it needs to see: `Gradients
 box). All of it is counted.
 Attacks climb: they make a loss of (logits, y) large. A targeted attack descends it towards the target class. That switch
 is made here once, in `toward`: the targeted view hands out the negated loss, and no attack knows the difference.
+Where a detector stands beside the network (`detectors.py`) an attack sees the network's own classes, into which *rejected* is folded here
+in the same way: as the class that it must get away from. So its losses feel the detector, and a rejected image is no success; `labels` says
+of it the class of the attacked image (towards a class: another one), and, where an attack learns from images, that of the network.
+People see *rejected* as it is: `predict` has an output more, the last, which is the largest where the image is rejected.
 A loss that decides, such as the margin, is less its slack (`losses.ROUNDING`), towards a class as away from it, so that a success is
 one wherever it is measured.
 
@@ -23,6 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,13 +41,14 @@ from advrun.errors import AdvrunWarning, ConfigError, DataError
 from advrun.images import AnyImages, Images, blocks
 from advrun.losses import Decisive, at_label, margin
 from advrun.registry import Plugin
+from advrun.system.detectors import as_attacked, with_rejected
 from advrun.system.draws import DRAWS, Draws
 from advrun.system.ends import logits_model
 from advrun.system.foreign import Foreign
 from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
-from advrun.system.stages import Chain, chained
+from advrun.system.stages import chained
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 16
@@ -155,7 +161,7 @@ class Classifier:
         chain = chained(model)
         self.foreign = Foreign(chain.network, from_mapping(ModelInput, input, "input"), _as_order(classes))
         self.model = logits_model(self.foreign.system(image_shape))
-        self.chain = Chain(self.model, chain.purifiers)
+        self.chain = replace(chain, network=self.model)
         self.name = name or self.model.name
         self.image_shape: tuple[int, ...] = tuple(self.model.input_shape[1:])
         self.classes: int = self.model.output_shape[-1]
@@ -170,6 +176,7 @@ class Classifier:
         self.sign = 1.0
         self.counter = engine.Counter("gradients", "queries")  # shared by all views
         self.rows: Tensor | None = None  # which images of the batch a `part` is about
+        self.about: Tensor | None = None  # of all of the batch, what an attack is told of them: their classes, or targets
         self._runs: OrderedDict[Any, Callable[..., Any]] = OrderedDict()  # compiled functions, the last used at the end
         self.probed: set[str] = set()  # what has been looked at, and said
 
@@ -186,10 +193,15 @@ class Classifier:
         """Whether y names the class to reach."""
         return self.sign < 0
 
+    @property
+    def detects(self) -> bool:
+        """Whether a detector stands beside the network, so that an image may be rejected."""
+        return bool(self.chain.detectors)
+
     def toward(self) -> Classifier:
         """The targeted view of this classifier: y names the class to reach, and every loss is negated."""
         view = copy(self)
-        view.sign = -self.sign
+        view.sign, view.about = -self.sign, None
         return view
 
     @property
@@ -223,9 +235,25 @@ class Classifier:
         """Which images (n,) bool are classified right, by their logits (n, classes)."""
         return np.asarray(logits.argmax(-1) == y)
 
-    def around(self, x: Tensor, ball: Any) -> Classifier:
-        """The view for an attack on the images x, within the ball around them where there is one."""
-        return self
+    def wrong(self, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which images (n,) bool are given another class; one that is rejected is neither right nor wrong."""
+        return ~self.right(logits, y) & ~(self.detects & (logits.argmax(-1) == self.classes))
+
+    def withstands(self, before: np.ndarray, after: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which images (n,) bool count as right after an attack, by their logits before and after it.
+
+        With a detector those that are right and not rejected without the attack, and right or rejected under it: robust accuracy with
+        detection (Tramèr, 2022, arXiv:2107.11630, section 3).
+        """
+        return self.right(before, y) & ~self.wrong(after, y) if self.detects else self.right(after, y)
+
+    def around(self, x: Tensor, ball: Any, y: Tensor) -> Classifier:
+        """The view for an attack on the images x, within the ball around them where there is one; y is what the attack is told of them."""
+        if not self.detects:
+            return self
+        view = copy(self)
+        view.about = y
+        return view
 
     def shown(self, x: Tensor) -> Tensor:
         """The images as the model is shown them."""
@@ -251,7 +279,7 @@ class Classifier:
         self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         def values(x: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._logits(through(x) if through else x)
+            logits = self._as_attacked(self._outputs(through(x) if through else x), y)
             return self.value(loss, logits, y), logits
 
         self._count("gradients", y, asked)
@@ -262,7 +290,7 @@ class Classifier:
 
     def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self._count("gradients", x, asked, times=classes.shape[0])
-        return self.draws.mean(lambda: engine.jacobian(self._logits, x, classes))
+        return self.draws.mean(lambda: engine.jacobian(lambda x: self._as_attacked(self._outputs(x)), x, classes))
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
@@ -272,7 +300,9 @@ class Classifier:
         return self.value(margin, logits, y)
 
     def labels(self, x: Tensor, asked: Tensor | None = None) -> Tensor:
-        return ops.cast(ops.argmax(self.logits(x, asked), axis=-1), "int32")
+        self._count("queries", x, asked)
+        seen = self.forward(x) if self.about is not None or not self.detects else self.outputs(x)[:, : self.classes]
+        return ops.cast(ops.argmax(seen, axis=-1), "int32")
 
     def succeeds(self, x: Tensor, y: Tensor, asked: Tensor | None = None) -> Tensor:
         return self.lead(self.logits(x, asked), y) > 0
@@ -281,26 +311,46 @@ class Classifier:
         amount = ops.ones((ops.shape(x)[0],), "int32") if asked is None else ops.cast(asked, "int32")
         self.counter.add(what, amount * times * self.draws.count, self.rows)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Of one draw, where the system is random."""
-        return ops.cast(self.model(self.chain.purify(x), training=False), "float32")
-
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, uncounted: what the runner itself uses."""
-        return self.draws.mean(lambda: (self._logits(x),))[0]
+        """Logits (n, classes) as attacks see them, uncounted."""
+        return self._as_attacked(self.outputs(x))
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Logits, uncounted: what the runner itself uses. With a detector there is an output more, that of being rejected."""
+        return self.draws.mean(lambda: (self._outputs(x),))[0]
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        """Of one draw, where the system is random."""
+        seen = self.chain.seen(x)
+        logits = ops.cast(self.model(seen[-1], training=False), "float32")
+        return with_rejected(logits, self.chain.excess(seen, logits)) if self.detects else logits
+
+    def _as_attacked(self, outputs: Tensor, y: Tensor | None = None) -> Tensor:
+        """Logits (n, classes) of the outputs. y: what is known of the images, where the view is not one around images."""
+        if not self.detects:
+            return outputs
+        about = self.about if self.about is None or self.rows is None else ops.take(self.about, self.rows)
+        return as_attacked(outputs, about, y, self.targeted)
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
     def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
-        """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8."""
-        return self.over_batches("forward", self.forward, check_images(x, self.image_shape), batch_size)
+        """Logits (n, classes) float32 of images (n, height, width, channels), float32 in [0, 1] or uint8.
+
+        With a detector they are (n, classes + 1): the last is the largest where the image is rejected.
+        """
+        return self.over_batches("outputs", self.outputs, check_images(x, self.image_shape), batch_size)
+
+    def rejects(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
+        """Which images (n,) bool a detector rejects; none where there is no detector."""
+        return np.asarray(self.predict(x, batch_size).argmax(-1) == self.classes)
 
     def answers(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
         """The class that a random system gives each image in each of the draws that `predict` averages, (n, draws) int32."""
         return self.over_batches("answers", self._answers, check_images(x, self.image_shape), batch_size)
 
     def _answers(self, x: Tensor) -> Tensor:
-        return self.draws.each(lambda: ops.cast(ops.argmax(self._logits(x), axis=-1), "int32"))
+        return self.draws.each(lambda: ops.cast(ops.argmax(self._outputs(x), axis=-1), "int32"))
 
     def accuracy(self, x: AnyImages, y: np.ndarray, batch_size: int = 256) -> float:
         """Share of the images classified right, 0 to 1.

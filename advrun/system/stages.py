@@ -1,9 +1,10 @@
-"""What is under attack as a chain of stages: purifiers, one behind the other, then a network.
+"""What is under attack as a chain of stages: purifiers, one behind the other, then a network, and perhaps detectors beside it.
 
 A purifier need not be differentiable. It says how attacks pass backward through it: by its own gradient (exact), as if it changed nothing
 (identity), or through another function that is near it and has a gradient. The last two are BPDA, the backward pass differentiable
 approximation (Athalye, Carlini and Wagner, 2018, arXiv:1802.00420, section 4.1): forward the attack meets the purifier as it is, backward
-the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them.
+the approximation. The views of a `Classifier` go through the stages, so no attack and no training knows of them. Detectors are in
+`detectors.py`.
 
 A purifier may be random. What it draws for an image depends on a key and on the image itself (`engine.EachImage`), so that a system gives
 the same answer again where the key is the same: in `predict`, as a Keras model, after a resume. Views draw by keys of their own.
@@ -19,8 +20,9 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from advrun import engine
-from advrun.engine import EachImage, Rng, keras
+from advrun.engine import EachImage, Rng, keras, ops
 from advrun.errors import ModelError
+from advrun.system.detectors import Detector, Thresholded, calibrated
 from advrun.types import Tensor
 
 BACKWARD = ("exact", "identity")
@@ -76,22 +78,53 @@ class Chain:
     """A system under attack: what a defence is given, and what it returns.
 
     network: a Keras model from images (n, height, width, channels) float32 in [0, 1] to logits (n, classes). purifiers: what is in front
-    of it, in the order in which images pass.
+    of it, in the order in which images pass. detectors: detectors beside it; one is enough to reject an image.
     """
 
     network: Any
     purifiers: tuple[Purifier, ...] = ()
+    detectors: tuple[Thresholded, ...] = ()
 
     def behind(self, purifier: Purifier) -> Chain:
         """The same system with a purifier in front of all that is there."""
         return replace(self, purifiers=(purifier, *self.purifiers))
 
+    def beside(self, detector: Detector, fit: Any, false_positives: float) -> Chain:
+        """The same system with a detector beside it, which judges images as they come to the purifiers that there are now.
+
+        Args:
+            detector: what judges.
+            fit: `train.Fit`, whose validation images give the threshold: training images that nothing was trained on, never test images.
+            false_positives: share of the validation images that is rejected, 0 to 1.
+        """
+
+        def threshold(training: Any, validation: Any) -> dict[str, Any]:
+            scores = validation.over(lambda x: detector(x, self.logits(x)))
+            return dict(zip(("threshold", "scale"), calibrated(scores, false_positives), strict=True))
+
+        found = fit.statistics(f"threshold {len(self.detectors) + 1}", threshold)
+        added = Thresholded(detector, float(found["threshold"]), float(found["scale"]), len(self.purifiers))
+        return replace(self, detectors=(*self.detectors, added))
+
+    def seen(self, x: Tensor) -> list[Tensor]:
+        """The images in front of each purifier, and last what the network is shown."""
+        shown, rng = [x], self._source(x)
+        for place, purifier in enumerate(self.purifiers):
+            shown.append(purifier(shown[-1], rng and rng.fold(place)))
+        return shown
+
     def purify(self, x: Tensor) -> Tensor:
         """What the network is shown of images."""
-        rng = self._source(x)
-        for place, purifier in enumerate(self.purifiers):
-            x = purifier(x, rng and rng.fold(place))
-        return x
+        return self.seen(x)[-1]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the network says of images, (n, classes) float32; for detectors that ask it about other images than the one they judge."""
+        return ops.cast(self.network(self.purify(x), training=False), "float32")
+
+    def excess(self, seen: list[Tensor], logits: Tensor) -> Tensor:
+        """How far the most alarmed detector is above its threshold, (n,); `seen` as above."""
+        excess = [each.excess(seen[len(self.purifiers) - each.behind], logits) for each in self.detectors]
+        return excess[0] if len(excess) == 1 else ops.max(ops.stack(excess), axis=0)
 
     def _source(self, x: Tensor) -> EachImage | None:
         """What random purifiers draw from: by the key that is meant here (`engine.drawing`), else always the same."""
@@ -126,8 +159,8 @@ def chained(system: Any) -> Chain:
 
 
 def is_one_file(system: Chain) -> bool:
-    """Whether a `.keras` file holds the whole system: no purifier in front of the network, and none among its layers."""
-    return not system.purifiers and not _stage_layers(system.network)
+    """Whether a `.keras` file holds the whole system: no purifier in front of the network, none among its layers, no detector beside it."""
+    return not system.purifiers and not system.detectors and not _stage_layers(system.network)
 
 
 def _stage_layers(network: Any) -> list[Any]:

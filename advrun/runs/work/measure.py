@@ -10,6 +10,7 @@ from advrun import evaluate
 from advrun.images import Images
 from advrun.metrics import Outcome, Transferred
 from advrun.results import Result
+from advrun.roc import SCORES, Scored
 from advrun.runs.columns import row
 from advrun.runs.examples import read_examples
 from advrun.runs.gallery import gallery
@@ -28,6 +29,8 @@ def measure(worker: Worker, cell: Cell) -> Done:
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
     if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
         files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
+    if outcome.attacked is not None and outcome.classifier.detects:
+        files[f"rows/{cell.stem}{SCORES}"] = Scored.of(outcome.before, outcome.after, outcome.y).write
     return files, {"accuracy": result.row.accuracy}
 
 

@@ -96,7 +96,7 @@ def system_file(worker: Worker, cell: Cell, system: Chain, fit: Fit) -> Files:
     base = worker.store.file(cell.needs[0], worker.ending(cell.needs[0])).name
 
     def write(path: Path) -> None:
-        path.write_bytes(defend.packed(defense.name, defense.settings, base, fit.fitted))
+        path.write_bytes(defend.packed(defense.name, defense.settings, base, fit.fitted, fit.learnt))
         defend.check_read_again(system, defend.load(path))
 
     return {f"models/{cell.stem}{defend.FILE}": write}
