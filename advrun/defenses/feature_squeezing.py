@@ -23,9 +23,9 @@ def feature_squeezing(
 
     score(x) = max over squeezers s of |softmax(Z(x)) - softmax(Z(s(x)))|_1, from 0 to 2 (section V.A): s rounds to fewer grey levels, or
     takes the median of each neighbourhood. NOTE: the paper's third squeezer, non-local means, is left out. Backward rounding is passed as
-    the identity and the median as a mean (BPDA). An even neighbourhood moves the image by half a pixel, and finds less: of C&W's examples of an
-    L-net on GTSRB the median alone has an area under the ROC curve of 0.84 at 2, the paper's, and 0.95 at 3. It finds few examples that
-    the network is sure of, as PGD makes them. Attacks that know it get past it (He et al., 2017, arXiv:1706.04701).
+    the identity and the median as a mean (BPDA). An even neighbourhood moves the image by half a pixel, and finds less: of C&W's examples
+    of an L-net on GTSRB the median alone has an area under the ROC curve of 0.84 at 2, the paper's, and 0.95 at 3. It finds few examples
+    that the network is sure of, as PGD makes them. Attacks that know it get past it (He et al., 2017, arXiv:1706.04701).
 
     Args:
         false_positives: share of the validation images that is rejected; it gives the threshold.
