@@ -59,7 +59,7 @@ INNER = {
         ["candidates", "oracle"],
         ["readings"],
         ["classifier", "ledger", "vocabulary", "wire"],
-        ["blackbox"],
+        ["blackbox", "climbing"],
         ["check"],
         ["__init__"],
     ],
