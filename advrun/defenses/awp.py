@@ -63,7 +63,7 @@ def awp(
 
     def update(step: TrainStep, x: Tensor, y: Tensor, rng: Rng, progress: Progress) -> dict[str, Tensor]:
         x_adv = craft(x, y, rng)
-        before = [ops.convert_to_tensor(weight) for weight in network.variables]
+        before = [ops.copy(weight) for weight in network.variables]
         ascent = step.backward(x, y, rng, progress, x_adv=x_adv).weights
         assign(network.variables, before)  # what batch normalisation has seen meanwhile is forgotten
         perturb(network.trainable_variables, ascent, ops.where(progress.epoch < warmup, 0.0, gamma))

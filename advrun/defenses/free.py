@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.defenses._learner import Start, learner_of, one_step
-from advrun.engine import Progress, Rng, TrainStep
+from advrun.engine import Progress, Rng, TrainStep, ops
 from advrun.geometry import Linf
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
@@ -36,7 +36,7 @@ def free(model: Any, fit: Fit, *, eps: Positive = 8 / 255, replays: Count = 4, s
         return values if training else values | {"accuracy": accuracy(network(x, training=False), y)}
 
     def update(step: TrainStep, x: Tensor, y: Tensor, rng: Rng, progress: Progress) -> dict[str, Tensor]:
-        change = step.memory["delta"].value
+        change = ops.copy(step.memory["delta"])
         for replay in range(replays):
             made = step.backward(ball.project(x + change, x), y, rng.fold(replay), progress, images=True)
             step.apply(made.weights)
