@@ -37,19 +37,19 @@ def trial(name: str) -> contract.Defended:
     return contract.Defended(registry.get("defenses", name))
 
 
-WHOLE = {"adversarial_training", "autoencoder", "gaussian_blur", "hybrid", "percentile"}
-"""They keep all promises in `make test`."""
-MADE = {"trades"}
-"""These keep all but the last, which takes the longest: resuming, whatever a training asks for, is tested in test_training_options.py."""
+BRIEF = {"alp", "awp", "distillation", "fast", "free", "gaussian_augmentation", "label_smoothing", "mart"}
+"""These keep the first promise in `make test`, the others when there is time; what they compute is tested in test_robust_training.py."""
+LONG = {"hybrid", "trades"}
+"""These keep all but the last, which takes the longest."""
 
 
 def promises():
-    """Every defence with every promise; of most of those that train, the first in `make test`, the others when there is time."""
+    """Every defence with every promise."""
+    first, last = contract.PROMISES[0], contract.PROMISES[-1]
     for name in registry.names("defenses"):
         for promise in contract.PROMISES:
-            last = promise.__name__ == "killed_and_resumed_it_ends_the_same"
-            short = promise is contract.PROMISES[0] or (name in WHOLE and not (last and name == "hybrid")) or (name in MADE and not last)
-            yield pytest.param(name, promise, id=f"{name}-{promise.__name__}", marks=() if short else (pytest.mark.slow,))
+            slow = (name in BRIEF and promise is not first) or (name in LONG and promise is last)
+            yield pytest.param(name, promise, id=f"{name}-{promise.__name__}", marks=(pytest.mark.slow,) if slow else ())
 
 
 @pytest.mark.parametrize(("name", "promise"), list(promises()))

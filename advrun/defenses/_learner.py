@@ -8,7 +8,7 @@ from advrun.engine import ops
 from advrun.geometry import Ball
 from advrun.losses import log_odds
 from advrun.system import Classifier
-from advrun.system.copies import fresh_copy
+from advrun.system.copies import fresh_copy, same_copy
 from advrun.types import Tensor
 
 Start = Literal["fresh", "trained"]
@@ -17,10 +17,7 @@ Start = Literal["fresh", "trained"]
 
 def learner_of(model: Any, start: Start) -> Any:
     """A copy of the classifier to be trained; the classifier itself is left as it is."""
-    network = fresh_copy(model)
-    if start == "trained":
-        network.set_weights(model.get_weights())
-    return network
+    return same_copy(model) if start == "trained" else fresh_copy(model)
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
