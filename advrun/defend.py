@@ -80,7 +80,7 @@ class Fitted:
     calls: int = 0
     asked: set[str] = field(default_factory=set)
 
-    def __call__(self, model: Any, objective: Any, *, monitor: str = "loss", stage: str = "") -> Any:
+    def __call__(self, model: Any, objective: Any, **_: Any) -> Any:
         """The model with its weights. Raises ModelError where they are not its own."""
         self.calls += 1
         if self.calls > len(self.weights):

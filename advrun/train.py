@@ -14,20 +14,27 @@ from typing import Any, cast
 import numpy as np
 
 from advrun import engine
+from advrun.attack import bind
 from advrun.checkpoints import Checkpoints, Section
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.engine import Game, Rng, TrainStep, ops
+from advrun.engine import Game, Progress, Rng, TrainStep, ops
 from advrun.errors import ConfigError, ModelError
 from advrun.lesson import History, Lesson
 from advrun.losses import cross_entropy
 from advrun.registry import Plugin
+from advrun.robust import ROBUST, RobustAccuracy
 from advrun.samples import Samples
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
 Objective = Callable[..., dict[str, Tensor]]
-"""(x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng: Rng, training: bool) -> {"loss": (n,), more names: (n,)}."""
+"""(x (n, h, w, c) float32 in [0, 1], y (n,) int32, rng: Rng, training: bool) -> {"loss": (n,), more names: (n,)}.
+
+With a parameter `progress` it sees how far the training is (`engine.Progress`), with `memory` the variables that it keeps.
+"""
+Update = Callable[..., dict[str, Tensor]]
+"""(step: TrainStep, x, y, rng, progress) -> the objective's values: one update of the weights, by `step.backward` and `step.apply`."""
 
 
 Picture = Callable[[], Any]
@@ -56,6 +63,9 @@ class Pace:
     batch_size: int
     learning_rate: float
     patience: int
+    schedule: str | None = None
+    ema: float = 0.0
+    robust_attack: None = None
 
 
 @dataclass
@@ -101,20 +111,50 @@ class Fit:
             lesson=lesson,
         )
 
-    def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "") -> Any:
+    def __call__(
+        self,
+        model: Any,
+        objective: Objective,
+        *,
+        monitor: str = "loss",
+        stage: str = "",
+        system: Any = None,
+        update: Update | None = None,
+        schedule: str = "constant",
+        memory: Mapping[str, tuple[int | None, ...]] | None = None,
+    ) -> Any:
         """Train `model` to make the mean of objective["loss"] small.
 
         Args:
             model: its trainable weights move.
             objective: per-example values of a batch; one of them is called "loss".
             monitor: which of the objective's values, on the validation images, chooses the best epoch: the lowest if it
-                ends in "loss", else the highest.
+                ends in "loss", else the highest. `train.monitor` may say otherwise.
             stage: name of this training among several of one cell.
+            system: the Keras model that classifies images, where that is not `model` itself but what it is a part of; its robust
+                accuracy is looked at where `train.monitor` asks for it.
+            update: how a batch moves the weights; down the gradient of the loss by default.
+            schedule: of the learning rate, where `train.schedule` names none.
+            memory: shapes of float32 arrays that objective and update keep from step to step, by name; None stands for the images of
+                a batch. They begin as zeros, and are saved with the checkpoints.
 
         Raises:
-            ModelError: when the loss becomes NaN or infinite.
+            ModelError: when the loss becomes NaN or infinite. ConfigError: where robust accuracy is to be looked at, and there is none.
         """
-        self.play(TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor=monitor, stage=stage)
+        settings = self.settings
+        sizes = {name: [settings.batch_size if side is None else side for side in shape] for name, shape in (memory or {}).items()}
+        step = TrainStep(
+            model,
+            objective,
+            engine.adam(settings.learning_rate),
+            update=update,
+            schedule=settings.schedule or schedule,
+            ema=settings.ema,
+            memory={name: np.zeros(shape, np.float32) for name, shape in sizes.items()},
+        )
+        attack = settings.robust_attack
+        robust = attack and RobustAccuracy(model if system is None else system, bind(attack), self.label)
+        self.play(step, monitor=monitor, stage=stage, robust=robust)
         self.fitted.append(model.get_weights())
         return model
 
@@ -138,15 +178,24 @@ class Fit:
         self.learnt[name] = found
         return found
 
-    def play(self, step: TrainStep | Game, *, monitor: str = "loss", stage: str = "", picture: Picture | None = None) -> None:
+    def play(
+        self,
+        step: TrainStep | Game,
+        *,
+        monitor: str = "loss",
+        stage: str = "",
+        picture: Picture | None = None,
+        robust: RobustAccuracy | None = None,
+    ) -> None:
         """Train what `step` trains, which ends with its best weights.
 
         Args:
             step: one compiled step, of one network or of several. Its values must hold "loss".
             monitor, stage: as above.
             picture: called after each epoch for a few images (k, h, w, c) in [0, 1]; `pictures` collects them, (epochs, k, h, w, c) uint8.
+            robust: asked after each epoch about the validation images; its answer then chooses the best epoch.
         """
-        run = _Run(self, step, monitor, stage, picture)
+        run = _Run(self, step, monitor, stage, picture, robust)
         run.resume()
         with self.console.bar(f"{self.label} {stage}".strip(), self.settings.epochs) as bar:
             bar.advance(run.epoch)
@@ -161,8 +210,17 @@ class Fit:
 class _Run:
     """The state of one training: epoch, weights, best weights, history."""
 
-    def __init__(self, fit: Fit, step: TrainStep | Game, monitor: str, stage: str, picture: Picture | None = None) -> None:
-        self.fit, self.step, self.monitor, self.stage, self.picture = fit, step, monitor, stage, picture
+    def __init__(
+        self,
+        fit: Fit,
+        step: TrainStep | Game,
+        monitor: str,
+        stage: str,
+        picture: Picture | None = None,
+        robust: RobustAccuracy | None = None,
+    ) -> None:
+        self.fit, self.step, self.stage, self.picture, self.robust = fit, step, stage, picture, robust
+        self.monitor = ROBUST if robust else monitor
         self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
         self.batch_size = fit.settings.batch_size
         if len(self.train_rows) < self.batch_size:
@@ -190,7 +248,8 @@ class _Run:
         steps = len(order) // self.batch_size
         for i in range(steps):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
-            values = self.step.train(data.x_train[rows], data.y_train[rows], Rng.from_seed(seed, epoch, i).key)
+            progress = Progress.at(epoch, i, steps, self.fit.settings.epochs)
+            values = self.step.train(data.x_train[rows], data.y_train[rows], Rng.from_seed(seed, epoch, i).key, progress)
             if i == 0 or i % 20 == 19:
                 loss = float(values["loss"])
                 if not np.isfinite(loss):
@@ -200,7 +259,10 @@ class _Run:
             for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value
         means = {name: float(total) / steps for name, total in totals.items()}
-        means |= {f"val_{name}": value for name, value in self.validate().items()}
+        with self.step.averaged():
+            means |= {
+                f"val_{name}": value for name, value in self.validate(Progress.at(epoch + 1, 0, steps, self.fit.settings.epochs)).items()
+            }
         for name, value in means.items():
             self.history.setdefault(name, []).append(value)
         *earlier, latest = self.scores()
@@ -211,7 +273,7 @@ class _Run:
         self.save()
         bar.advance(1, ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, progress: Progress) -> dict[str, float]:
         """Means over the validation images; nothing where none were held out."""
         rows = self.validation_rows
         if len(rows) == 0:
@@ -220,9 +282,10 @@ class _Run:
         totals: dict[str, float] = {}
         key = Rng.from_seed(self.fit.seed, 0xFACE).key
         for (images, size), (labels, _) in zip(batches(x, 256), batches(y, 256), strict=True):
-            for name, value in self.step.validate(images, labels, key).items():
+            for name, value in self.step.validate(images, labels, key, progress).items():
                 totals[name] = totals.get(name, 0.0) + float(np.asarray(value)[:size].sum())
-        return {name: total / len(rows) for name, total in totals.items()}
+        robust = {ROBUST: self.robust(x, y, self.fit.seed)} if self.robust else {}
+        return {name: total / len(rows) for name, total in totals.items()} | robust
 
     def scores(self) -> list[float]:
         """One number for each epoch, larger is better."""
@@ -233,6 +296,7 @@ class _Run:
 
     def use_best(self) -> None:
         self.step.restore(self.best)
+        self.step.finish()
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 
@@ -290,7 +354,7 @@ def trained(plugin: Plugin, settings: Mapping[str, Any], fit: Fit) -> Any:
     data = cast(Dataset, fit.data)  # images of an attack's own are for networks of its own
     model = plugin.function(data.image_shape, data.classes, **settings)
     network, objective = plugin.objective(model, settings) or (model, classification(model))
-    fit(network, objective, monitor="accuracy")
+    fit(network, objective, monitor="accuracy", system=model)
     return model
 
 

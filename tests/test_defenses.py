@@ -1,4 +1,4 @@
-"""The contract of every defence in the registry, and what each of the three is there for."""
+"""The contract of every defence in the registry, and what those are there for that came first."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from advrun.defenses._attacked import attacked
 from advrun.engine import Rng, keras
 
 EPS = 24 / 255
-LONG = ("binary_detector", "magnet", "magnet_detector")
-"""Detectors that train; the frame is held to the contract by those that do not."""
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +37,23 @@ def trial(name: str) -> contract.Defended:
     return contract.Defended(registry.get("defenses", name))
 
 
+BRIEF = {
+    *("alp", "awp", "distillation", "fast", "free", "gaussian_augmentation", "label_smoothing", "mart"),
+    *("binary_detector", "magnet", "magnet_detector"),
+}
+"""These keep the first promise in `make test`, the others when there is time; what they compute is tested in test_robust_training.py and
+test_detectors.py."""
+LONG = {"hybrid", "trades"}
+"""These keep all but the last, which takes the longest."""
+
+
 def promises():
-    """Every defence with every promise; the longest of them when there is time."""
+    """Every defence with every promise."""
+    first, last = contract.PROMISES[0], contract.PROMISES[-1]
     for name in registry.names("defenses"):
         for promise in contract.PROMISES:
-            long = name in LONG or (name, promise.__name__) == ("hybrid", "killed_and_resumed_it_ends_the_same")
-            yield pytest.param(name, promise, id=f"{name}-{promise.__name__}", marks=(pytest.mark.slow,) if long else ())
+            slow = (name in BRIEF and promise is not first) or (name in LONG and promise is last)
+            yield pytest.param(name, promise, id=f"{name}-{promise.__name__}", marks=(pytest.mark.slow,) if slow else ())
 
 
 @pytest.mark.parametrize(("name", "promise"), list(promises()))

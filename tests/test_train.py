@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from advrun import engine
 from advrun.checkpoints import Checkpoints
+from advrun.config import Training
 from advrun.console import Console
 from advrun.engine import TrainStep, keras
 from advrun.errors import ConfigError, ModelError
@@ -19,7 +19,7 @@ from advrun.train import Fit, _Run, classification
 
 
 def make_fit(data, folder, **settings) -> Fit:
-    training = SimpleNamespace(**{"epochs": 6, "batch_size": 32, "learning_rate": 1e-2, "patience": 10, **settings})
+    training = Training(**{"epochs": 6, "batch_size": 32, "learning_rate": 1e-2, "patience": 10, **settings})
     return Fit(data, training, 0.2, 0, Checkpoints(folder), Console(quiet=True), "toy")
 
 

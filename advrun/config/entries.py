@@ -155,23 +155,6 @@ class ThreatEntry:
 # What a person may write beside the plugin's own settings ------------------------------------------------------------
 
 
-class Training(Form):
-    """How networks are trained, by Adam on mini-batches."""
-
-    noun = "train"
-    epochs: Count = Field(default=20, description="Passes through the training images, at most.")
-    batch_size: Count = Field(default=128, description="Images in one optimiser step.")
-    learning_rate: Positive = Field(default=1e-3, description="Step size of Adam.")
-    patience: Count = Field(default=5, description="Stop after this many epochs without a better validation value.")
-    half: Literal["a", "b", "all"] = Field(
-        default="all", description="Train on one of two halves of the training tracks, which share none, or on all of them."
-    )
-
-    def identity(self) -> dict[str, Any]:
-        """The settings as they identify a result."""
-        return self.model_dump(exclude={"half"} if self.half == "all" else None)
-
-
 class EntryForm(Form):
     """A mapping that names a plugin. Forms of one plugin are subclasses, made by `form`."""
 
@@ -350,6 +333,49 @@ ATTACK = PluginField("attacks", AttackForm, "an attack, such as {name: pgd, eps:
 DEFENSE = PluginField("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
 THREAT = PluginField("threats", ThreatForm, "a threat, such as adaptive or {name: transfer}", bare=True)
 INNER_ATTACK = PluginField("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
+MONITOR_ATTACK = {"name": "pgd", "eps": 8 / 255, "steps": 10, "step_size": 0.25}
+"""What `monitor: robust_accuracy` looks at, where no other attack is named."""
+
+
+class Training(Form):
+    """How networks are trained, by Adam on mini-batches."""
+
+    noun = "train"
+    epochs: Count = Field(default=20, description="Passes through the training images, at most.")
+    batch_size: Count = Field(default=128, description="Images in one optimiser step.")
+    learning_rate: Positive = Field(default=1e-3, description="Step size of Adam.")
+    patience: Count = Field(default=5, description="Stop after this many epochs without a better validation value.")
+    half: Literal["a", "b", "all"] = Field(
+        default="all", description="Train on one of two halves of the training tracks, which share none, or on all of them."
+    )
+    schedule: Literal["constant", "cosine", "cyclic", "piecewise"] | None = Field(
+        default=None,
+        description="How the learning rate moves over all epochs, to 0 at their end; null: as the defence says, else constant.",
+    )
+    ema: Annotated[float, Interval(ge=0, lt=1)] = Field(
+        default=0.0, description="Decay of a moving average of the weights, such as 0.999, which is what is evaluated; 0 for none."
+    )
+    monitor: Literal["own", "robust_accuracy"] = Field(
+        default="own",
+        description="What chooses the best epoch on the validation images: a value of the defence's own, or accuracy under attack.",
+    )
+    monitor_attack: Annotated[InnerAttack, INNER_ATTACK] | None = Field(
+        default=None, description="The attack of robust_accuracy; null: PGD at 8/255, 10 steps of a quarter."
+    )
+
+    @property
+    def robust_attack(self) -> InnerAttack | None:
+        """What the validation images are attacked with; None where they are not."""
+        if self.monitor == "own":
+            return None
+        attack: InnerAttack = self.monitor_attack or INNER_ATTACK.read(InnerAttack, MONITOR_ATTACK)
+        return attack
+
+    def identity(self) -> dict[str, Any]:
+        """The settings as they identify a result; those that came later only where they say something. The attack is left to its reader."""
+        given = self.model_dump(exclude={"monitor_attack"})
+        later = {name: self.__class__.model_fields[name].default for name in ("half", "schedule", "ema", "monitor")}
+        return {name: value for name, value in given.items() if name not in later or value != later[name]}
 
 
 @cache

@@ -159,7 +159,7 @@ def _given(form: BaseModel) -> dict[str, Any]:
 def as_written(value: Any) -> Any:
     """Plain data, as YAML gives it: forms and entries as mappings; an entry's optional fields are left out where they say nothing."""
     if isinstance(value, BaseModel):
-        return value.model_dump()
+        return {name: as_written(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, tuple):
         return tuple(map(as_written, value))
     if isinstance(value, Mapping):

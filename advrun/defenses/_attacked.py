@@ -10,7 +10,7 @@ from advrun.system import Classifier
 from advrun.types import Tensor
 
 
-def attacked(attack: Any, learner: Classifier, undefended: Classifier, x: Tensor, y: Tensor, rng: Rng, replay: float) -> Tensor:
+def attacked(attack: Any, learner: Any, undefended: Classifier, x: Tensor, y: Tensor, rng: Rng, replay: float) -> Tensor:
     """Adversarial images for a training batch; no gradient flows back into how they were made.
 
     A share `replay` is crafted on the undefended classifier, the rest on the learner as it is now: ensemble adversarial

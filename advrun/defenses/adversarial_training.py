@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.defenses._attacked import attacked
+from advrun.defenses._learner import Start, learner_of
 from advrun.engine import Rng
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.system.copies import fresh_copy
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Fraction, Tensor
 
@@ -27,6 +27,7 @@ def adversarial_training(
     attack: AttackChoice = {"name": "fgsm", "eps": 8 / 255},  # noqa: B006, read only
     ratio: Fraction = 0.5,
     replay: Fraction = 0.0,
+    start: Start = "fresh",
 ) -> Any:
     """Train a fresh copy of the classifier on images attacked while it learns: (1 - r) J(x, y) + r J(x_adv, y).
 
@@ -40,8 +41,9 @@ def adversarial_training(
         attack: what the training images are attacked with.
         ratio: r, the weight of the attacked images in the loss.
         replay: share of the attacked images that are crafted on the undefended classifier.
+        start: fresh weights, or those of the trained classifier.
     """
-    network = fresh_copy(model)
+    network = learner_of(model, start)
     learner, undefended = Classifier(network), Classifier(model)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:

@@ -54,4 +54,6 @@ def autoencoder(
         clean, attacked = ops.split(pixels + guidance * logits, 2)
         return {"loss": clean + attacked, "clean_loss": clean, "attacked_loss": attacked}
 
-    return in_front_of(model, fit(purifier, objective))
+    system = in_front_of(model, purifier)
+    fit(purifier, objective, system=system)
+    return system

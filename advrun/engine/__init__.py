@@ -25,12 +25,15 @@ from advrun.engine.graphs import (
 from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
 from advrun.engine.rng import EachImage, Rng, drawing, drawn
-from advrun.engine.training import Game, TrainStep, adam
+from advrun.engine.schedules import SCHEDULES
+from advrun.engine.training import Game, Progress, TrainStep, adam
 
 __all__ = [
+    "SCHEDULES",
     "Counter",
     "EachImage",
     "Game",
+    "Progress",
     "Rng",
     "TrainStep",
     "adam",

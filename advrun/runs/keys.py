@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun import folders, registry
-from advrun.config.entries import AttackEntry
+from advrun.config.entries import AttackEntry, InnerAttack
 from advrun.files import content_key
 from advrun.folders import LAYERS
 from advrun.geometry import GEOMETRIES
@@ -32,11 +32,16 @@ def described(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, An
     plain = plugin.identity(settings)
     for key, value in settings.items():
         if plugin.settings[key].is_attack:
-            inner = described("attacks", value.name, value.settings)
-            plain[key] = [value.name, value.norm, value.eps, inner, source_key("attacks", value.name)]
+            plain[key] = inner(value)
         elif plugin.settings[key].names_attack:
             plain[key] = [value, source_key("attacks", value)]
     return plain
+
+
+def inner(attack: InnerAttack) -> list[Any]:
+    """An attack inside a defence or a training, as it identifies a result."""
+    settings = described("attacks", attack.name, attack.settings)
+    return [attack.name, attack.norm, attack.eps, settings, source_key("attacks", attack.name)]
 
 
 def stages(attack: AttackEntry) -> list[str]:

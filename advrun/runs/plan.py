@@ -18,7 +18,7 @@ from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
-from advrun.runs.keys import described, is_random, source_key, stages, work_key
+from advrun.runs.keys import described, inner, is_random, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Able, Cast, Meeting, access_of, meet
 from advrun.system.blackbox import GIVEN, refuse_access
 from advrun.types import SystemName
@@ -233,7 +233,7 @@ class _Planner:
         }
         if training and (defense or is_trained(model)):
             content |= {
-                "train": training.identity(),
+                "train": training.identity() | ({"attack": inner(training.robust_attack)} if training.robust_attack else {}),
                 "validation": self.experiment.data.validation,
                 "mixed_precision": self.experiment.compute.mixed_precision,
                 "data": self.data.fingerprint,  # of both splits: a defence may look at either

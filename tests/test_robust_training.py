@@ -1,0 +1,256 @@
+"""The defences that train, by their closed forms: losses, updates, and the view with another loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import Classifier, Linf, engine, registry
+from advrun.attack import Attack, bind
+from advrun.config.entries import settings_of
+from advrun.contract import defenses as contract
+from advrun.contract import victims
+from advrun.defenses import awp, distillation, mart, trades
+from advrun.defenses._learner import against, divergence, one_step
+from advrun.engine import Rng, TrainStep, keras, ops
+from advrun.losses import cross_entropy
+from advrun.system.climbing import Climbing
+
+ROWS = np.random.default_rng(5)
+CLEAN, ATTACKED = (ROWS.normal(size=(7, 4)).astype(np.float32) * 2 for _ in range(2))
+Y = np.array([0, 1, 2, 3, 0, 1, 2], np.int32)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+class Caught:
+    """Takes what a defence would train, instead of training it."""
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __call__(self, network, objective, **options):
+        self.calls.append((network, objective, options))
+        return network
+
+
+def caught(name: str, **given):
+    """The network, the objective and the options that a defence hands to `fit`, last call."""
+    plugin, fit = registry.get("defenses", name), Caught()
+    settings = settings_of(plugin, given)
+    plugin.function(contract.undefended(), fit, **{key: bind(v) if plugin.settings[key].is_attack else v for key, v in settings.items()})
+    return fit.calls[-1]
+
+
+def batch(data, size: int = 16):
+    return data.x_test[::5][:size] / np.float32(255), data.y_test[::5][:size]
+
+
+# Losses --------------------------------------------------------------------------------------------------------------
+
+
+def test_trades_without_its_divergence_is_cross_entropy():
+    np.testing.assert_array_equal(np.asarray(trades.trades_loss(CLEAN, ATTACKED, Y, 0.0)), np.asarray(cross_entropy(CLEAN, Y)))
+
+
+def test_divergence_and_cross_entropy_against_probabilities():
+    p, q = probabilities(CLEAN), probabilities(ATTACKED)
+    np.testing.assert_allclose(np.asarray(divergence(ATTACKED, CLEAN)), (p * np.log(p / q)).sum(-1), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(divergence(CLEAN, CLEAN)), 0, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(against(ATTACKED, p.astype(np.float32))), -(p * np.log(q)).sum(-1), rtol=1e-4)
+    expected = -np.log(p[range(7), Y]) + 6 * (p * np.log(p / q)).sum(-1)
+    np.testing.assert_allclose(np.asarray(trades.trades_loss(CLEAN, ATTACKED, Y, 6.0)), expected, rtol=1e-4)
+
+
+def test_mart_as_in_its_equation():
+    p, q = probabilities(CLEAN), probabilities(ATTACKED)
+    own, rest = q[range(7), Y], np.where(np.eye(4)[Y] > 0, 0, q).max(-1)
+    expected = -np.log(own) - np.log(1.0001 - rest) + 5 * (p * np.log(p / q)).sum(-1) * (1 - p[range(7), Y])
+    np.testing.assert_allclose(np.asarray(mart.mart_loss(CLEAN, ATTACKED, Y, 5.0)), expected, rtol=1e-4)
+
+
+def test_distillation_at_temperature_one_from_labels_is_plain(toy_data):
+    x, y = batch(toy_data)
+    network = contract.undefended()
+    values = distillation.softened(network, 1.0)(x, y, Rng.from_seed(0), training=False)
+    np.testing.assert_allclose(np.asarray(values["loss"]), np.asarray(cross_entropy(network(x), y)), rtol=1e-4, atol=1e-6)
+
+
+def test_distillation_learns_the_teachers_probabilities_at_its_temperature(toy_data):
+    x, y = batch(toy_data)
+    teacher, student = contract.undefended(), caught("distillation", temperature=5.0)[0]
+    values = distillation.softened(student, 5.0, teacher)(x, y, Rng.from_seed(0), training=False)
+    p, q = (probabilities(np.asarray(network(x)) / 5) for network in (teacher, student))
+    np.testing.assert_allclose(np.asarray(values["loss"]), -(p * np.log(q)).sum(-1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "given"), [("label_smoothing", {"smoothing": 0.0}), ("gaussian_augmentation", {"sigma": 0.0})])
+def test_without_its_strength_a_defence_is_plain_training(toy_data, name, given):
+    x, y = batch(toy_data)
+    network, objective, _ = caught(name, **given)
+    expected = np.asarray(cross_entropy(network(x), y))
+    np.testing.assert_allclose(np.asarray(objective(x, y, Rng.from_seed(0), training=False)["loss"]), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_smoothed_labels_and_noise(toy_data):
+    x, y = batch(toy_data)
+    network, objective, _ = caught("label_smoothing", smoothing=0.2)
+    p = probabilities(np.asarray(network(x)))
+    targets = 0.8 * np.eye(4)[y] + 0.05
+    expected = -(targets * np.log(p)).sum(-1)
+    np.testing.assert_allclose(np.asarray(objective(x, y, Rng.from_seed(0), training=False)["loss"]), expected, rtol=1e-4)
+    network, objective, _ = caught("gaussian_augmentation", sigma=0.3, ratio=0.25, clip=True)
+    noisy = np.clip(x + 0.3 * np.asarray(Rng.from_seed(1).normal(x.shape)), 0, 1)
+    expected = 0.75 * np.asarray(cross_entropy(network(x), y)) + 0.25 * np.asarray(cross_entropy(network(noisy), y))
+    np.testing.assert_allclose(np.asarray(objective(x, y, Rng.from_seed(1), training=False)["loss"]), expected, rtol=1e-4)
+
+
+# A view with another loss ----------------------------------------------------------------------------------------------
+
+
+def away(model: Classifier, x: np.ndarray) -> Climbing:
+    return Climbing(model, lambda logits, _, reference: divergence(logits, reference), model.forward(x))
+
+
+def test_the_gradient_of_the_divergence_numerically(linear, images):
+    """By central differences of the divergence itself, along random directions."""
+    x, y = images, victims.labels().astype(np.int32)
+    view, rng = away(linear, x), np.random.default_rng(3)
+    point = x + rng.normal(0, 0.02, x.shape).astype(np.float32)
+    gradient = np.asarray(view.gradient(cross_entropy, point, y))
+    reference = linear.forward(x)
+    for _ in range(3):
+        direction = rng.choice([-1.0, 1.0], x.shape).astype(np.float32)
+        up, down = (np.asarray(divergence(linear.forward(point + h * direction), reference), np.float64) for h in (2e-3, -2e-3))
+        slopes = (gradient * direction).sum((1, 2, 3))
+        np.testing.assert_allclose((up - down) / 4e-3, slopes, rtol=0.03, atol=0.03 * np.abs(slopes).max())
+
+
+def test_a_part_of_the_view_is_about_its_images(network, images):
+    x, y, rows = images, victims.labels().astype(np.int32), np.array([7, 2, 5], np.int32)
+    point = (x + 0.02).astype(np.float32)
+    whole, part = away(network, x), away(network, x).part(rows)
+    np.testing.assert_allclose(
+        part.gradient(None, point[rows], y[rows]), np.asarray(whole.gradient(None, point, y))[rows], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(
+        np.argsort(part.lead(network.forward(point[rows]), y[rows])),
+        np.argsort(divergence(network.forward(point[rows]), network.forward(x[rows]))),
+    )
+
+
+def test_pgd_climbs_the_divergence_as_far_as_it_can_and_never_stops_early(network, images):
+    """The labels mean nothing to it: with others the images are the same."""
+    pgd, x = registry.get("attacks", "pgd"), images
+    made = []
+    for y, early in ((victims.labels(), False), (np.zeros(len(x)), False), (victims.labels(), True)):
+        attack = Attack(pgd, Linf(8 / 255), settings_of(pgd, {"steps": 4, "step_size": 0.5, "early_stop": early}))
+        made.append(np.asarray(attack(away(network, x), x, y.astype(np.int32), Rng.from_seed(1))))
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
+    reference = network.forward(x)
+    start = Linf(8 / 255).sample(x, Rng.from_seed(1))
+    assert (
+        np.asarray(divergence(network.forward(made[0]), reference)).mean()
+        > 2 * np.asarray(divergence(network.forward(start), reference)).mean()
+    )
+    assert np.abs(made[0] - x).max() <= 8 / 255 + 1e-6
+    assert not np.asarray(away(network, x).succeeds(made[0], victims.labels().astype(np.int32))).any()
+
+
+# Updates ---------------------------------------------------------------------------------------------------------------
+
+
+def stepping(name: str, learning_rate: float, size: int, **given):
+    """(network, compiled step) of a defence, under plain gradient descent."""
+    engine.start(0)
+    network, objective, options = caught(name, **given)
+    memory = {key: np.zeros([size, *shape[1:]], np.float32) for key, shape in options.get("memory", {}).items()}
+    return network, TrainStep(network, objective, keras.optimizers.SGD(learning_rate), update=options["update"], memory=memory)
+
+
+def test_free_meets_a_batch_so_often_and_moves_the_images_with_it(toy_data):
+    """At rest, the change after m replays is m clipped steps along gradient signs, made here one by one; it waits for the next batch."""
+    x, y = batch(toy_data)
+    eps, replays = 8 / 255, 3
+    network, step = stepping("free", 0.0, len(x), eps=eps, replays=replays, start="trained")
+    step.train(x, y, Rng.from_seed(0).key)
+    assert int(step.optimizer.iterations) == replays
+    # What batch normalisation sees is the batch: the gradient is that of the network in training.
+    change = np.zeros_like(x)
+    for _ in range(replays):
+        value = lambda images: (cross_entropy(network(images, training=True), y), None)  # noqa: E731
+        gradient = np.asarray(engine.value_and_gradient(value, np.clip(x + change, 0, 1))[2])
+        change = np.clip(change + eps * np.sign(gradient), -eps, eps)
+    same = np.abs(np.asarray(step.memory["delta"].value) - change) < 1e-6
+    assert same.mean() > 0.99  # signs of gradients near 0 are rounded in another way in a graph
+    assert np.abs(change).max() == pytest.approx(eps)
+
+
+def test_awp_perturbs_by_a_share_of_each_kernel():
+    kernel, bias = (keras.Variable(np.arange(1.0, 1 + np.prod(shape)).reshape(shape), dtype="float32") for shape in ((2, 3), (3,)))
+    before = [variable.numpy().copy() for variable in (kernel, bias)]
+    gradients = [np.ones((2, 3), np.float32), np.ones(3, np.float32)]
+    awp.perturb([kernel, bias], gradients, 0.01)
+    moved = kernel.numpy() - before[0]
+    assert np.linalg.norm(moved) / np.linalg.norm(before[0]) == pytest.approx(0.01, rel=1e-4)
+    np.testing.assert_allclose(moved, moved[0, 0], rtol=1e-3)  # along the gradient
+    np.testing.assert_array_equal(bias.numpy(), before[1])
+
+
+def test_awp_is_undone_and_its_gradient_is_taken_where_the_weights_were_moved(toy_data):
+    """After a step of length 1 the weights are what they were, less the gradient at the moved ones; that at rest is another."""
+    x, y = batch(toy_data)
+    network, step = stepping("awp", 1.0, len(x), attack={"name": "fgsm", "eps": 8 / 255}, gamma=0.2, start="trained")
+    start, before = network.get_weights(), flattened(network.trainable_variables)
+    x_adv = bind_fgsm()(Classifier(network), x, y, Rng.from_seed(0).fold(1))
+    step.train(x, y, Rng.from_seed(0).key)
+    fallen = before - flattened(network.trainable_variables)
+    network.set_weights(start)
+    resting = descent(network, x_adv, y)
+    awp.perturb(network.trainable_variables, resting, 0.2)
+    moved = flattened(descent(network, x_adv, y))
+    np.testing.assert_allclose(fallen, moved, atol=2e-3 * np.abs(moved).max())
+    assert np.linalg.norm(moved - flattened(resting)) > 0.1 * np.linalg.norm(moved)
+
+
+def flattened(values) -> np.ndarray:
+    return np.concatenate([np.asarray(value).ravel() for value in values])
+
+
+def bind_fgsm() -> Attack:
+    return Attack(registry.get("attacks", "fgsm"), Linf(8 / 255), {})
+
+
+def descent(network, x, y):
+    """The gradient of the mean cross-entropy in training, with respect to all trainable weights."""
+    with engine.tf.GradientTape() as tape:
+        loss = ops.mean(cross_entropy(network(x, training=True), y))
+    return tape.gradient(loss, [weight.value for weight in network.trainable_variables])
+
+
+def test_one_step_from_a_random_start(network, images):
+    """Twice eps brings every pixel to the side that the gradient at the start says; less leaves it inside."""
+    ball, y = Linf(8 / 255), victims.labels().astype(np.int32)
+    rng = Rng.from_seed(4)
+    start = ball.sample(images, Rng.from_seed(4))
+    gradient = np.asarray(network.gradient(cross_entropy, start, y))
+    far = np.asarray(one_step(network, images, y, ball, rng, 2.0))
+    same = np.abs(far - ball.project(images + ball.eps * np.sign(gradient), images)) < 1e-6
+    assert same.mean() > 0.99
+    near = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 0.25))
+    assert np.abs(near - images).max() <= ball.eps + 1e-6
+    assert (np.abs(near - images) < 0.9 * ball.eps).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", ["adversarial_training", "fast", "trades"])
+def test_a_defence_may_begin_with_the_trained_weights(name):
+    given = contract.undefended()
+    for start, same in (("trained", True), ("fresh", False)):
+        network = caught(name, start=start)[0]
+        assert network is not given
+        pairs = zip(network.trainable_variables, given.trainable_variables, strict=True)
+        assert all(np.array_equal(new.numpy(), old.numpy()) for new, old in pairs) is same
