@@ -18,7 +18,7 @@ from advrun.batchwise import Batches, Setup
 from advrun.console import Bar, Console
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
-from advrun.images import AnyImages, Canvas, Images, by_blocks, painted
+from advrun.images import HELD, AnyImages, Canvas, Images, by_blocks, painted
 from advrun.lesson import Learnt
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels
@@ -26,8 +26,6 @@ from advrun.types import Cost
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
-HELD = 512 << 20
-"""Bytes of images that an attack learns or starts from, of a set that need not fit into memory: so many are drawn."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 

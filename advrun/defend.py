@@ -74,7 +74,7 @@ class Fitted:
     weights: Sequence[Sequence[np.ndarray]]
     calls: int = 0
 
-    def __call__(self, model: Any, objective: Any, *, monitor: str = "loss", stage: str = "") -> Any:
+    def __call__(self, model: Any, objective: Any, *, monitor: str = "loss", stage: str = "", before: Any = None) -> Any:
         """The model with its weights. Raises ModelError where they are not its own."""
         self.calls += 1
         if self.calls > len(self.weights):

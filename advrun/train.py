@@ -31,6 +31,8 @@ Objective = Callable[..., dict[str, Tensor]]
 
 Picture = Callable[[], Any]
 """() -> a few images (k, h, w, c) in [0, 1]."""
+Before = Callable[["Fit", int], None]
+"""(the fit, the number of the epoch, the first being 0) -> None: what is done before an epoch; a resumed training does it again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,29 +100,38 @@ class Fit:
             lesson=lesson,
         )
 
-    def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "") -> Any:
+    def __call__(self, model: Any, objective: Objective, *, monitor: str = "loss", stage: str = "", before: Before | None = None) -> Any:
         """Train `model` to make the mean of objective["loss"] small.
 
         Args:
             model: its trainable weights move.
             objective: per-example values of a batch; one of them is called "loss".
             monitor: which of the objective's values, on the validation images, chooses the best epoch: the lowest if it
-                ends in "loss", else the highest.
+                ends in "loss", else the highest; "" for the last epoch.
             stage: name of this training among several of one cell.
+            before: called before each epoch.
 
         Raises:
             ModelError: when the loss becomes NaN or infinite.
         """
-        self.play(TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor=monitor, stage=stage)
+        self.play(TrainStep(model, objective, engine.adam(self.settings.learning_rate)), monitor=monitor, stage=stage, before=before)
         self.fitted.append(model.get_weights())
         return model
 
-    def play(self, step: TrainStep | Game, *, monitor: str = "loss", stage: str = "", picture: Picture | None = None) -> None:
+    def play(
+        self,
+        step: TrainStep | Game,
+        *,
+        monitor: str = "loss",
+        stage: str = "",
+        picture: Picture | None = None,
+        before: Before | None = None,
+    ) -> None:
         """Train what `step` trains, which ends with its best weights.
 
         Args:
             step: one compiled step, of one network or of several. Its values must hold "loss".
-            monitor, stage: as above.
+            monitor, stage, before: as above.
             picture: called after each epoch for a few images (k, h, w, c) in [0, 1]; `pictures` collects them, (epochs, k, h, w, c) uint8.
         """
         run = _Run(self, step, monitor, stage, picture)
@@ -128,6 +139,8 @@ class Fit:
         with self.console.bar(f"{self.label} {stage}".strip(), self.settings.epochs) as bar:
             bar.advance(run.epoch)
             while not run.finished:
+                if before:
+                    before(self, run.epoch)
                 run.one_epoch(bar)
         self.histories[stage] = run.history
         if run.pictures:
