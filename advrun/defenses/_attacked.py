@@ -55,9 +55,9 @@ class Opponent:
 
     def prepare(self, fit: Fit, epoch: int) -> None:
         """Called before each epoch, the first being 0: what learns, learns."""
-        if self.learns and self.replay > 0:
+        if self.replay > 0:
             self.static.prepare(fit, 0)
-        if self.learns and self.replay < 1:
+        if self.replay < 1:
             self.latest.prepare(fit, epoch)
 
 
@@ -85,6 +85,8 @@ class Generations:
 
     def prepare(self, fit: Fit, number: int) -> None:
         """Learn for the time `number`, the first being 0, unless that was done before a kill; forget what is too old."""
+        if self.attack.plugin.fit is None:
+            return
         known = [self._of(fit, max(number - self.count + 1, 0) + i) for i in range(min(self.count, number + 1))]
         self._learnt = {each: fitted for each, fitted in self._learnt.items() if each > number - self.count}
         wanted = [known[i % len(known)] for i in range(self.count)]
