@@ -99,14 +99,20 @@ def test_killed_and_resumed_it_ends_the_same(shift, name):
 
 
 def test_what_was_learnt_is_not_learnt_again(shift, fit, monkeypatch):
-    def learner():
-        return Opponent(shift, Classifier(engine.keras.models.clone_model(contract.undefended())), Classifier(contract.undefended()))
+    """After a kill it comes from the checkpoint, whatever the learner has become."""
 
-    learner().prepare(fit, 0)
-    monkeypatch.setattr(shift.plugin.module, "fit", None)
-    again = learner()
-    again.latest.attack = shift
-    again.latest._of(fit, 0)  # from the checkpoint: nothing is called
+    def prepared():
+        learner = Classifier(engine.keras.models.clone_model(contract.undefended()))
+        opponent = Opponent(shift, learner, Classifier(contract.undefended()))
+        opponent.prepare(fit, 0)
+        return opponent.latest._learnt[0]["change"][0]
+
+    def learning(*arguments, **settings):
+        raise AssertionError("it learns again")
+
+    before = prepared()
+    monkeypatch.setattr(Attack, "fit", learning)
+    np.testing.assert_array_equal(prepared(), before)
 
 
 def test_the_defence_defends_against_what_it_was_trained_on(shift, toy_data):
