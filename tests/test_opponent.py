@@ -12,8 +12,9 @@ from advrun.config.entries import settings_of
 from advrun.contract import defenses as contract
 from advrun.contract import systems
 from advrun.craft import craft
-from advrun.defenses._attacked import Opponent
+from advrun.defenses._attacked import Opponent, attacked
 from advrun.engine import Rng
+from advrun.errors import ConfigError
 
 from .conftest import adding
 
@@ -89,6 +90,12 @@ def test_with_replay_alone_the_learner_is_never_asked(shift, fit):
     opponent(np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32), Rng.from_seed(0))
     assert not any(count.sum() for count in learner.counter.read().values())
     assert opponent.latest._learnt == {}
+
+
+def test_where_there_is_no_time_to_learn_it_is_refused(shift):
+    undefended = Classifier(contract.undefended())
+    with pytest.raises(ConfigError, match="'shift' learns before it attacks"):
+        attacked(shift, undefended, undefended, np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32), Rng.from_seed(0), 0.0)
 
 
 @pytest.mark.parametrize("name", ["adversarial_training", pytest.param("autoencoder", marks=pytest.mark.slow)])

@@ -13,9 +13,16 @@ from advrun.engine import Rng, keras, ops
 from advrun.errors import ConfigError
 from advrun.images import HELD
 from advrun.lesson import Learnt, Lesson
-from advrun.system import Classifier
 from advrun.train import Fit
 from advrun.types import Tensor
+
+
+def attacked(attack: Any, learner: Any, undefended: Any, x: Tensor, y: Tensor, rng: Rng, replay: float) -> Tensor:
+    """Adversarial images of an attack that learns nothing, as `Opponent` makes them. Raises ConfigError for one that does."""
+    opponent = Opponent(attack, learner, undefended, replay)
+    if opponent.learns:
+        raise ConfigError(f"attack {attack.plugin.name!r} learns before it attacks, and this defence gives it no time to")
+    return opponent(x, y, rng)
 
 
 class Opponent:
@@ -38,7 +45,7 @@ class Opponent:
         ConfigError: for a cascade, which is more than one function of a batch.
     """
 
-    def __init__(self, attack: Any, learner: Classifier, undefended: Classifier, replay: float = 0.0, generations: int = 1) -> None:
+    def __init__(self, attack: Any, learner: Any, undefended: Any, replay: float = 0.0, generations: int = 1) -> None:
         if attack.plugin.is_cascade:
             raise ConfigError(
                 f"attack {attack.plugin.name!r} cannot run inside adversarial training: it is more than one function of a batch"
@@ -67,7 +74,7 @@ class Generations:
     A classifier soon knows what one generator does, and forgets what those before it did: several keep it from going in circles.
     """
 
-    def __init__(self, attack: Any, system: Classifier, name: str, count: int) -> None:
+    def __init__(self, attack: Any, system: Any, name: str, count: int) -> None:
         self.attack, self.system, self.name = attack, system, name
         self.count = count if attack.plugin.fit else 1
         self._learnt: dict[int, Any] = {}
