@@ -122,6 +122,7 @@ def test_what_was_learnt_is_not_learnt_again(shift, fit, monkeypatch):
     np.testing.assert_array_equal(prepared(), before)
 
 
+@pytest.mark.slow
 def test_the_defence_defends_against_what_it_was_trained_on(shift, toy_data):
     """Against a perturbation that is learnt anew, on the defended classifier itself."""
     given = {"attack": {"name": "shift", "eps": EPS}, "ratio": 1.0}
