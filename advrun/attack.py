@@ -54,11 +54,18 @@ class Attack:
             starts: (k, n, h, w, c), for attacks that start from other images; the batch's own, shifted by one, by default.
             fitted: what `fit` returned (nested arrays, or tensors in their place), for attacks that have one.
         """
+        return self.telling(model, x, y, rng, eps, starts=starts, fitted=fitted)[0]
+
+    def telling(
+        self, model: Any, x: Any, y: Any, rng: Rng, eps: Any = None, *, starts: Any = None, fitted: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The same, and numbers (n,) by name that some attacks say of their images, NaN where there is nothing to be said."""
         handed = {**self._geometry(eps), "rng": rng, "fitted": fitted}
         if "starts" in self.plugin.arguments:
             handed["starts"] = ops.roll(x, 1, axis=0)[None] if starts is None else starts
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
-        return self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
+        returned = self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
+        return returned if isinstance(returned, tuple) else (returned, {})
 
     def _view(self, model: Any, rng: Rng) -> Any:
         """Of a random system the view of this attacker, and any other as it is."""
@@ -77,7 +84,8 @@ class Attack:
         rng = Rng.from_seed(seed, 0xF17)
         offered = {**self._geometry(None), "rng": rng, "targets": targets}
         offered |= {"lesson": lesson or Lesson(seed), **self.settings}
-        return self.plugin.fit(self._view(model, rng), x, y, **{name: value for name, value in offered.items() if name in wanted})
+        seen = (x, y) if self.plugin.learns_alone else (self._view(model, rng), x, y)
+        return self.plugin.fit(*seen, **{name: value for name, value in offered.items() if name in wanted})
 
     def stages(self) -> tuple[Attack, ...]:
         """The attacks that a cascade is made of; the attack itself where it is none."""

@@ -21,10 +21,16 @@ from advrun.lesson import Learnt, Lesson
 from advrun.system import Classifier
 from advrun.system.classifier import pad
 
+SAID = "said "
+"""What the names of numbers begin with that an attack says of its images."""
+
 
 @dataclass(frozen=True)
 class Setup:
-    """What all batches share. pool: images and labels of the attacker's own. name: tells the checkpoints of stages apart."""
+    """What all batches share.
+
+    pool: images and labels of the attacker's own. name: tells the checkpoints of stages apart. learnt: what was learnt elsewhere.
+    """
 
     classifier: Classifier
     seed: int
@@ -34,6 +40,7 @@ class Setup:
     bar: Bar | None
     console: Console | None = None
     name: str = ""
+    learnt: Learnt | None = None
 
 
 class Batches:
@@ -48,7 +55,8 @@ class Batches:
         def build() -> Any:
             def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
                 view = self.view.around(x, self.attack.ball(eps), y)
-                return view.shown(self.attack(view, x, y, Rng(key), eps, starts=starts, fitted=fitted))
+                x_adv, said = self.attack.telling(view, x, y, Rng(key), eps, starts=starts, fitted=fitted)
+                return view.shown(x_adv), said
 
             return run
 
@@ -58,28 +66,14 @@ class Batches:
     def learnt(self) -> Learnt:
         if self.attack.plugin.fit is None:
             return Learnt()
-        checkpoints, name = Section(self.work.checkpoints, self.work.name), self.attack.plugin.name
-        kept = checkpoints.get("fit", Learnt.from_arrays)
-        if kept is not None:
-            return kept
-        clock = time.perf_counter()
-        self.view.counter.start()
-        # Data sets often come class by class: the first images shall be of all of them.
-        order = np.random.default_rng([self.work.seed, 0x5F00]).permutation(len(self.work.pool[0]))
-        images, labels = (each[order] for each in self.work.pool)
-        lesson = Lesson(self.work.seed, checkpoints, self.work.console or Console(quiet=True), f"train {name}", self.view.counter)
+        if self.work.learnt is not None:
+            return self.work.learnt
+        section = Section(self.work.checkpoints, self.work.name)
         with self.view.failing_as_itself():
-            fitted = self.attack.fit(self.view, engine.to_unit(images), labels, self.work.seed, self.targets, lesson)
-        asked, seconds = lesson.asked(), time.perf_counter() - clock
-        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
-        learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
-        if fitted is not None:  # an attack that learns into networks of its own learns again
-            checkpoints.put("fit", learnt.to_arrays())
-            checkpoints.flush()
-        return learnt
+            return learn(self.attack, self.view, self.work.pool, self.work.seed, section, self.work.console, self.targets)
 
     def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
-        """x_adv; gradients and queries of each image; seconds. None when the batch did not fit into memory."""
+        """x_adv; gradients, queries and `said` numbers of each image; seconds. None when the batch did not fit into memory."""
         checkpoints = self.work.checkpoints
         name = f"{self.work.name}{first}-{len(x)}"
 
@@ -103,6 +97,7 @@ class Batches:
     def _checked(self, saved: dict[str, np.ndarray], x: np.ndarray, first: int) -> dict[str, np.ndarray]:
         """A batch from a checkpoint, if it is one of this attack. Raises ValueError or BudgetError where it is not."""
         expected = {"x_adv": (x.shape, "f"), "gradients": (x.shape[:1], "i"), "queries": (x.shape[:1], "i"), "seconds": ((), "f")}
+        expected |= {name: (x.shape[:1], "f") for name in saved if name.startswith(SAID)}
         found = {name: (array.shape, array.dtype.kind) for name, array in saved.items()}
         if found != expected:
             raise ValueError(f"it holds {found}; expected {expected}")
@@ -118,7 +113,7 @@ class Batches:
         key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
         with self.view.failing_as_itself():
-            returned = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
+            returned, said = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)
         shape = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         if shape != (size, *x.shape[1:]):
             raise BudgetError(f"{self.attack.plugin.name}: {shape} came back for images {(size, *x.shape[1:])}")
@@ -127,7 +122,50 @@ class Batches:
         counts = {name: count[: len(x)] for name, count in counter.read().items()}
         check_budget(x_adv, x, self.attack, first, counts["queries"])
         # The tolerance of the check was for rounding.
-        return {"x_adv": x_adv.clip(0, 1), **counts, "seconds": np.array(seconds)}
+        told = {f"{SAID}{name}": np.asarray(values, np.float32)[: len(x)] for name, values in said.items()}
+        return {"x_adv": x_adv.clip(0, 1), **counts, **told, "seconds": np.array(seconds)}
+
+
+def learn(
+    attack: Attack,
+    view: Any,
+    pool: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    checkpoints: Section,
+    console: Console | None = None,
+    targets: np.ndarray | None = None,
+) -> Learnt:
+    """What an attack that learns learns from the attacker's own images, unless that is among the checkpoints.
+
+    Args:
+        attack: its `fit` is called.
+        view: what it attacks; None where `fit` does not ask.
+        pool: images and labels.
+        seed: of everything random.
+        checkpoints: of the cell.
+        console: where a training says how far it is.
+        targets: the classes to be reached.
+    """
+    kept = checkpoints.get("fit", Learnt.from_arrays)
+    if kept is not None:
+        return kept
+    clock, name = time.perf_counter(), attack.plugin.name
+    counter = None if view is None else view.counter
+    if counter is not None:
+        counter.start()
+    # Data sets often come class by class: the first images shall be of all of them.
+    order = np.random.default_rng([seed, 0x5F00]).permutation(len(pool[0]))
+    images, labels = (each[order] for each in pool)
+    lesson = Lesson(seed, checkpoints, console or Console(quiet=True), f"train {name}", counter)
+    fitted = attack.fit(view, engine.to_unit(images), labels, seed, targets, lesson)
+    asked, seconds = lesson.asked(), time.perf_counter() - clock
+    if asked:
+        logging.getLogger("advrun").info("%s: fitting asked for %d gradients and %d queries", name, *asked.values())
+    learnt = Learnt(fitted, lesson.histories, lesson.pictures, tuple(lesson.notes), asked, seconds)
+    if fitted is not None:  # an attack that learns into networks of its own learns again
+        checkpoints.put("fit", learnt.to_arrays())
+        checkpoints.flush()
+    return learnt
 
 
 def check_budget(x_adv: np.ndarray, x: np.ndarray, attack: Attack, start: int, queries: np.ndarray) -> None:

@@ -7,18 +7,18 @@ classifier's counters, image by image (`batchwise.py`). Images that are misclass
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from advrun import engine
 from advrun.attack import Attack
-from advrun.batchwise import Batches, Setup
+from advrun.batchwise import SAID, Batches, Setup
 from advrun.console import Bar, Console
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
-from advrun.images import AnyImages, Canvas, Images, by_blocks, painted
+from advrun.images import HELD, AnyImages, Canvas, Images, by_blocks, painted
 from advrun.lesson import Learnt
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels
@@ -26,8 +26,6 @@ from advrun.types import Cost
 
 STARTS = 5
 """Images of the pool that are handed to an attack for each that it starts from: the system may take some for the wrong class."""
-HELD = 512 << 20
-"""Bytes of images that an attack learns or starts from, of a set that need not fit into memory: so many are drawn."""
 TARGETS = "a class number, random, least_likely, second or all"
 
 
@@ -38,6 +36,7 @@ class Crafted:
     x_adv: (n, h, w, c) float32; a `Canvas` of `Images`. attacked: (n,) bool, False for images left clean. target: (n,) int32 or None.
     gradients, queries: (n,) int64, what was asked of the model for each image. seconds: of the attack alone, compilation included.
     learnt: what the attack learnt before the first image, once for each of its stages (or targets) that learns.
+    said: numbers (n,) by name that the attack says of its images; NaN where there is nothing to be said.
     """
 
     x_adv: Any
@@ -47,6 +46,7 @@ class Crafted:
     queries: np.ndarray
     seconds: float
     learnt: tuple[Learnt, ...] = ()
+    said: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def learning(self) -> Cost:
@@ -78,6 +78,7 @@ def craft(
     bar: Bar | None = None,
     console: Console | None = None,
     logits: np.ndarray | None = None,
+    learnt: Learnt | None = None,
 ) -> Crafted:
     """Adversarial images for x.
 
@@ -96,6 +97,7 @@ def craft(
         bar: advanced by one for each image.
         console: where an attack that trains networks says how far it is.
         logits: (n, classes) of the clean images where they are known.
+        learnt: what the attack learnt from images alone, where that was done before.
 
     Raises:
         DataError, ConfigError: for images, labels or targets that do not fit the classifier.
@@ -106,12 +108,12 @@ def craft(
     classifier.check(attack.plugin, x)
     x = engine.to_unit(x)
     y = check_labels(y, len(x), classifier.classes)
-    pool = _held((x, y) if train is None else _pool(classifier, *train), attack, seed)
+    pool = held((x, y) if train is None else _pool(classifier, *train), attack, seed)
     if train is None and attack.plugin.fit:
         logging.getLogger("advrun").warning("no training images: %s learns, if it does, from those under attack", attack.plugin.name)
     logits = classifier.predict(x, batch_size) if logits is None else logits
     right = classifier.right(logits, y) if only_correct else np.ones(len(x), bool)
-    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console)
+    work = _Work(classifier, seed, batch_size, pool, checkpoints, bar, console, learnt=learnt)
     if target == "all":
         crafted = _every_target(work, attack, x, y, right)
     elif target is None:
@@ -128,7 +130,7 @@ def _pool(classifier: Classifier, x: AnyImages, y: np.ndarray) -> tuple[AnyImage
     return x, check_labels(y, len(x), classifier.classes)
 
 
-def _held(pool: tuple[AnyImages, np.ndarray], attack: Attack, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def held(pool: tuple[AnyImages, np.ndarray], attack: Attack, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The pool in memory: as many of its images as may be held there, drawn at random, and none where the attack looks at none."""
     x, y = pool
     if not isinstance(x, Images):
@@ -193,6 +195,7 @@ def _every_target(work: _Work, attack: Attack, x: AnyImages, y: np.ndarray, righ
 def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
     """`total`, with the images of `crafted` where they are better, and the costs of both."""
     target = total.target if total.target is None or crafted.target is None else np.where(better, crafted.target, total.target)
+    said = {name: np.where(better, values, total.said.get(name, np.nan)) for name, values in crafted.said.items()}
     return Crafted(
         painted(total.x_adv, crafted.x_adv, better),
         total.attacked,
@@ -201,6 +204,7 @@ def _taken(total: Crafted, crafted: Crafted, better: np.ndarray) -> Crafted:
         total.queries + crafted.queries,
         total.seconds + crafted.seconds,
         total.learnt + crafted.learnt,
+        {**total.said, **said},
     )
 
 
@@ -238,6 +242,8 @@ class _Work(Setup):
             crafted.x_adv[batch] = finished["x_adv"]
             crafted.gradients[batch], crafted.queries[batch] = finished["gradients"], finished["queries"]
             seconds += float(finished["seconds"])
+            for name in (name for name in finished if name.startswith(SAID)):
+                crafted.said.setdefault(name.removeprefix(SAID), np.full(len(x), np.nan, np.float32))[batch] = finished[name]
             self.advance(len(batch))
             done += len(batch)
         learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()

@@ -26,6 +26,8 @@ AHEAD = 2
 """Blocks that are read while another is looked at."""
 BLOCK = 32 << 20
 """Bytes of float32 that are looked at together where nobody says how many images."""
+HELD = 512 << 20
+"""Bytes of images that an attack learns or starts from, of a set that need not fit into memory: so many are drawn."""
 
 
 class Images(ABC):

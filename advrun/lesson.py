@@ -20,6 +20,8 @@ WHOLE = "training"
 """What files call a training that has no stages."""
 PICTURES = ".pictures.npz"
 """How files of pictures end."""
+LEARNT = ".learnt.npz"
+"""How files end that hold what attacks learnt from images alone."""
 
 
 @dataclass

@@ -180,6 +180,11 @@ class Plugin:
         """What an attack with a `fitted` parameter does with training images first."""
         return getattr(self.module, "fit", None) if "fitted" in self.arguments else None
 
+    @property
+    def learns_alone(self) -> bool:
+        """True where `fit` sees neither model nor ball: what it learns from images is shared by all attacks that ask for the same."""
+        return self.fit is not None and not {"model", "ball", "norm", "targets"} & set(parameters(self.fit))
+
     def trains(self, settings: Mapping[str, Any]) -> bool:
         """True for an architecture, which advrun trains; False for a model that comes with its weights, as its settings may say."""
         function = getattr(self.module, "comes_trained", None)
@@ -243,7 +248,8 @@ class Plugin:
         """What the attack may ask of the model: `gradients`, `scores`, `decisions`, or nothing: `blind`."""
         if self.is_cascade:
             return "gradients"
-        views = [self.arguments.get("model"), *([typing.get_type_hints(self.fit).get("model")] if self.fit else [])]
+        fitting = typing.get_type_hints(self.fit) if self.fit else {}
+        views = [self.arguments.get("model"), *([fitting["model"]] if "model" in fitting else [])]
         asked = [getattr(view, "__name__", str(view)).lower() for view in views]
         return max(asked, key=lambda view: ACCESS.index(view) if view in ACCESS else len(ACCESS))
 

@@ -39,6 +39,8 @@ Update = Callable[..., dict[str, Tensor]]
 
 Picture = Callable[[], Any]
 """() -> a few images (k, h, w, c) in [0, 1]."""
+Before = Callable[["Fit", int], None]
+"""(the fit, the number of the epoch, the first being 0) -> None: what is done before an epoch; a resumed training does it again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,7 @@ class Fit:
         system: Any = None,
         update: Update | None = None,
         schedule: str = "constant",
+        before: Before | None = None,
         memory: Mapping[str, tuple[int | None, ...]] | None = None,
     ) -> Any:
         """Train `model` to make the mean of objective["loss"] small.
@@ -129,12 +132,13 @@ class Fit:
             model: its trainable weights move.
             objective: per-example values of a batch; one of them is called "loss".
             monitor: which of the objective's values, on the validation images, chooses the best epoch: the lowest if it
-                ends in "loss", else the highest. `train.monitor` may say otherwise.
+                ends in "loss", else the highest; "" for the last epoch. `train.monitor` may say otherwise.
             stage: name of this training among several of one cell.
             system: the Keras model that classifies images, where that is not `model` itself but what it is a part of; its robust
                 accuracy is looked at where `train.monitor` asks for it.
             update: how a batch moves the weights; down the gradient of the loss by default.
             schedule: of the learning rate, where `train.schedule` names none.
+            before: called before each epoch.
             memory: shapes of float32 arrays that objective and update keep from step to step, by name; None stands for the images of
                 a batch. They begin as zeros, and are saved with the checkpoints.
 
@@ -154,7 +158,7 @@ class Fit:
         )
         attack = settings.robust_attack
         robust = attack and RobustAccuracy(model if system is None else system, bind(attack), self.label)
-        self.play(step, monitor=monitor, stage=stage, robust=robust)
+        self.play(step, monitor=monitor, stage=stage, before=before, robust=robust)
         self.fitted.append(model.get_weights())
         return model
 
@@ -186,12 +190,13 @@ class Fit:
         stage: str = "",
         picture: Picture | None = None,
         robust: RobustAccuracy | None = None,
+        before: Before | None = None,
     ) -> None:
         """Train what `step` trains, which ends with its best weights.
 
         Args:
             step: one compiled step, of one network or of several. Its values must hold "loss".
-            monitor, stage: as above.
+            monitor, stage, before: as above.
             picture: called after each epoch for a few images (k, h, w, c) in [0, 1]; `pictures` collects them, (epochs, k, h, w, c) uint8.
             robust: asked after each epoch about the validation images; its answer then chooses the best epoch.
         """
@@ -200,6 +205,8 @@ class Fit:
         with self.console.bar(f"{self.label} {stage}".strip(), self.settings.epochs) as bar:
             bar.advance(run.epoch)
             while not run.finished:
+                if before:
+                    before(self, run.epoch)
                 run.one_epoch(bar)
         self.histories[stage] = run.history
         if run.pictures:

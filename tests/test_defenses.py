@@ -13,7 +13,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.config.entries import settings_of
 from advrun.contract import defenses as contract
 from advrun.contract.systems import fit_on
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import Opponent
 from advrun.engine import Rng, keras
 
 EPS = 24 / 255
@@ -74,7 +74,7 @@ def test_replayed_share_is_crafted_on_the_undefended_model(undefended, toy_data)
     fgsm = Attack(registry.get("attacks", "fgsm"), Linf(EPS), {})
     other = Classifier(keras.models.clone_model(undefended))
     x, y = toy_data.x_test[::8] / np.float32(255), toy_data.y_test[::8]
-    mixed = np.asarray(attacked(fgsm, other, Classifier(undefended), x, y, Rng.from_seed(0), 0.3))
+    mixed = np.asarray(Opponent(fgsm, other, Classifier(undefended), 0.3)(x, y, Rng.from_seed(0)))
     np.testing.assert_allclose(mixed[:3], attacks.fgsm(undefended, x, y, Linf(EPS))[:3], atol=1e-6)
     np.testing.assert_allclose(mixed[3:], attacks.fgsm(other, x, y, Linf(EPS))[3:], atol=1e-6)
 

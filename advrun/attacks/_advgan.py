@@ -23,6 +23,8 @@ from advrun.types import Tensor
 
 BATCH, SHOWN, PROBED = 64, 8, 256
 """Images in a step of the training, in its pictures, and when it is asked whether the generator adds the same to all."""
+HELD_OUT = 0.1
+"""The share of the images that chooses the best epoch."""
 SMALLEST, RESIDUAL = 4, 4
 """Sides are not halved below this. Residual blocks, as in the paper."""
 MOMENTUM = 0.5
@@ -93,6 +95,13 @@ def discriminator(image_shape: tuple[int, ...], width: int) -> Any:
     return engine.outside(build)
 
 
+def falling(rate: float, images: int, epochs: int) -> Any:
+    """The learning rate from `rate` to 0 along half a cosine (Loshchilov and Hutter, 2017, arXiv:1608.03983), over the whole training."""
+    held_out = min(round(HELD_OUT * images), images - 1)
+    batch = min(BATCH, images - held_out)
+    return keras.optimizers.schedules.CosineDecay(rate, epochs * ((images - held_out) // batch))
+
+
 def generator_for(model: Blind, width: int) -> Any:
     """The one for a model's images; a targeted one is told the class to reach."""
     return generator(tuple(model.image_shape), model.classes if model.targeted else 0, width)
@@ -122,7 +131,7 @@ class Trainer:
     """
 
     def __init__(
-        self, victim: Gradients, ball: Linf | L2, rules: Rules, width: int, goals: np.ndarray | None, seed: list[int], rate: float
+        self, victim: Gradients, ball: Linf | L2, rules: Rules, width: int, goals: np.ndarray | None, seed: list[int], rate: Any
     ) -> None:
         self.victim, self.ball, self.rules, self.goals = victim, ball, rules, goals
         self.network, self.judge = generator_for(victim, width), discriminator(tuple(victim.image_shape), width)
@@ -197,7 +206,7 @@ class Trainer:
             rate: Adam's learning rate.
             monitor: what chooses the best epoch, on images that are held out; "" for the last one.
         """
-        fit = Fit.of_attack(lesson, x, y, epochs=epochs, batch_size=BATCH, learning_rate=rate)
+        fit = Fit.of_attack(lesson, x, y, epochs=epochs, batch_size=BATCH, learning_rate=rate, validation=HELD_OUT)
         held_out = fit.data.validation_split(fit.validation, fit.seed)[1]
         probe = held_out[:PROBED] if len(held_out) else np.arange(min(len(x), PROBED))
         now = engine.compiled(lambda x, y: self.made(x, y, Rng(np.array([1, 2], np.int32)), False)[0])

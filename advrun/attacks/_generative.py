@@ -59,11 +59,26 @@ def inverter(image_shape: tuple[int, ...], latent: int, width: int) -> Any:
     return engine.outside(build)
 
 
-def learn(lesson: Lesson, x: np.ndarray, seed: list[int], *, loss: str, epochs: int, latent: int, width: int, rate: float) -> Any:
+def gan(
+    x: np.ndarray,
+    y: np.ndarray,
+    rng: Rng,
+    lesson: Lesson,
+    *,
+    loss: str,
+    epochs: int,
+    images: int,
+    latent: int,
+    width: int,
+    learning_rate: float,
+) -> Any:
     """Train GAN and inverter on images x (n, h, w, c) float32, one after the other; their weights, by name.
 
-    What the GAN painted after each epoch, of the same noise, is kept among the lesson's pictures.
+    The `fit` of attacks that search in noise: it sees no model, so that those who ask for the same share it. What the GAN painted after
+    each epoch, of the same noise, is kept among the lesson's pictures.
     """
+    x, rate = x[:images], learning_rate
+    seed = [int(number) & 0xFFFFFFFF for number in np.asarray(rng.key)]
     shape = tuple(x.shape[1:])
     paint, judge, invert = painter(shape, latent, width), discriminator(shape, width), inverter(shape, latent, width)
     for i, network in enumerate((paint, judge, invert)):
@@ -89,13 +104,13 @@ def learn(lesson: Lesson, x: np.ndarray, seed: list[int], *, loss: str, epochs: 
         return TrainStep(network, objective, engine.adam(rate, MOMENTUM))
 
     # A GAN's loss does not say which epoch is best: nothing is held out, so the last one is taken.
-    gan = Fit.of_attack(lesson, x, np.zeros(len(x), np.int32), epochs=epochs, batch_size=BATCH, learning_rate=rate, validation=0.0)
+    play = Fit.of_attack(lesson, x, np.zeros(len(x), np.int32), epochs=epochs, batch_size=BATCH, learning_rate=rate, validation=0.0)
     z = np.random.default_rng([*seed, 3]).normal(size=(SAMPLES, latent)).astype(np.float32)
     now = engine.compiled(lambda z: paint(z, training=False))
-    gan.play(Game({"": step(paint, generate), "discriminator": step(judge, judged)}), stage="gan", picture=lambda: now(z[:SHOWN]))
+    play.play(Game({"": step(paint, generate), "discriminator": step(judge, judged)}), stage="gan", picture=lambda: now(z[:SHOWN]))
     own = variety(np.asarray(now(z))) / max(variety(x[:SAMPLES]), 1e-9)
     lesson.notes += doubts(lesson.histories["gan"], "", own, "what the GAN paints")
-    replace(gan, validation=0.1).play(step(invert, inverted), stage="inverter")
+    replace(play, validation=0.1).play(step(invert, inverted), stage="inverter")
     return {"painter": paint.get_weights(), "inverter": invert.get_weights()}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from advrun.attacks._advgan import Rules, Trainer, attacked
+from advrun.attacks._advgan import Rules, Trainer, attacked, falling
 from advrun.attacks._gan import LossName
 from advrun.engine import Rng
 from advrun.geometry import L2, Linf
@@ -30,9 +30,9 @@ def advgan(
     gan_weight: NonNegative = 0.1,
     hinge_weight: NonNegative = 0.1,
     bound: Share = 0.5,
-    confidence: NonNegative = 1.0,
-    learning_rate: Positive = 1e-3,
-    width: Count = 8,
+    confidence: NonNegative = 5.0,
+    learning_rate: Positive = 2e-3,
+    width: Count = 16,
 ) -> Tensor:
     """AdvGAN: a network G that is trained to attack the model; then one pass through it an image, and no question to the model.
 
@@ -50,7 +50,7 @@ def advgan(
         hinge_weight: beta, how much changes longer than c matter.
         bound: c, as a share of the longest change (in L2) that the ball has room for.
         confidence: kappa, the lead in logits that the attack goes on to.
-        learning_rate: of Adam.
+        learning_rate: of Adam, at first; it falls to 0 by the last step.
         width: channels of the first layer.
     """
     return attacked(model, x, y, ball, fitted, width)
@@ -79,5 +79,6 @@ def fit(
     rules = Rules(loss, gan_weight, hinge_weight, bound, confidence)
     seed = [int(number) & 0xFFFFFFFF for number in np.asarray(rng.key)]
     goals = None if not model.targeted else np.arange(model.classes) if targets is None else targets
-    trainer = Trainer(model, ball, rules, width, goals, seed, learning_rate)
-    return trainer.learn(lesson, x[:images], y[:images].astype(np.int32), epochs, learning_rate)
+    x, y = x[:images], y[:images].astype(np.int32)
+    trainer = Trainer(model, ball, rules, width, goals, seed, falling(learning_rate, len(x), epochs))
+    return trainer.learn(lesson, x, y, epochs, learning_rate)

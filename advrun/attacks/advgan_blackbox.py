@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from advrun import engine
-from advrun.attacks._advgan import BATCH, Rules, Trainer, attacked
+from advrun.attacks._advgan import BATCH, Rules, Trainer, attacked, falling
 from advrun.attacks._gan import LossName
 from advrun.attacks._surrogate import network, reset
 from advrun.engine import Rng, TrainStep, ops
@@ -35,9 +35,9 @@ def advgan_blackbox(
     gan_weight: NonNegative = 0.1,
     hinge_weight: NonNegative = 0.1,
     bound: Share = 0.5,
-    confidence: NonNegative = 3.0,
-    learning_rate: Positive = 1e-3,
-    width: Count = 8,
+    confidence: NonNegative = 5.0,
+    learning_rate: Positive = 2e-3,
+    width: Count = 16,
 ) -> Tensor:
     """AdvGAN in its black-box form: a network f is distilled from the model's scores, and G is trained against f.
 
@@ -57,7 +57,7 @@ def advgan_blackbox(
         hinge_weight: beta, how much changes longer than c matter.
         bound: c, as a share of the longest change (in L2) that the ball has room for.
         confidence: kappa, the lead in logits of f that the attack goes on to.
-        learning_rate: of Adam.
+        learning_rate: of Adam, for G and the discriminator at first; it falls to 0 by the last step.
         width: channels of the first layer of G.
     """
     return attacked(model, x, y, ball, fitted, width)
@@ -91,7 +91,9 @@ def fit(
     known = probabilities(model, x)
     copied = engine.outside(lambda: network("advgan_blackbox", tuple(model.image_shape), model.classes))
     reset(copied.model, [*seed, 2])
-    trainer = Trainer(copied.toward() if model.targeted else copied, ball, rules, width, goals, seed, learning_rate)
+    trainer = Trainer(
+        copied.toward() if model.targeted else copied, ball, rules, width, goals, seed, falling(learning_rate, len(x), epochs)
+    )
 
     def agreement(logits: Tensor, taught: Tensor) -> dict[str, Tensor]:
         """H(f, b), and whether both name the same class."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import Opponent
 from advrun.engine import Rng, keras
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
@@ -42,10 +42,10 @@ def adversarial_finetuning(
     trainable = [(layer, layer.trainable) for layer in network._flatten_layers(include_self=False) if not layer._layers]
     for layer, _ in trainable:
         layer.trainable = id(layer) in learning
-    learner, undefended = Classifier(network), Classifier(model)
+    opponent = Opponent(attack, Classifier(network), Classifier(model))
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = attacked(attack, learner, undefended, x, y, rng, 0.0)
+        x_adv = opponent(x, y, rng)
         clean, adversarial = network(x, training=training), network(x_adv, training=training)
         return {
             "loss": (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y),
@@ -53,7 +53,7 @@ def adversarial_finetuning(
             "adversarial_accuracy": accuracy(adversarial, y),
         }
 
-    fit(network, objective, monitor="loss")
+    fit(network, objective, monitor="" if opponent.learns else "loss", before=opponent.prepare)
     for layer, was in trainable:
         layer.trainable = was
     return network

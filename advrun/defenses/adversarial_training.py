@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import Opponent
 from advrun.defenses._learner import Start, learner_of
 from advrun.engine import Rng
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
 from advrun.train import Fit, accuracy
-from advrun.types import AttackChoice, Fraction, Tensor
+from advrun.types import AttackChoice, Count, Fraction, Tensor
 
 PRESETS = {
     "paper": {"attack": {"name": "fgsm", "eps": 8 / 255}, "ratio": 0.5, "replay": 0.0},
@@ -27,6 +27,7 @@ def adversarial_training(
     attack: AttackChoice = {"name": "fgsm", "eps": 8 / 255},  # noqa: B006, read only
     ratio: Fraction = 0.5,
     replay: Fraction = 0.0,
+    generations: Count = 4,
     start: Start = "fresh",
 ) -> Any:
     """Train a fresh copy of the classifier on images attacked while it learns: (1 - r) J(x, y) + r J(x_adv, y).
@@ -37,17 +38,22 @@ def adversarial_training(
     undefended classifier, as Tramèr et al. (2018, arXiv:1705.07204) do, which helps most against replayed examples.
     One-step training can overfit to its own attack: look at the adaptive accuracy under `pgd`.
 
+    With an attack that learns, such as `advgan` (Xiao et al., 2018, arXiv:1801.02610), a generator is trained from nothing before each
+    epoch against the classifier as it is then, and the last epoch is the best that can be known. With replay 1 there is only the one that
+    was trained against the undefended classifier.
+
     Args:
         attack: what the training images are attacked with.
         ratio: r, the weight of the attacked images in the loss.
         replay: share of the attacked images that are crafted on the undefended classifier.
+        generations: of an attack that learns, how many of its last generators attack each batch, in equal shares.
         start: fresh weights, or those of the trained classifier.
     """
     network = learner_of(model, start)
-    learner, undefended = Classifier(network), Classifier(model)
+    opponent = Opponent(attack, Classifier(network), Classifier(model), replay, generations)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = attacked(attack, learner, undefended, x, y, rng, replay)
+        x_adv = opponent(x, y, rng)
         clean, adversarial = network(x, training=training), network(x_adv, training=training)
         return {
             "loss": (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y),
@@ -55,4 +61,4 @@ def adversarial_training(
             "adversarial_accuracy": accuracy(adversarial, y),
         }
 
-    return fit(network, objective, monitor="adversarial_accuracy")
+    return fit(network, objective, monitor="" if opponent.learns else "adversarial_accuracy", before=opponent.prepare)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advrun.defenses._attacked import Generations
 from advrun.defenses._purifier import denoiser, in_front_of
 from advrun.engine import Rng, ops
 from advrun.system import Classifier
@@ -44,9 +45,10 @@ def autoencoder(
     """
     purifier = denoiser(model.input_shape[1:], width, levels)
     undefended = Classifier(model)
+    opponent = Generations(attack, undefended, "undefended", 1)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = ops.stop_gradient(attack(undefended, x, y, rng))
+        x_adv = ops.stop_gradient(opponent(x, y, rng)[0])
         inputs, targets = ops.concatenate([x, x_adv]), ops.concatenate([x, x])
         restored = purifier(ops.clip(inputs + noise * rng.normal(inputs.shape), 0.0, 1.0), training=training)
         pixels = ops.mean(ops.square(restored - targets), axis=(1, 2, 3))
@@ -55,5 +57,5 @@ def autoencoder(
         return {"loss": clean + attacked, "clean_loss": clean, "attacked_loss": attacked}
 
     system = in_front_of(model, purifier)
-    fit(purifier, objective, system=system)
+    fit(purifier, objective, system=system, before=lambda fit, epoch: opponent.prepare(fit, 0))
     return system

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import Opponent
 from advrun.defenses._purifier import denoiser, in_front_of
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
@@ -47,10 +47,10 @@ def hybrid(
     """
     purifier, classifier = denoiser(model.input_shape[1:], width, levels), fresh_copy(model)
     system = in_front_of(classifier, purifier)
-    learner, undefended = Classifier(system), Classifier(model)
+    opponent = Opponent(attack, Classifier(system), Classifier(model), replay)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = attacked(attack, learner, undefended, x, y, rng, replay)
+        x_adv = opponent(x, y, rng)
         restored = purifier(x_adv, training=training)
         clean, adversarial = system(x, training=training), classifier(restored, training=training)
         error = ops.mean(ops.square(restored - x), axis=(1, 2, 3))
@@ -61,4 +61,4 @@ def hybrid(
             "restoration_loss": error,
         }
 
-    return fit(system, objective, monitor="adversarial_accuracy")
+    return fit(system, objective, monitor="" if opponent.learns else "adversarial_accuracy", before=opponent.prepare)

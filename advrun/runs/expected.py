@@ -17,6 +17,9 @@ def part(cell: Cell, plan: Plan) -> Part:
     """The cell as `Course` sees it."""
     if cell.kind == "train":
         return Part(LOADING + _training(cell, plan), (f"train {cell.defense_label}", "train"))
+    if cell.kind == "learn" and cell.attack is not None:
+        images = min(int(cell.attack.settings.get("images", len(plan.data.y_train))), len(plan.data.y_train))
+        return Part(LOADING + int(cell.attack.settings.get("epochs", 1)) * images, ("learn",))
     shown = len(plan.data.y_test)
     if cell.attack is not None:
         shown = min(cell.attack.examples or shown, shown)

@@ -8,6 +8,7 @@ folders of one's own (`folders.py`), and not into other packages.
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,23 @@ def stages(attack: AttackEntry) -> list[str]:
     if not plugin.is_cascade:
         return []
     return sorted({stage.attack for stage in plugin.function(GEOMETRIES[attack.norm](), **attack.settings)})
+
+
+def learning(attack: AttackEntry) -> tuple[dict[str, Any], str]:
+    """What decides what an attack learns from images alone: the settings that its `fit` asks for, and the hash of the code that runs."""
+    plugin = registry.get("attacks", attack.name)
+    asked = registry.parameters(plugin.fit) if plugin.fit else ()
+    settings = {name: value for name, value in plugin.identity(attack.settings).items() if name in asked}
+    return settings, content_key([code(file) for file in closure([Path(inspect.getfile(plugin.fit or plugin.function)), _work("learn")])])
+
+
+def learning_label(attack: AttackEntry) -> str:
+    """The name of the function that learns, and those of its settings that are not the attack's defaults: `gan (latent 16)`."""
+    plugin = registry.get("attacks", attack.name)
+    own = [f"{name} {value}" for name, value in learning(attack)[0].items() if attack.settings.get(name) != plugin.settings[name].default]
+    name = plugin.fit.__name__ if plugin.fit else ""
+    name = plugin.name if name == "fit" else name
+    return f"{name} ({', '.join(own)})" if own else name
 
 
 @cache

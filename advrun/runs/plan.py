@@ -18,7 +18,7 @@ from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
-from advrun.runs.keys import described, inner, is_random, source_key, stages, work_key
+from advrun.runs.keys import described, inner, is_random, learning, learning_label, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Able, Cast, Meeting, access_of, meet
 from advrun.system.blackbox import GIVEN, refuse_access
 from advrun.types import SystemName
@@ -31,7 +31,8 @@ STAGES = ("train", "attack", "defend")
 class Cell:
     """One unit of work.
 
-    kind: train (a model, defended or not), attack (adversarial images), measure (a row), metric (further columns of a row).
+    kind: train (a model, defended or not), learn (what attacks learn from images alone), attack (adversarial images), measure (a row),
+    metric (further columns of a row).
     """
 
     kind: str
@@ -58,7 +59,12 @@ class Cell:
     @property
     def system(self) -> Cell:
         """The trained system that this cell attacks or measures; itself when it is one."""
-        return self if self.kind == "train" else self.needs[0].system
+        return self if self.kind in ("train", "learn") else self.needs[0].system
+
+    @property
+    def learnt(self) -> Cell | None:
+        """The cell that learnt what an attack needs, where others may share it."""
+        return next((cell for cell in self.needs if cell.kind == "learn"), None)
 
     @property
     def images(self) -> Cell | None:
@@ -154,6 +160,7 @@ class _Planner:
         self._measuring = work_key("measure")
         self._metrics = [(name, metric_source(name)) for name in registry.names("metrics")]
         self._images: dict[tuple[str, Cast], Cell] = {}  # by the key of the system that they were crafted on
+        self._learnt: set[str] = set()
 
     def cells(self) -> Iterator[Cell]:
         for seed in self.experiment.seeds:
@@ -189,6 +196,9 @@ class _Planner:
                 for cast in casts:
                     if (system.name, cast) in crafted:
                         self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
+                        if images.learnt and images.learnt.key not in self._learnt:
+                            self._learnt.add(images.learnt.key)
+                            yield images.learnt
                         yield images
                     for meeting in own[cast]:
                         yield from self._met(meeting, known)
@@ -266,7 +276,17 @@ class _Planner:
             content["scored"] = self.experiment.draws  # which images are right without an attack
         ball = attack.norm if eps is None else f"{attack.norm} {format_eps(eps).replace('/', ' over ')}"
         label = f"{system.label} {attack.label} {ball}".strip()
-        return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps, draws=draws)
+        needs = (system, self._learn(system, attack, stage)) if registry.get("attacks", attack.name).learns_alone else (system,)
+        return self._cell("attack", stage, label, content, needs, like=system, attack=attack, eps=eps, draws=draws)
+
+    def _learn(self, system: Cell, attack: AttackEntry, stage: str) -> Cell:
+        """What an attack learns from images alone: the key knows neither the attack nor the system."""
+        settings, source = learning(attack)
+        content: dict[str, Any] = {"settings": settings, "source": source, "seed": system.seed, "data": self.data.fingerprint}
+        if attack.source_class is not None:
+            content["source_class"] = attack.source_class
+        label = f"{learning_label(attack)} seed {system.seed}"
+        return self._cell("learn", stage, label, content, (), like=system, attack=attack, eps=None)
 
     def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""

@@ -180,8 +180,10 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                     watched.append(Watched(cell.model.label, cell.defense_label, named, cell.eps, cell.threat, cell.seed, scored))
             elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
-            elif cell.kind == "attack":
+            elif cell.kind in ("attack", "learn"):
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
+                if cell.kind == "learn":  # whatever the system and the attack
+                    label = cell.label if len(plan.experiment.seeds) > 1 else cell.label.rpartition(" seed ")[0]
                 if manifest.has(SURVEY):
                     found = store.read(cell, SURVEY, Survey.read)
                     signs.append(Signs(cell.model.label, cell.defense_label, cell.attack_label, cell.seed, found))
@@ -189,7 +191,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                     histories[label] = store.read(cell, ".json", curves)
                 if manifest.has(PICTURES):
                     growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
-                if told := "; ".join(manifest.info.get("fit_notes", ())):
+                if told := "; ".join((*manifest.info.get("fit_notes", ()), *manifest.info.get("said", ()))):
                     notes |= {f"note on {label}": told}
             elif cell.kind == "train":
                 environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}

@@ -37,7 +37,7 @@ class Outcomes:
     def add(self, cell: Cell, error: BaseException) -> str:
         """A cell has failed; returns the reason, in one line."""
         reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
-        if isinstance(error, ModelError) and not is_trained(cell.model) and cell.defense is None:
+        if isinstance(error, ModelError) and not is_trained(cell.model) and cell.defense is None and cell.kind != "learn":
             reason = with_file(cell, reason)
             if reason not in self.refused:
                 self.refused.append(reason)

@@ -3,6 +3,7 @@
     results/NAME/
         config.yaml          the resolved configuration of the last run
         models/              trained models (.keras) and their training history (.json)
+        learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)
         rows/                measured rows (.json) and the images for the figures (.npz)
         answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
@@ -35,7 +36,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "examples", "surveys", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
+FOLDERS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
 """Of a results folder."""
 T = TypeVar("T")
 

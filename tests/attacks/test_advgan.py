@@ -11,7 +11,7 @@ import pytest
 
 from advrun import L2, Linf, engine, registry
 from advrun.attack import Attack
-from advrun.attacks._advgan import Rules, Trainer, attacked, generator, moved
+from advrun.attacks._advgan import Rules, Trainer, attacked, falling, generator, moved
 from advrun.attacks._gan import GAN_LOSSES, doubts, variety
 from advrun.checkpoints import Checkpoints, Section
 from advrun.config.entries import settings_of
@@ -146,6 +146,13 @@ def test_variety():
     assert variety(0 * same) == 0
 
 
+def test_the_learning_rate_falls_to_nothing_with_the_last_step():
+    """200 images, of which 20 are held out: 2 batches an epoch."""
+    rate = falling(1e-2, 200, 5)
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 5, 10)], [1e-2, 5e-3, 0], atol=1e-9)
+    assert falling(1.0, 1, 3).decay_steps == 3
+
+
 # Trained ------------------------------------------------------------------------------------------------------------
 
 BRIEF = {"epochs": 3, "width": 4, "images": 200}
@@ -188,6 +195,7 @@ def test_advgan_learns_once(victim, toy_data, tmp_path, monkeypatch):
     assert whole.gradients.sum() == 0
     assert whole.queries.sum() == 0
     assert learnt.asked == {"gradients": 3 * (180 // 64) * 64, "queries": 3 * 20}  # of 200 images 20 are held out
+    assert falling(1.0, 200, 3).decay_steps * 64 == learnt.asked["gradients"]
     assert {"loss", "norm", "val_success", "discriminator_loss", "adversarial_loss", "gan_loss"} <= learnt.histories[""].keys()
     assert learnt.pictures[""].shape == (3, 8, 8, 8, 3)
     y = toy_data.y_test

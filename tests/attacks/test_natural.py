@@ -69,6 +69,93 @@ def test_the_nearest_of_the_first_shell_is_taken(network, images, fitted, y):
         np.testing.assert_allclose(x_adv[image], made[nearest], atol=1e-5)
 
 
+@pytest.mark.parametrize("search", ["iterative", "shrinking"])
+def test_the_distance_is_that_of_the_noise_that_was_painted(network, images, fitted, y, search):
+    """G(z*) with |z* - I(x)| as it is told; nothing is told of images for which nothing was found."""
+    attack = searching(search=search, step_size=0.5, queries=200, radius=1e-2 if search == "shrinking" else 1.0)
+    x_adv, said = attack.telling(network, images, y, Rng.from_seed(3), fitted=fitted)
+    distance = np.asarray(said["latent_distance"])
+    wrong = network.predict(np.asarray(x_adv)).argmax(-1) != y
+    np.testing.assert_array_equal(np.isfinite(distance), wrong & (np.asarray(x_adv) != images).any((1, 2, 3)))
+    assert wrong[:5].all()
+    assert (distance[:5] > 0).all()
+    centre = painter(images.shape[1:], LATENT, WIDTH)(inverter(images.shape[1:], LATENT, WIDTH)(images))
+    moved = np.abs(np.asarray(x_adv) - np.asarray(centre)).max((1, 2, 3))[:5]
+    assert (moved <= 5 * distance[:5]).all()
+    if search == "shrinking":
+        assert (distance[:5] <= 1e-2).all()
+
+
+def test_shrinking_asks_as_the_algorithm_says(network, images, fitted, y):
+    """Without success: halvings until less than dr is left, then B shells inward; with success at once: until z' is reached."""
+    attack = searching(search="shrinking", radius=0.001, step_size=0.0003, patience=2, queries=400)
+    queries = found(network, images, y, fitted, attack)[1]
+    # r - l is 1, 1/2, 1/4 of 0.001: two shells are wider than dr, and two more have no success.
+    np.testing.assert_array_equal(queries[5:], 20 * (2 + 2))
+    assert (queries[:5] % 20 == 0).all()
+    assert queries.max() <= 400
+
+
+def test_shrinking_is_algorithm_2(network, images, fitted):
+    """Image by image in plain Python, on the same places: the same distances, and as many questions."""
+    shape, radius, step, patience, rounds = images.shape[1:], 4.0, 0.3, 3, 60
+    start = np.asarray(inverter(shape, LATENT, WIDTH)(images))
+    y = network.predict(np.asarray(painter(shape, LATENT, WIDTH)(start))).argmax(-1).astype(np.int32)
+    draws = []
+    for i in range(rounds):
+        draw = Rng.from_seed(3).fold(i)
+        draws.append((np.asarray(draw.normal((1, len(y), LATENT))), np.asarray(draw.uniform((1, len(y))))))
+
+    def nearest(number, i, low, high):
+        direction, share = (each[:, number] for each in draws[i])
+        distance = low + (high - low) * share
+        z = start[number] + (distance / np.linalg.norm(direction, axis=-1))[:, None] * direction
+        wrong = network.predict(np.asarray(painter(shape, LATENT, WIDTH)(z.astype(np.float32)))).argmax(-1) != y[number]
+        return distance[wrong].min(initial=np.inf)
+
+    distances, queries, again = [], [], 0
+    for number in range(len(y)):
+        best, low, high, missed, i = np.inf, 0.0, radius, 0, 0
+        while high - low >= step and i < rounds:
+            found = nearest(number, i, low, high)
+            low, high, best = (0.0, found, found) if np.isfinite(found) else ((low + high) / 2, high, best)
+            i += 1
+        while missed < patience and high > 0 and i < rounds:
+            found = nearest(number, i, max(high - step, 0.0), high)
+            again += missed > 0 and np.isfinite(found)
+            missed = 0 if np.isfinite(found) else missed + 1
+            high, best = (found, found) if np.isfinite(found) else (max(high - step, 0.0), best)
+            i += 1
+        distances.append(best)
+        queries.append(i)
+    attack = searching(search="shrinking", radius=radius, step_size=step, patience=patience, queries=rounds, samples=1)
+    network.counter.start(len(y))
+    told = np.asarray(attack.telling(network, images, y, Rng.from_seed(3), fitted=fitted)[1]["latent_distance"])
+    np.testing.assert_array_equal(network.counter.read()["queries"], queries)
+    np.testing.assert_allclose(told, np.where(np.isfinite(distances), distances, np.nan), rtol=1e-4)
+    assert again  # a success after a failure
+    assert len(set(queries)) > 2
+
+
+def test_shrinking_finds_what_many_places_find(network, images, fitted):
+    """Its distance is near the least of thousands of places around, and less than the first success of a shell."""
+    start = np.asarray(inverter(images.shape[1:], LATENT, WIDTH)(images))
+    y = network.predict(np.asarray(painter(images.shape[1:], LATENT, WIDTH)(start))).argmax(-1).astype(np.int32)
+    draw = np.random.default_rng(0)
+    direction = draw.normal(size=(4000, LATENT))
+    distance = draw.uniform(0, 6, 4000)
+    around = (distance / np.linalg.norm(direction, axis=-1))[:, None] * direction
+    least = []
+    for z, label in zip(start, y, strict=True):
+        painted = np.asarray(painter(images.shape[1:], LATENT, WIDTH)((z + around).astype(np.float32)))
+        least.append(distance[network.predict(painted).argmax(-1) != label].min(initial=np.inf))
+    attack = searching(search="shrinking", radius=6.0, queries=2000, samples=50, step_size=0.1)
+    told = np.asarray(attack.telling(network, images, y, Rng.from_seed(3), fitted=fitted)[1]["latent_distance"])
+    reached = np.isfinite(least)
+    assert reached.sum() >= 3
+    assert (told[reached] <= 1.15 * np.array(least)[reached]).all()
+
+
 def test_it_asks_for_decisions_though_it_learns_from_images_alone():
     assert registry.get("attacks", "natural").access == "decisions"
     assert registry.get("attacks", "advgan_blackbox").access == "scores"
@@ -90,3 +177,4 @@ def test_the_gan_learns_what_the_data_look_like(victim, toy_data):
     assert learnt.histories["inverter"]["val_image_loss"][-1] < learnt.histories["inverter"]["val_image_loss"][0]
     assert victim.accuracy(result.x_adv, toy_data.y_test) < victim.accuracy(toy_data.x_test, toy_data.y_test)
     assert result.queries.max() <= 200
+    assert np.isfinite(result.said["latent_distance"][result.attacked]).mean() > 0.5

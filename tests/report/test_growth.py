@@ -11,7 +11,7 @@ from advrun.config import loads
 from advrun.lesson import Learnt
 from advrun.report.growth import growth
 from advrun.runs.runner import curves, pictures, run
-from advrun.runs.work.attack import learnt
+from advrun.runs.work.attack import taught
 
 from ..conftest import adding
 
@@ -23,7 +23,7 @@ def lesson(epochs: int = 9, **told) -> Learnt:
 
 
 def test_curves_and_pictures_come_back_from_their_files(tmp_path):
-    files, info = learnt((lesson(), lesson()), "cell")
+    files, info = taught((lesson(), lesson()), "cell")
     assert info == {"fit_gradients": 10, "fit_queries": 14, "fit_seconds": 6.0, "fit_notes": ["it diverged"]}
     for name, write in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -31,11 +31,11 @@ def test_curves_and_pictures_come_back_from_their_files(tmp_path):
     assert curves(tmp_path / "examples/cell.json")["2 copy loss"] == [2.0]
     shown = pictures(tmp_path / "examples/cell.pictures.npz")
     np.testing.assert_array_equal(shown["1"], lesson().pictures[""])
-    assert learnt((), "cell") == ({}, {})
+    assert taught((), "cell") == ({}, {})
 
 
 def test_a_single_training_needs_no_name(tmp_path):
-    files, _ = learnt((lesson(),), "cell")
+    files, _ = taught((lesson(),), "cell")
     (tmp_path / "examples").mkdir()
     for name, write in files.items():
         write(tmp_path / name)

@@ -12,8 +12,8 @@ import numpy as np
 from advrun.attack import bind
 from advrun.config import AttackEntry
 from advrun.craft import craft
-from advrun.lesson import PICTURES, WHOLE, Learnt, merged_history
-from advrun.npz import pack
+from advrun.lesson import LEARNT, PICTURES, WHOLE, Learnt, merged_history
+from advrun.npz import pack, unpack
 from advrun.runs.examples import write_examples
 from advrun.runs.oracles import DRIFT
 from advrun.runs.plan import Cell
@@ -29,6 +29,8 @@ def attack(worker: Worker, cell: Cell) -> Done:
     data, system, entry = worker.data, worker.system(cell.system), cast("AttackEntry", cell.attack)
     rows = worker.order[concerned(entry, data.y_test[worker.order])][: entry.examples]
     pool = concerned(entry, data.y_train)
+    known = cell.learnt
+    shared = None if known is None else worker.store.read(known, LEARNT, lambda path: Learnt.from_arrays(unpack(path)))
     x, y = data.x_test[rows], data.y_test[rows]
     with worker.console.bar(f"attack {cell.label}", len(rows)) as bar:
         crafted = craft(
@@ -44,6 +46,7 @@ def attack(worker: Worker, cell: Cell) -> Done:
             checkpoints=worker.store.checkpoints(cell),
             bar=bar,
             console=worker.console,
+            learnt=shared,
         )
     probe = np.flatnonzero(crafted.attacked)[: 2 * worker.batch_size]
     if isinstance(system.classifier, BlackBox):
@@ -58,14 +61,21 @@ def attack(worker: Worker, cell: Cell) -> Done:
     means |= {"learning": str(crafted.learning)} if crafted.learning != Cost() else {}
     cost = {**means, "seconds": crafted.seconds, "attacked": float(crafted.attacked.mean())}
     files: dict[str, Any] = {f"examples/{cell.stem}.h5": partial(write_examples, arrays, cell.label)}
-    lessons, info = learnt(crafted.learnt, cell.stem)
+    lessons, info = taught(() if shared else crafted.learnt, cell.stem)
+    info["said"] = [sentence(name, values) for name, values in crafted.said.items()]
     survey = surveyed(system.classifier, bind(entry, cell.eps, cell.draws or 1), crafted, x, y, cell.seed)
     if survey is not None:
         files[f"surveys/{cell.stem}{SURVEY}"] = survey.write
     return {**files, **lessons}, {**cost, **info, **seen}
 
 
-def learnt(lessons: tuple[Learnt, ...], stem: str) -> tuple[Files, dict[str, Any]]:
+def sentence(name: str, values: np.ndarray) -> str:
+    """What an attack says of its images, (n,), in words."""
+    told = values[np.isfinite(values)]
+    return f"{name.replace('_', ' ')} {told.mean():.3g} on average of {len(told)} images" if len(told) else f"no {name.replace('_', ' ')}"
+
+
+def taught(lessons: tuple[Learnt, ...], stem: str, folder: str = "examples") -> tuple[Files, dict[str, Any]]:
     """The curves and pictures of what an attack trained before the first image, and what all that cost and came to."""
     if not lessons:
         return {}, {}
@@ -78,9 +88,9 @@ def learnt(lessons: tuple[Learnt, ...], stem: str) -> tuple[Files, dict[str, Any
     }
     files: dict[str, Any] = {}
     if curves:
-        files[f"examples/{stem}.json"] = partial(Path.write_text, data=json.dumps(merged_history(curves), indent=1))
+        files[f"{folder}/{stem}.json"] = partial(Path.write_text, data=json.dumps(merged_history(curves), indent=1))
     if pictures:
-        files[f"examples/{stem}{PICTURES}"] = partial(Path.write_bytes, data=pack(pictures, compressed=True))
+        files[f"{folder}/{stem}{PICTURES}"] = partial(Path.write_bytes, data=pack(pictures, compressed=True))
     asked = {f"fit_{what}": sum(each.asked.get(what, 0) for each in lessons) for what in ("gradients", "queries")}
     notes = list(dict.fromkeys(note for each in lessons for note in each.notes))
     return files, {**asked, "fit_seconds": sum(each.seconds for each in lessons), "fit_notes": notes}
