@@ -12,7 +12,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from advrun import folders, registry
-from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, THREAT, EntryForm, form_of
+from advrun.config.entries import ATTACK, BOUND, DATA, DEFENSE, MODEL, THREAT, EntryForm, form_of
 from advrun.config.forms import Form, annotated_type, words
 from advrun.config.mappings import form_of_mapping, is_mapping, plain
 from advrun.config.yamlfile import inline
@@ -21,7 +21,7 @@ from advrun.errors import ConfigError, PluginError, did_you_mean
 from advrun.registry import KINDS, Plugin
 
 WIDTH = 80
-SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE, "threats": THREAT}
+SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE, "threats": THREAT, "bounds": BOUND}
 """Where the YAML file names plugins."""
 ROOMY = 120
 """Columns from which a list says also what an attack costs."""

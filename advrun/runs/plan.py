@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from advrun import registry
-from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry, Training
+from advrun.config import AttackEntry, BoundEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
@@ -31,7 +31,8 @@ STAGES = ("train", "attack", "defend")
 class Cell:
     """One unit of work.
 
-    kind: train (a model, defended or not), attack (adversarial images), measure (a row), metric (further columns of a row).
+    kind: train (a model, defended or not), attack (adversarial images), measure (a row), metric (further columns of a row), bound (how
+        far no attack can reach).
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Cell:
     threat: str = "none"
     access: str = ""
     metric: str = ""
+    bound: BoundEntry | None = None
 
     @property
     def stem(self) -> str:
@@ -184,6 +186,7 @@ class _Planner:
                         yield from self._met(meeting, known)
                     else:
                         later.append(meeting)
+                yield from (self._bound(system, bound) for bound in self.experiment.bounds if not is_oracle(model))
                 for cast in casts:
                     if (system.name, cast) in crafted:
                         self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
@@ -261,6 +264,21 @@ class _Planner:
         label = f"{system.label} {attack.label} {ball}".strip()
         return self._cell("attack", stage, label, content, (system,), like=system, attack=attack, eps=eps)
 
+    def _bound(self, system: Cell, bound: BoundEntry) -> Cell:
+        content = {
+            "plugin": ["bounds", bound.name, described("bounds", bound.name, bound.settings)],
+            "norm": bound.norm,
+            "target": bound.target,
+            "examples": min(bound.examples or len(self.data.y_test), len(self.data.y_test)),
+            "batch_size": self.experiment.compute.batch_size,
+            "seed": system.seed,
+            "data": self.data.test_fingerprint,
+            "labels": [system.model.label, system.defense_label, bound.label],
+            "source": source_key("bounds", bound.name, "bound"),
+        }
+        label = f"{system.label} {bound.label} {bound.norm}"
+        return self._cell("bound", system.stage_of_attacks, label, content, (system,), like=system, bound=bound)
+
     def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
         measured = self._measure(system, images, threat, stage, own)
@@ -320,7 +338,7 @@ def ability(experiment: Experiment) -> Able:
 
 
 def check_oracles(experiment: Experiment) -> None:
-    """Raise ConfigError for attacks and defences that need more of a model than to ask it.
+    """Raise ConfigError for attacks, defences and bounds that need more of a model than to ask it.
 
     An attack that needs gradients may be crafted on another model, where a threat lets its examples meet this one.
     """
@@ -330,6 +348,9 @@ def check_oracles(experiment: Experiment) -> None:
     if experiment.defended:
         label = experiment.defended[0].label
         raise ConfigError(f"defence {label!r} needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
+    if experiment.bounds and len(asked) == len(experiment.models):
+        label = experiment.bounds[0].label
+        raise ConfigError(f"bound {label!r} needs a network, and model {asked[0]!r} can only be asked; leave bounds out")
     systems = [SystemName(model.label) for model in experiment.models]
     casts = [Cast(attack, None) for attack in experiment.attacks]
     met = {(meeting.target.model, meeting.cast) for meeting in meet(experiment.threats, systems, casts, ability(experiment))}
