@@ -20,8 +20,8 @@ from advrun.results import CLOSEST, WORST_CASE, Result
 class Certificate:
     """A bound on the distance to the nearest adversarial example of each image, in evaluation order.
 
-    model, defense, bound: labels from the YAML file; seed, norm, settings: as in `results.Row`. target: the class whose distance it is
-        about, as in the YAML file; "" for the nearest.
+    model, defense, bound: labels from the YAML file. name: that of the bound's file. seed, norm, settings: as in `results.Row`.
+    target: the class whose distance it is about, as in the YAML file; "" for the nearest.
     sound: True where no attack can come nearer, False for an estimate. about: the system that it is about, in words, where that is
         another one than the system of the row, such as a smoothed one; else "".
     refused: why there is none, or "". Then all radii are 0.
@@ -33,6 +33,7 @@ class Certificate:
     model: str
     defense: str
     bound: str
+    name: str
     seed: int
     norm: str
     sound: bool
@@ -86,7 +87,7 @@ class Certificate:
         n = len(arrays["radius"])
         if any(array.shape != (n,) for array in (*arrays.values(), *details.values())) or not (arrays["radius"] >= 0).all():
             raise ValueError("no bounds: numbers that do not belong to the images")
-        words = ("model", "defense", "bound", "norm", "target", "about", "refused")
+        words = ("model", "defense", "bound", "name", "norm", "target", "about", "refused")
         if not all(isinstance(content[name], str) for name in words) or content["norm"] not in GEOMETRIES:
             raise ValueError("no bounds: values that no bound has")
         if not isinstance(content["sound"], bool) or not isinstance(content["seed"], int) or not isinstance(content["settings"], dict):

@@ -94,7 +94,7 @@ MEANINGS = {
         "⊥",
         "ERROR: an example of this attack lies within the radius that {detail} has certified for its image.",
         "One of the two is wrong: the bound, the attack, or how its examples were measured.",
-        "Look at tables/bounds.csv for the images, and tell the author of the bound; trust neither number until it is explained.",
+        "tables/bounds.md names an image: look at it, and tell the author of the bound; trust neither number until it is explained.",
     ),
     ATTACKS_MISSING: Meaning(
         "△",

@@ -38,7 +38,7 @@ def clever(
     (Goodfellow, 2018, arXiv:1804.07870), and is never said to be more than the radius of the ball. The untargeted score is the smallest
     over the other classes; the targeted one is about one class. NOTE: fresh samples for each batch and image, not drawn again from a pool
     as in the authors' code; they lie in the image box too. Beside it stands the p value of the Kolmogorov-Smirnov test of the fit: a small
-    one says that the maxima are not of such a distribution.
+    one says that the maxima are not of such a distribution. Where many scores are `capped`, take a larger radius.
 
     Args:
         batches: N_b, how many maxima the distribution is fitted to.
@@ -75,17 +75,19 @@ def clever(
         return ops.where(here, maximum(batch)[None], maxima)
 
     maxima = repeat(collect, batches, ops.zeros((batches, *gaps.shape), "float32"))
-    found = in_python(lambda maxima, gaps: scores(maxima, gaps, reach), [maxima, gaps], like=gaps[:1] + ops.zeros((2, 1)))
-    return found[0], {"ks_p": found[1]}
+    found = in_python(lambda maxima, gaps: scores(maxima, gaps, reach), [maxima, gaps], like=gaps[:1] + ops.zeros((3, 1)))
+    return found[0], {"ks_p": found[1], "capped": found[2]}
 
 
 def scores(maxima: np.ndarray, gaps: np.ndarray, reach: float) -> np.ndarray:
-    """From maxima (b, k, n) and gaps (k, n): the smallest score over the k classes, and the p value of its fit, (2, n) float32."""
+    """From maxima (b, k, n) and gaps (k, n): the smallest score over the k classes, the p value of its fit, and whether it is `reach`,
+    (3, n) float32."""
     places, p = location(maxima.reshape(len(maxima), -1))
     each = np.minimum(gaps / np.maximum(places.reshape(gaps.shape), 1e-30), reach)
     nearest = each.argmin(0)[None]
     chosen = (np.take_along_axis(array, nearest, axis=0)[0] for array in (each, p.reshape(gaps.shape)))
-    return np.stack([np.maximum(value, 0) for value in chosen]).astype(np.float32)
+    score, kept = (np.maximum(value, 0) for value in chosen)
+    return np.stack([score, kept, score >= reach]).astype(np.float32)
 
 
 def _gathered(logits: Tensor, classes: Tensor) -> Tensor:

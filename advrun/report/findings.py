@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from advrun.certificates import Certificate
 from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
@@ -113,6 +114,7 @@ class Findings:
     sweeps: which defences are one at several strengths.
     growth: what a generator made after each epoch of its training, (epochs, k, height, width, channels) uint8, by the same labels.
     signs: what became of signs with stickers.
+    certificates: how far no attack can reach, by system and bound.
     """
 
     name: str
@@ -127,3 +129,4 @@ class Findings:
     sweeps: tuple[Sweep, ...] = ()
     growth: Mapping[str, np.ndarray] = field(default_factory=dict)
     signs: list[Signs] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)

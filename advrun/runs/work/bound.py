@@ -27,6 +27,7 @@ def bound(worker: Worker, cell: Cell) -> Done:
         model=cell.model.label,
         defense=cell.defense_label,
         bound=entry.label,
+        name=entry.name,
         seed=cell.seed,
         norm=entry.norm,
         sound=plugin.sound,
