@@ -23,6 +23,7 @@ RANKS = [
     ["system", "results", "paired"],
     ["flags", "agreement"],
     ["certificates"],
+    ["contradictions"],
     ["worst", "metrics", "datasets", "download"],
     ["lesson"],
     ["train", "attack"],

@@ -43,7 +43,7 @@ def ibp(
     def holds(eps: Tensor) -> Tensor:
         found = margins(system.network, around(x, eps), y)
         is_own = ops.cast(ops.one_hot(y, found.lower.shape[-1]), "bool")
-        return ops.all(ops.logical_or(found.lower > 10 * ROUNDING * found.size, is_own), axis=-1)
+        return ops.all(ops.logical_or(found.lower > ROUNDING * found.size, is_own), axis=-1)
 
     def halve(_: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         low, high = state

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from advrun import registry
-from advrun.certificates import Certificate, Contradiction, contradictions, of_system
+from advrun.certificates import Certificate
+from advrun.contradictions import Contradiction, contradictions, of_system
 from advrun.flags import CONTRADICTED, mark
 from advrun.geometry import GEOMETRIES
 from advrun.report.accuracy import write_csv
@@ -198,12 +199,13 @@ def errors(findings: Findings, summary: Summary) -> list[str]:
 def _error(found: Contradiction) -> str:
     certificate, row = found.certificate, found.result.row
     first = int(found.images[0])
+    count = "1 image is" if len(found.images) == 1 else f"{len(found.images):,} images are"
     attack = f"{attack_label(attack_of(row))}, {ball_label(row.norm, row.eps) if row.eps else norm_label(row.norm)}"
     where = f"{SystemName(row.model, row.defense)}, seed {row.seed}"
     example, radius = float(found.result.distances[first]), float(certificate.radius[first])
     return (
-        f"ERROR {mark(CONTRADICTED)} {certificate.bound} contradicts {attack} ({row.threat}) on {where}: {len(found.images)} images are "
-        f"fooled from within the radius certified of them, image {first} of the order from {example:.4g}, certified {radius:.4g}."
+        f"ERROR {mark(CONTRADICTED)} {certificate.bound} contradicts {attack} ({row.threat}) on {where}: {count} fooled "
+        f"from within the radius that is certified, image {first} of the order from {example:.4g}, certified {radius:.4g}."
     )
 
 

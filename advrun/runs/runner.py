@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
-from advrun.certificates import Certificate, contradicted
+from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
+from advrun.contradictions import contradicted
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
