@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,7 @@ def test_ibp_is_exact_on_one_layer(linear, inside):
     np.testing.assert_allclose(found, true, rtol=2e-4)
 
 
+@cache
 def zoo():
     """Small networks with every kind of layer that intervals pass, weights of batch normalisation such as training leaves them."""
     layers = keras.layers
@@ -103,19 +105,19 @@ def test_intervals_hold_what_images_give(index):
     y = np.array([0, 1, 2, 3], np.int32)
 
     def differences(images):
-        logits = np.asarray(model(images, training=False))
-        return np.take_along_axis(logits, np.repeat(y[:, None], len(logits) // 4, 1).reshape(-1)[:, None], 1) - logits
+        """Of images (k * 4, ...), four by four: (k, 4, 5)."""
+        logits = model.predict_on_batch(images).reshape(-1, 4, 5)
+        return np.take_along_axis(logits, np.broadcast_to(y[:, None], (len(logits), 4, 1)), 2) - logits
 
     exact = np.asarray(intervals.margins(model, intervals.around(x, 0.0), y).lower)
-    np.testing.assert_allclose(exact, differences(x), atol=1e-4)
+    np.testing.assert_allclose(exact, differences(x)[0], atol=1e-4)
     previous = exact
-    for eps in (0.005, 0.02, 0.1):
+    for eps in (0.005, 0.05):
         lower = np.asarray(intervals.margins(model, intervals.around(x, eps), y).lower)
         assert (lower <= previous + 1e-5).all()  # a larger ball bounds less
         previous = lower
-        corners = np.sign(rng.normal(size=(50, *x.shape))).astype(np.float32) * eps
-        for change in corners:
-            assert (differences((x + change).clip(0, 1)) >= lower - 1e-4).all()
+        corners = x + np.sign(rng.normal(size=(30, *x.shape))).astype(np.float32) * np.float32(eps)
+        assert (differences(corners.clip(0, 1).reshape(-1, *x.shape[1:])) >= lower - 1e-4).all()
 
 
 def test_the_box_makes_intervals_smaller():
@@ -145,8 +147,19 @@ def test_what_intervals_do_not_pass_is_named_in_one_line(images):
         assert "\n" not in str(raised.value)
 
 
-def test_ten_thousand_attacks_stay_outside_of_what_ibp_certifies(victim, toy_data):
+@pytest.fixture(scope="module")
+def dense(toy_data) -> Classifier:
+    """A small dense network, trained on the toy data."""
+    keras.utils.set_random_seed(2)
+    model = registry.get("models", "mlp").function((8, 8, 3), 4, width=16, depth=1)
+    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(toy_data.x_train / np.float32(255), toy_data.y_train, batch_size=32, epochs=6, verbose=0)
+    return Classifier(model)
+
+
+def test_ten_thousand_attacks_stay_outside_of_what_ibp_certifies(dense, toy_data):
     """Noise at the corners, and PGD from random starts, just within each image's radius."""
+    victim = dense
     x, y = toy_data.x_test[::8] / np.float32(255), toy_data.y_test[::8]
     radius = certify(victim, bound("ibp", Linf()), x, y).radius
     assert (radius > 0).sum() >= 8
@@ -214,10 +227,10 @@ def test_smoothing_may_be_right_where_the_system_is_wrong(linear, inside):
 
 
 @pytest.mark.slow
-def test_attacks_stay_outside_of_what_smoothing_certifies(victim, toy_data):
+def test_attacks_stay_outside_of_what_smoothing_certifies(dense, toy_data):
     """Within the radius the smoothed classifier gives its answer to attacked images still: by a majority of fresh samples."""
     x, y = toy_data.x_test[::8] / np.float32(255), toy_data.y_test[::8]
-    sigma = 0.25
+    victim, sigma = dense, 0.25
     radius = certify(victim, bound("smoothing", L2(), sigma=sigma, n=2000), x, y).radius
     x, y, radius = x[radius > 0], y[radius > 0], radius[radius > 0]
     assert len(x) >= 8
@@ -248,18 +261,25 @@ def test_the_end_of_a_reverse_weibull_distribution_is_found():
     assert (found >= maxima.max(0)).all()
 
 
-def test_the_fit_is_at_least_as_likely_as_that_of_scipy():
-    """From several starts of its own."""
+def test_the_fit_is_that_of_scipy_where_that_finds_an_end():
+    """SciPy's own, which ART calls, from one start: it may also end at the largest maximum with a shape below 1, or run away."""
     rng = np.random.default_rng(1)
-    for maxima in (2 - rng.weibull(2.0, 60), 1 + rng.gumbel(size=60) * 0.01, 5 - rng.weibull(6.0, 60), rng.uniform(1, 2, 60)):
+    compared = 0
+    for shape in (1.5, 2.0, 2.5, 3.0, 3.5):
+        maxima = 3 - 0.5 * rng.weibull(shape, 60)
         ((end,), _) = location(maxima[:, None])
-        shape, _, scale = stats.weibull_min.fit(end - maxima, floc=0)
-        ours = stats.weibull_min.logpdf(end - maxima, shape, scale=scale).sum()
-        for start in (1.0, 2.0, 5.0):
-            c, loc, s = stats.weibull_min.fit(-maxima, start)
-            theirs = stats.weibull_min.logpdf(-maxima, c, loc, s).sum()
-            far = -loc > maxima.max() + 10 * np.ptp(maxima)
-            assert far or c < 1 or ours >= theirs - 0.05
+        c, loc, _ = stats.weibull_min.fit(-maxima, 1)
+        if c > 1 and -loc < maxima.max() + np.ptp(maxima):
+            assert end == pytest.approx(-loc, rel=2e-3)
+            compared += 1
+    assert compared >= 3
+
+
+def test_maxima_without_an_end_give_the_largest_of_them():
+    """Gumbel's distribution has none: any location far away fits as well."""
+    maxima = 5 + np.random.default_rng(2).gumbel(size=(200, 20))
+    found, _ = location(maxima)
+    np.testing.assert_array_equal(found, maxima.max(0))
 
 
 def test_maxima_that_are_one_number_end_there():

@@ -2,14 +2,16 @@
 
 Of maxima m that never exceed a location l, t = l - m has a Weibull distribution with a shape and a scale. For each location the other two
 follow (one equation in the shape); the profile likelihood over locations may have several peaks, so it is looked at from many starts.
-A shape below 1 would make the likelihood infinite at l = max(m) (Smith, 1985, doi:10.1093/biomet/72.1.67) and is not allowed.
+A shape below 1 would make the likelihood infinite at l = max(m) (Smith, 1985, doi:10.1093/biomet/72.1.67) and is not allowed. Where it
+still rises a whole spread above the largest maximum, no end is to be seen in the maxima (they look like Gumbel's distribution, which has
+none, and any location far away fits as well): there the largest of them is all that is known, and is what is returned.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-STARTS = np.geomspace(1e-4, 10.0, 25)
+STARTS = np.geomspace(1e-4, 1.0, 20)
 """Locations above the largest maximum, in units of the spread of the maxima."""
 NEWTON, GOLDEN = 12, 24
 """Steps for the shape, and of the search between the neighbours of the best start."""
@@ -40,7 +42,7 @@ def location(maxima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         below = (largest - maxima)[:, moving] / spread[moving]
         offset = _best(below)
         places[moving] += offset * spread[moving]
-        p[moving] = kstwo.sf(_distance(below + offset), len(maxima))
+        p[moving] = kstwo.sf(_distance(below + np.where(offset > 0, offset, STARTS[-1])), len(maxima))
     return places, p
 
 
@@ -48,13 +50,14 @@ def _best(below: np.ndarray) -> np.ndarray:
     """Offsets (m,) with the largest profile likelihood: the best start, then golden section between its neighbours."""
     values = np.stack([_likelihood(below + start) for start in STARTS])
     peak = values.argmax(0).clip(1, len(STARTS) - 2)
+    ends = values.argmax(0) < len(STARTS) - 1
     low, high = np.log(STARTS[peak - 1]), np.log(STARTS[peak + 1])
     ratio = (np.sqrt(5) - 1) / 2
     for _ in range(GOLDEN):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         better = _likelihood(below + np.exp(left)) > _likelihood(below + np.exp(right))
         low, high = np.where(better, low, left), np.where(better, right, high)
-    return np.asarray(np.exp((low + high) / 2))
+    return np.where(ends, np.exp((low + high) / 2), 0.0)
 
 
 def _shape_and_scale(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
