@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from advrun.config.entries import settings_of
 from advrun.contract import victims
 from advrun.craft import craft
 from advrun.engine import keras, ops
-from advrun.errors import PluginError, UnboundedError
+from advrun.errors import ConfigError, PluginError, UnboundedError
 from advrun.runs import keys
 from advrun.runs.plan import make_plan
 from advrun.system import Chain, Purifier
@@ -415,6 +416,23 @@ def test_bounds_are_cells_of_their_own_and_change_no_other(toy_data):
         changed = make_plan(loads(text + f"bounds: [{{name: ibp}}, {{name: clever, {change}}}]\n"), toy_data).cells
         keyed.add(next(cell for cell in changed if cell.kind == "bound" and cell.bound.name == "clever").key)
     assert len(keyed) == 6
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ("[{name: ibpp}]", "bounds[0].name: no bound named 'ibpp'; did you mean 'ibp'?"),
+        ("[{name: ibp, norm: l2}]", "bounds[0].norm: got 'l2'; expected linf"),
+        ("[{name: ibp, eps: 8/255}]", "bounds[0].eps: bound 'ibp' takes no eps: it says for each image how far it holds"),
+        ("[{name: ibp, target: 3}]", "bounds[0].target: bound 'ibp' has no targeted form"),
+        ("[{name: smoothing, sigma: 0}]", "bounds[0].sigma: got 0; expected a number > 0"),
+        ("[{name: ibp}, {name: ibp}]", "bounds[1].label: 'ibp' is taken by bounds[0]; give this entry another label"),
+        ("[{name: clever, target: 9}]", "bound 'clever': target is 9; toy has the classes 0 to 3"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(toy_data, bounds, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        make_plan(loads(f"models: [{{name: mlp}}]\nbounds: {bounds}\n"), toy_data)
 
 
 def test_a_bound_depends_on_its_code_and_not_on_the_report():

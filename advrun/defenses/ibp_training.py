@@ -16,7 +16,7 @@ PRESETS = {
     "mnist": {"eps": 0.4, "kappa": 0.5, "warm_up": 2000, "ramp": 10_000},
     "cifar10": {"eps": 8.8 / 255, "kappa": 0.5, "warm_up": 5000, "ramp": 50_000},
 }
-CONTRACT = {"settings": {"eps": 0.01, "warm_up": 6, "ramp": 6}}
+CONTRACT = {"settings": {"eps": 1e-4, "warm_up": 12, "ramp": 1000}}
 
 
 def ibp_training(

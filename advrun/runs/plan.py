@@ -120,9 +120,11 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
-    for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
-        if isinstance(attack.target, int) and attack.target >= data.classes:
-            raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
+    aimed: list[AttackEntry | BoundEntry] = [*experiment.attacks, *experiment.bounds]
+    for each in aimed if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
+        if isinstance(each.target, int) and each.target >= data.classes:
+            kind = "bound" if isinstance(each, BoundEntry) else "attack"
+            raise ConfigError(f"{kind} {each.label!r}: target is {each.target}; {data.name} has the classes 0 to {data.classes - 1}")
     for attack in experiment.attacks:
         _check_source(attack, data)
     trainings = [
