@@ -281,7 +281,7 @@ def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
 @click.argument("name", shell_complete=plugin_names)
 @PLUGINS
 def show(name: str) -> None:
-    """Explain one attack, defence, model, data set, metric or threat: source, settings, defaults, presets."""
+    """Explain one attack, defence, model, data set, metric, threat or bound: source, settings, defaults, presets."""
     from advrun.config import describe
 
     write("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))

@@ -4,6 +4,7 @@
     |-- ConfigError         3   the YAML file, a --set override, or a setting given in Python
     |-- DataError           4   images or labels that are missing, damaged or of the wrong kind
     |-- ModelError          5   a model that cannot be loaded, or that has no logits
+    |   `-- UnboundedError  5   a bound cannot be had of such a system; in a run it is told in its place of the table
     |-- BudgetError         6   an attack returned images outside the box or the ball, or NaN
     |-- LockError           7   another process is writing the same results folder
     |-- CellError           8   some cells of the run failed; the others are done and kept
@@ -51,6 +52,10 @@ class ModelError(AdvrunError):
     """A model that cannot be loaded, or that has no logits."""
 
     exit_code = 5
+
+
+class UnboundedError(ModelError):
+    """A bound cannot be had of such a system: it has a layer, say, that the bound knows nothing of."""
 
 
 class BudgetError(AdvrunError):

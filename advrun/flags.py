@@ -20,6 +20,7 @@ from advrun.results import CLEAN, Result, Row
 ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
 BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
 DRIFTED = "drifted"
+CONTRADICTED = "contradiction"
 ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
 
 
@@ -88,6 +89,12 @@ MEANINGS = {
         "Asked about the same clean images again after the attack, the service answered otherwise.",
         "It changed in between, or answers at random: images may be wrong without any attack, and counts mean less.",
         "Run the experiment again in another results folder, where nothing is remembered; attack fewer images at once.",
+    ),
+    CONTRADICTED: Meaning(
+        "⊥",
+        "ERROR: an example of this attack lies within the radius that {detail} has certified for its image.",
+        "One of the two is wrong: the bound, the attack, or how its examples were measured.",
+        "tables/bounds.md names an image: look at it, and tell the author of the bound; trust neither number until it is explained.",
     ),
     ATTACKS_MISSING: Meaning(
         "△",

@@ -1,6 +1,7 @@
 """Where units are found: in the folders of this package, and in folders of one's own that are laid out like them.
 
-    FOLDER/attacks/NAME.py  defenses/NAME.py  models/NAME.py  datasets/NAME.py  metrics/NAME.py  threats/NAME.py  layers/NAME.py
+    FOLDER/attacks/NAME.py  defenses/NAME.py  models/NAME.py  datasets/NAME.py  metrics/NAME.py  threats/NAME.py  bounds/NAME.py
+    FOLDER/layers/NAME.py
 
 They come from `--plugins FOLDER`, from the variable ADVRUN_PLUGINS, from Python (`advrun.plugins("FOLDER")`), and from installed packages
 with an entry point in the group `advrun.plugins`. Never from a configuration: files in them are code, and are run.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from advrun.errors import PluginError
 
-KINDS = ("attacks", "defenses", "models", "datasets", "metrics", "threats")
+KINDS = ("attacks", "defenses", "models", "datasets", "metrics", "threats", "bounds")
 LAYERS = "layers"
 """Holds no units: its files register Keras layers, for models that are made of them."""
 PACKAGE = Path(__file__).parent

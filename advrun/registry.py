@@ -29,6 +29,17 @@ Those of a threat, which says yes or no to each pair of systems, and may leave o
     source: SystemName          the system that the examples are crafted on; without it the threat is clean images
     attack: Plugin              the attack that crafts them
 
+Those of a bound, whose file says `SOUND = True` where no attack can come nearer, False where it estimates how near one can come:
+
+    model: Gradients            what it may ask of the model, as for attacks; or
+    system: Chain               the chain of stages itself, to look into its layers
+    y: Labels | Targets         a targeted form exists, which is about the distance to one class
+    norm: L2 | Linf             the norms in which it says how far, its default first
+    rng: Rng                    random numbers
+
+Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
+`ABOUT = "the smoothed classifier"`.
+
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
@@ -171,6 +182,16 @@ class Plugin:
         return getattr(self.returns, "__name__", "") == "Oracle"
 
     @property
+    def sound(self) -> bool:
+        """True for bounds that no attack can come nearer than; False for estimates."""
+        return bool(getattr(self.module, "SOUND", False))
+
+    @property
+    def about(self) -> str:
+        """What a bound is about, in words, where that is another system than the one it is given; else ""."""
+        return str(getattr(self.module, "ABOUT", ""))
+
+    @property
     def learns(self) -> bool:
         """True for attacks that see training images: they learn from them, or start from some."""
         return "fitted" in self.arguments or "starts" in self.arguments
@@ -300,6 +321,8 @@ def get(kind: str, name: str) -> Plugin:
     _check_handed(plugin)
     if kind == "attacks":
         _check_attack(plugin)
+    if kind == "bounds":
+        _check_bound(plugin)
     if kind == "models":
         _check_asked(plugin, "objective", parameters(getattr(module, "objective", lambda model: None))[1:])
         _check_asked(plugin, "comes_trained", parameters(getattr(module, "comes_trained", lambda: None)))
@@ -318,6 +341,7 @@ HANDED = {
     "attacks": ("model", "x", "y", "ball", "norm", "rng", "starts", "fitted"),
     "datasets": ("training",),
     "threats": ("source", "target", "attack"),
+    "bounds": ("model", "system", "x", "y", "norm", "rng"),
 }
 """The parameters that the runner fills, by name; settings are keyword-only."""
 
@@ -339,6 +363,16 @@ def _check_attack(plugin: Plugin) -> None:
             raise PluginError(f"{where}: {name!r} has no annotation; it says what the attack can do")
     if {"ball", "norm"} <= plugin.arguments.keys():
         raise PluginError(f"{where}: takes a ball or, for the nearest image, a norm, not both")
+    _check_asked(plugin, "cost", parameters(getattr(plugin.module, "cost", lambda: None)))
+
+
+def _check_bound(plugin: Plugin) -> None:
+    """Raise PluginError where a bound does not say what it is."""
+    where = place("bounds", plugin.name)
+    if not isinstance(getattr(plugin.module, "SOUND", None), bool):
+        raise PluginError(f"{where}: say SOUND = True where no attack can come nearer than it says, SOUND = False for an estimate")
+    if not plugin.geometries:
+        raise PluginError(f"{where}: a parameter `norm: L2` says in which norm it measures; there is none, or it has no annotation")
     _check_asked(plugin, "cost", parameters(getattr(plugin.module, "cost", lambda: None)))
 
 

@@ -87,6 +87,10 @@ Cascade: TypeAlias = tuple[Stage, ...]
 """What an attack made of others returns: each stage attacks the images that survived the stages before."""
 
 
+Radius: TypeAlias = Any
+"""What a bound returns: (n,) float32, 0 or more; or that, and a mapping of further numbers (n,) by name."""
+
+
 class PathMark:
     """Marks a setting that is a path. A leading `~` is the home folder, here for every setting of every plugin."""
 

@@ -151,7 +151,7 @@ def test_the_variable_and_entry_points(own_folder, tmp_path):
     ("files", "given", "said"),
     [
         ((), "absent", "no such folder"),
-        (("readme.txt",), "", "holds none of the folders attacks, defenses, models, datasets, metrics, threats and layers"),
+        (("readme.txt",), "", "holds none of the folders attacks, defenses, models, datasets, metrics, threats, bounds and layers"),
         (("attacks/mine.py",), "attacks", "holds none of the folders .*; give .*own$"),
         (("defences/mine.py",), "", "own/defences: the folder is called 'defenses'; rename it"),
         (("attacks/pgd.py",), "", "own/attacks/pgd.py: the name is taken by advrun/attacks/pgd.py; rename the file and its function"),

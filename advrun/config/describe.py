@@ -12,7 +12,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from advrun import folders, registry
-from advrun.config.entries import ATTACK, DATA, DEFENSE, MODEL, THREAT, EntryForm, form_of
+from advrun.config.entries import ATTACK, BOUND, DATA, DEFENSE, MODEL, THREAT, EntryForm, form_of
 from advrun.config.forms import Form, annotated_type, words
 from advrun.config.mappings import form_of_mapping, is_mapping, plain
 from advrun.config.yamlfile import inline
@@ -21,7 +21,7 @@ from advrun.errors import ConfigError, PluginError, did_you_mean
 from advrun.registry import KINDS, Plugin
 
 WIDTH = 80
-SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE, "threats": THREAT}
+SECTIONS = {"data": DATA, "models": MODEL, "attacks": ATTACK, "defenses": DEFENSE, "threats": THREAT, "bounds": BOUND}
 """Where the YAML file names plugins."""
 ROOMY = 120
 """Columns from which a list says also what an attack costs."""
@@ -39,15 +39,15 @@ def _row(kind: str, name: str, *, marked: bool) -> dict[str, Any]:
     source = {"from": "own" if folders.is_own(folders.find(kind, name)) else "advrun"} if marked else {}
     try:
         plugin = registry.get(kind, name)
-        abilities = _abilities(plugin) if kind == "attacks" else {}
+        abilities = SAID[kind](plugin) if kind in SAID else {}
         summary = plugin.summary
     except PluginError as error:
-        abilities, summary = dict.fromkeys(ABILITIES if kind == "attacks" else (), ""), f"broken: {error}"
+        abilities, summary = dict.fromkeys(COLUMNS.get(kind, ()), ""), f"broken: {error}"
     return {"name": name, **source, **abilities, "summary": summary}
 
 
-ABILITIES = ("norms", "budget", "access", "targeted", "cost")
-"""Columns of attacks."""
+COLUMNS = {"attacks": ("norms", "budget", "access", "targeted", "cost"), "bounds": ("norms", "what", "targeted")}
+"""Of the lists of attacks and of bounds, between name and summary."""
 
 
 def _abilities(plugin: Plugin) -> dict[str, Any]:
@@ -59,6 +59,14 @@ def _abilities(plugin: Plugin) -> dict[str, Any]:
         "cost": str(plugin.cost({name: setting.default for name, setting in plugin.settings.items()}))
         or ("nothing, once it has learnt" if plugin.fit else "nothing"),
     }
+
+
+def _worth(plugin: Plugin) -> dict[str, Any]:
+    return {"norms": list(plugin.norms), "what": "certified" if plugin.sound else "estimate", "targeted": plugin.can_target}
+
+
+SAID = {"attacks": _abilities, "bounds": _worth}
+"""What fills the columns."""
 
 
 def chosen(
@@ -123,8 +131,8 @@ def text(kind: str, name: str) -> str:
     """Everything about one plugin: source, what it can do, every key of its entry, presets, and an example."""
     plugin = registry.get(kind, name)
     parts = [f"{name}: {kind[:-1]}, {registry.place(kind, name)}", _source(plugin)]
-    if kind == "attacks":
-        parts.append("\n".join(f"{key + ':':<10}{_cell(value)}" for key, value in _abilities(plugin).items()))
+    if kind in SAID:
+        parts.append("\n".join(f"{key + ':':<10}{_cell(value)}" for key, value in SAID[kind](plugin).items()))
     parts += [_entry(plugin, section, entry.form) for section, entry in SECTIONS.items() if entry.kind == kind]
     return "\n\n".join(parts)
 

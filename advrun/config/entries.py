@@ -152,6 +152,18 @@ class ThreatEntry:
     settings: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class BoundEntry:
+    """A bound. norm: in which it says how far. target: None, or the class whose distance it is about. examples: None for all images."""
+
+    name: str
+    label: str
+    settings: Mapping[str, Any]
+    norm: str
+    target: str | int | None = None
+    examples: int | None = None
+
+
 # What a person may write beside the plugin's own settings ------------------------------------------------------------
 
 
@@ -214,6 +226,31 @@ class DefenseForm(LabelledForm):
         return super().fields_for(plugin) | ({"train": (Training, train)} if plugin.takes_fit else {})
 
 
+def _norm(plugin: Plugin) -> tuple[Any, Any]:
+    """The field `norm` of what measures in one of several."""
+    both = WithJsonSchema({"enum": [*plugin.norms, *map(str.title, plugin.norms)], "type": "string"})
+    field = Field(default=plugin.norms[0], description="How the size of the change is measured.")
+    return Annotated[Literal[plugin.norms], BeforeValidator(_lower), both], field
+
+
+class BoundForm(LabelledForm):
+    """A bound: how far no attack can reach."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        **LabelledForm.refused,
+        "eps": "takes no eps: it says for each image how far it holds",
+        "target": "has no targeted form",
+    }
+    examples: Count | None = Field(default=None, description="Bound only the first images of the evaluation order.")
+
+    @classmethod
+    def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
+        target = Field(default=None, description="The class whose distance is wanted, instead of that of the nearest.")
+        goals = Literal["random", "least_likely", "second"] | Natural | None
+        fields = super().fields_for(plugin) | {"norm": _norm(plugin)}
+        return fields | ({"target": (goals, target)} if plugin.can_target else {})
+
+
 class ThreatForm(EntryForm):
     """A threat: which examples meet which system."""
 
@@ -233,10 +270,8 @@ class InnerAttackForm(EntryForm):
     def fields_for(cls, plugin: Plugin) -> dict[str, Any]:
         if not plugin.norms:
             return super().fields_for(plugin)
-        norm = Field(default=plugin.norms[0], description="How the size of the change is measured.")
         eps = Field(description="Largest change in this norm; images are in [0, 1].")
-        both = WithJsonSchema({"enum": [*plugin.norms, *map(str.title, plugin.norms)], "type": "string"})
-        fields = {"norm": (Annotated[Literal[plugin.norms], BeforeValidator(_lower), both], norm), "eps": (cls.eps_type, eps)}
+        fields = {"norm": _norm(plugin), "eps": (cls.eps_type, eps)}
         return super().fields_for(plugin) | (fields if plugin.needs_eps else {"norm": fields["norm"]})
 
 
@@ -332,6 +367,7 @@ MODEL = PluginField("models", ModelForm, "a model, such as {name: lnet}")
 ATTACK = PluginField("attacks", AttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 DEFENSE = PluginField("defenses", DefenseForm, "a defence, such as {name: autoencoder}")
 THREAT = PluginField("threats", ThreatForm, "a threat, such as adaptive or {name: transfer}", bare=True)
+BOUND = PluginField("bounds", BoundForm, "a bound, such as {name: smoothing, sigma: 0.25}")
 INNER_ATTACK = PluginField("attacks", InnerAttackForm, "an attack, such as {name: pgd, eps: 8/255}")
 MONITOR_ATTACK = {"name": "pgd", "eps": 8 / 255, "steps": 10, "step_size": 0.25}
 """What `monitor: robust_accuracy` looks at, where no other attack is named."""

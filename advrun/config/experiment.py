@@ -16,10 +16,12 @@ from advrun.config import yamlfile
 from advrun.config.chains import ChainField, Sweep, Written, expanded, sweeps
 from advrun.config.entries import (
     ATTACK,
+    BOUND,
     DATA,
     MODEL,
     THREAT,
     AttackEntry,
+    BoundEntry,
     DataEntry,
     DefenseEntry,
     ModelEntry,
@@ -75,6 +77,9 @@ class Experiment(Form):
     draws: Count = Field(
         default=10, description="Of a random system: draws that its answers are means over, and gradients, where an attack names no number."
     )
+    bounds: tuple[Annotated[BoundEntry, BOUND], ...] = Field(
+        default=(), description="How far no attack can reach: the bounds, each with its settings."
+    )
     seeds: Annotated[tuple[Annotated[int, Interval(ge=0, lt=2**32)], ...], MinLen(1)] = Field(
         default=(0,), description="Everything is repeated for each seed; tables show mean and spread."
     )
@@ -83,7 +88,7 @@ class Experiment(Form):
     )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
 
-    @field_validator("models", "attacks", "defenses")
+    @field_validator("models", "attacks", "defenses", "bounds")
     @classmethod
     def _labels_are_unique(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
         kind = str(info.field_name)

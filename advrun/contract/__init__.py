@@ -1,4 +1,4 @@
-"""The contract of the units: what every attack, defence, model, data set, metric and threat promises, ours and those of one's own.
+"""The contract of the units: what every attack, defence, model, data set, metric, threat and bound promises, ours and those of one's own.
 
 One file for each kind, one function for each promise, whose name says what is promised. It raises `Broken` with a sentence; where a unit
 cannot make the promise, `Inapplicable` with the reason. The tests and `advrun check --contract NAME` call the same functions.

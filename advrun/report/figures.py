@@ -19,6 +19,7 @@ from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
 from advrun.report.operating import Watched, operating
+from advrun.report.sandwich import grouped, sandwich
 from advrun.report.stickers import Signs, stickers
 from advrun.report.strengths import hidden, panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
@@ -40,6 +41,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     plans = [
         *_sweeps(summary),
         *_robustness(summary),
+        *_sandwiches(findings, summary),
         *_transfer(summary),
         *_detection(findings, summary),
         *_galleries(findings, summary),
@@ -80,6 +82,14 @@ def _robustness(summary: Summary) -> Iterator[Drawing]:
             if not panel.minimal:
                 name = "-".join(("robustness", model, panel.attack.name, panel.attack.norm, *_aim(panel.attack.target)))
                 yield "robustness", name, partial(robustness, summary, panel, model)
+
+
+def _sandwiches(findings: Findings, summary: Summary) -> Iterator[Drawing]:
+    """Per model and bound: all systems of which it says something."""
+    for group in grouped(findings):
+        first = group[0]
+        name = "-".join(("sandwich", first.model, first.bound, first.norm, *_aim(first.target)))
+        yield "sandwich", name, partial(sandwich, summary, group)
 
 
 def _transfer(summary: Summary) -> Iterator[Drawing]:

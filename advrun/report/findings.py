@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from advrun.certificates import Certificate
 from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
@@ -115,6 +116,7 @@ class Findings:
     growth: what a generator made after each epoch of its training, (epochs, k, height, width, channels) uint8, by the same labels.
     signs: what became of signs with stickers.
     watched: what detectors saw of attacks.
+    certificates: how far no attack can reach, by system and bound.
     """
 
     name: str
@@ -130,3 +132,4 @@ class Findings:
     growth: Mapping[str, np.ndarray] = field(default_factory=dict)
     signs: list[Signs] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)

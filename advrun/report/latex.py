@@ -38,6 +38,7 @@ SYMBOLS = {
     "♯": r"$^{\sharp}$",
     "△": r"$^{\triangle}$",
     "○": r"$^{\circ}$",
+    "⊥": r"$^{\bot}$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL = re.compile("|".join(map(re.escape, SYMBOLS)))
 

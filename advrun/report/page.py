@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy, detection, transfer
+from advrun.report import accuracy, bounds, detection, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import tables
@@ -19,6 +19,7 @@ TEMPLATE = "page.html.j2"
 SECTIONS = (
     ("strength", "Strength of a defence"),
     ("robustness", "Accuracy against ε"),
+    ("sandwich", "Between what is certified and what attacks leave"),
     ("transfer", "From model to model"),
     ("detection", "What detectors see"),
     ("gallery", "Examples"),
@@ -61,6 +62,9 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         crossing_notes=transfer.notes(summary),
         detections=detection.lines(summary),
         detection_notes=detection.NOTES,
+        bounded=bounds.lines(findings, summary),
+        bound_errors=bounds.errors(findings, summary),
+        bound_notes=bounds.notes(findings, summary),
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advrun.console import spelt
+from advrun.report import bounds
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import MISSING, SAME, Entry, Line, attack_label, attacked, ball_label, clean, distances, measured_in
@@ -41,7 +42,9 @@ def table(findings: Findings, summary: Summary) -> RenderableType:
     for note in notes(summary):
         explained.add_row(Text(spelt(note.term), "bold"), Text(spelt(note.text), "dim"))
     said = [part for paragraph in sentences(summary) for part in (Text(), *map(Text, map(spelt, paragraph)))]
-    return Group(Text(spelt(findings.title), "bold"), Text(), body, Text(), explained, *said)
+    bounded = [part for line in bounds.terminal(findings, summary) for part in [Text(spelt(line))]]
+    errors = [Text(spelt(error), "bold red") for error in bounds.errors(findings, summary)]
+    return Group(Text(spelt(findings.title), "bold"), Text(), body, *bounded, Text(), explained, *said, *errors)
 
 
 def plain(findings: Findings, summary: Summary) -> str:
@@ -49,7 +52,9 @@ def plain(findings: Findings, summary: Summary) -> str:
     body = "\n".join("".join(text for text, _ in line).rstrip() for line in _Grid(summary).lines).rstrip()
     explained = "\n".join(_wrapped(f"{note.term}  {note.text}", "    ") for note in notes(summary) if note.term != "bold")
     said = ["\n".join(_wrapped(sentence, "    ") for sentence in paragraph) for paragraph in sentences(summary)]
-    return "\n\n".join([_wrapped(findings.title), body, explained, *said]) + "\n"
+    bounded = "\n".join(map(spelt, bounds.terminal(findings, summary)))
+    errors = [_wrapped(error, "    ") for error in bounds.errors(findings, summary)]
+    return "\n\n".join(filter(None, [_wrapped(findings.title), body, bounded, explained, *said, *errors])) + "\n"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ def part(cell: Cell, plan: Plan) -> Part:
         goals = plan.data.classes if cell.attack.target == "all" else 1
         named = f"attack {cell.attack.label}"
         return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
+    if cell.bound is not None:
+        shown = min(cell.bound.examples or len(plan.data.y_test), len(plan.data.y_test))
+        cost = registry.get("bounds", cell.bound.name).cost(cell.bound.settings)
+        return Part(LOADING + shown * max(cost.gradients + QUERY * cost.queries, QUERY), (f"bound {cell.bound.label}",))
     groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
     return Part(shown * QUERY / (20 if cell.metric else 1), groups)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from advrun import registry
-from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry, Training
+from advrun.config import AttackEntry, BoundEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError, PluginError
 from advrun.files import content_key
@@ -32,7 +32,7 @@ class Cell:
     """One unit of work.
 
     kind: train (a model, defended or not), learn (what attacks learn from images alone), attack (adversarial images), measure (a row),
-    metric (further columns of a row).
+    metric (further columns of a row), bound (how far no attack can reach).
     """
 
     kind: str
@@ -50,6 +50,7 @@ class Cell:
     metric: str = ""
     draws: int | None = None
     """Of a random system, of an attack or of a row; None elsewhere."""
+    bound: BoundEntry | None = None
 
     @property
     def stem(self) -> str:
@@ -126,9 +127,11 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
-    for attack in experiment.attacks if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
-        if isinstance(attack.target, int) and attack.target >= data.classes:
-            raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; {data.name} has the classes 0 to {data.classes - 1}")
+    aimed: list[AttackEntry | BoundEntry] = [*experiment.attacks, *experiment.bounds]
+    for each in aimed if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
+        if isinstance(each.target, int) and each.target >= data.classes:
+            kind = "bound" if isinstance(each, BoundEntry) else "attack"
+            raise ConfigError(f"{kind} {each.label!r}: target is {each.target}; {data.name} has the classes 0 to {data.classes - 1}")
     for attack in experiment.attacks:
         _check_source(attack, data)
     trainings = [
@@ -193,6 +196,7 @@ class _Planner:
                         yield from self._met(meeting, known)
                     else:
                         later.append(meeting)
+                yield from (self._bound(system, bound) for bound in self.experiment.bounds if not is_oracle(model))
                 for cast in casts:
                     if (system.name, cast) in crafted:
                         self._images[system.key, cast] = images = self._attack(system, cast.attack, cast.eps, stage=system.stage_of_attacks)
@@ -288,6 +292,21 @@ class _Planner:
         label = f"{learning_label(attack)} seed {system.seed}"
         return self._cell("learn", stage, label, content, (), like=system, attack=attack, eps=None)
 
+    def _bound(self, system: Cell, bound: BoundEntry) -> Cell:
+        content = {
+            "plugin": ["bounds", bound.name, described("bounds", bound.name, bound.settings)],
+            "norm": bound.norm,
+            "target": bound.target,
+            "examples": min(bound.examples or len(self.data.y_test), len(self.data.y_test)),
+            "batch_size": self.experiment.compute.batch_size,
+            "seed": system.seed,
+            "data": self.data.test_fingerprint,
+            "labels": [system.model.label, system.defense_label, bound.label],
+            "source": source_key("bounds", bound.name, "bound"),
+        }
+        label = f"{system.label} {bound.label} {bound.norm}"
+        return self._cell("bound", system.stage_of_attacks, label, content, (system,), like=system, bound=bound)
+
     def _measured(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Iterator[Cell]:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
         measured = self._measure(system, images, threat, stage, own)
@@ -362,7 +381,7 @@ def ability(experiment: Experiment) -> Able:
 
 
 def check_oracles(experiment: Experiment) -> None:
-    """Raise ConfigError for attacks and defences that need more of a model than to ask it.
+    """Raise ConfigError for attacks, defences and bounds that need more of a model than to ask it.
 
     An attack that needs gradients may be crafted on another model, where a threat lets its examples meet this one.
     """
@@ -372,6 +391,9 @@ def check_oracles(experiment: Experiment) -> None:
     if experiment.defended:
         label = experiment.defended[0].label
         raise ConfigError(f"defence {label!r} needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
+    if experiment.bounds and len(asked) == len(experiment.models):
+        label = experiment.bounds[0].label
+        raise ConfigError(f"bound {label!r} needs a network, and model {asked[0]!r} can only be asked; leave bounds out")
     systems = [SystemName(model.label) for model in experiment.models]
     casts = [Cast(attack, None) for attack in experiment.attacks]
     met = {(meeting.target.model, meeting.cast) for meeting in meet(experiment.threats, systems, casts, ability(experiment))}

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from advrun import registry
+from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
+from advrun.contradictions import contradicted
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
@@ -163,6 +165,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
     galleries, signs, watched, histories, environment = [], [], [], {}, {}
+    certificates: list[Certificate] = []
     growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
     class_names = plan.data.class_names
@@ -193,6 +196,8 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                     growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
                 if told := "; ".join((*manifest.info.get("fit_notes", ()), *manifest.info.get("said", ()))):
                     notes |= {f"note on {label}": told}
+            elif cell.kind == "bound":
+                certificates.append(store.read(cell, ".json", Certificate.read))
             elif cell.kind == "train":
                 environment = {key: value for key, value in manifest.info.items() if isinstance(value, str)}
                 if "model" in manifest.info:  # it came trained: it knows how many classes there are
@@ -209,13 +214,14 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         config_yaml=experiment.to_yaml(),
         environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
         class_names=(*class_names, REJECTED) if watched else class_names,
-        results=flagged(results.values()),
+        results=contradicted(flagged(results.values()), certificates),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
         sweeps=experiment.sweeps,
         growth=growth,
         signs=signs,
         watched=watched,
+        certificates=certificates,
     )
 
 
@@ -260,6 +266,7 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
     rows += [",".join(line) for line in stickers.lines(found.signs)]
+    rows += [certificate.to_json() for certificate in found.certificates]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)

@@ -6,6 +6,7 @@
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)
         rows/                measured rows (.json) and the images for the figures (.npz)
+        bounds/              how far no attack can reach, image by image (.json)
         answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
         manifests/           one per finished cell: its key, its inputs, its files with their hashes
         partial/             checkpoints of cells that were interrupted; a finished cell leaves none
@@ -36,7 +37,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "answers", "manifests", "partial", "tables", "figures")
+FOLDERS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "answers", "manifests", "partial", "tables", "figures")
 """Of a results folder."""
 T = TypeVar("T")
 
