@@ -176,9 +176,9 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
             write_json({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done})
         return
     for each in cells:
-        if each.cell.kind != "metric":
+        if not each.cell.metric:
             write(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
-    metrics = [each.done for each in cells if each.cell.kind == "metric"]
+    metrics = [each.done for each in cells if each.cell.metric]
     write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
     write(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
 

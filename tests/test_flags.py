@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from advrun import flags
+from advrun import flags, meanings
 from advrun.flags import (
     BLACK_BOX_WINS,
     FEWER_STEPS_WIN,
@@ -172,7 +172,7 @@ def test_twenty_nets_without_fault_raise_no_flag():
 
 
 def test_every_flag_has_a_mark_of_its_own_and_says_what_to_do():
-    known = list(flags.MEANINGS)
+    known = list(meanings.MEANINGS)
     assert len({mark(flag) for flag in known}) == len(known)
     assert mark("not of this version") not in {mark(flag) for flag in known}
     for flag in known:

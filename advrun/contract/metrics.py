@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, registry
+from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.contract import victims
 from advrun.contract.promise import Promise, documented, hold
 from advrun.contract.victims import Elsewhere
 from advrun.errors import PluginError
-from advrun.metrics import Outcome, Transferred, columns
+from advrun.geometry import Linf
+from advrun.metrics import Outcome, Probed, Transferred, columns
 from advrun.registry import Plugin
 from advrun.results import Row
+from advrun.retry import retrying
 
 
 @dataclass
@@ -31,7 +35,10 @@ class Measured:
 
     def outcomes(self) -> dict[str, Outcome]:
         """Those that it will be asked about, in arrays of their own."""
-        if self.plugin.arguments.get("outcome") is not Transferred:
+        wanted = self.plugin.arguments.get("outcome")
+        if wanted is Probed:
+            return {said: probed(outcome) for said, outcome in outcomes().items() if outcome.attacked is not None}
+        if wanted is not Transferred:
             return outcomes()
         return {said: crossed(outcome) for said, outcome in outcomes().items() if outcome.attacked is not None}
 
@@ -53,6 +60,14 @@ def crossed(outcome: Outcome) -> Transferred:
     parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
     crafted = np.arange(len(outcome.y)) % 3 > 0
     return Transferred(**parts, crafted=crafted, source_after=np.roll(outcome.after.argmax(-1), 1).astype(np.int32))
+
+
+def probed(outcome: Outcome) -> Probed:
+    """The same images as those of an attack of two steps, which can be tried again."""
+    parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    plugin, ball = registry.get("attacks", "bim"), Linf(0.2)
+    again = retrying(outcome.classifier, Attack(plugin, ball, settings_of(plugin, {"steps": 2})), seed=0, batch_size=16)
+    return Probed(**parts, ball=ball, again=again, iterated=True, widest=True)
 
 
 @cache
@@ -107,12 +122,14 @@ def its_columns_are_the_same_for_every_row(trial: Measured) -> None:
 
 def its_columns_have_names_of_their_own(trial: Measured) -> None:
     """No other metric, and no column of the row itself, has the same name."""
-    outcome = crossed(outcomes()["attacked images"])
+    usual = outcomes()["attacked images"]
     taken = {field.name: "the row itself" for field in fields(Row)} | dict.fromkeys(("attacked", "zero_gradients"), "the attack's cost")
     for name in registry.names("metrics"):
         if name != trial.plugin.name:
             with suppress(Exception):  # a broken metric takes no names
-                taken |= dict.fromkeys(columns(name, copied(outcome)), f"metric {name!r}")
+                wanted = registry.get("metrics", name).arguments.get("outcome")
+                outcome = crossed(usual) if wanted is Transferred else probed(usual) if wanted is Probed else copied(usual)
+                taken |= dict.fromkeys(columns(name, outcome), f"metric {name!r}")
     for column in trial(trial.outcomes()["attacked images"]):
         hold(column not in taken, f"the column {column!r} is that of {taken.get(column)}")
 

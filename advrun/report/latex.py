@@ -38,6 +38,16 @@ SYMBOLS = {
     "♯": r"$^{\sharp}$",
     "△": r"$^{\triangle}$",
     "○": r"$^{\circ}$",
+    "◇": r"$^{\bigtriangledown}$",
+    "∝": r"$^{\propto}$",
+    "⊤": r"$^{\top}$",
+    "♮": r"$^{\natural}$",
+    "♭": r"$^{\flat}$",
+    "∂": r"$^{\partial}$",
+    "∅": r"$^{\emptyset}$",
+    "⊥": r"$^{\bot}$",
+    "⊗": r"$^{\otimes}$",
+    "≠": r"$^{\neq}$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL = re.compile("|".join(map(re.escape, SYMBOLS)))
 

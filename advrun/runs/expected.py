@@ -13,6 +13,10 @@ LOADING = 2000.0
 """What reading a model and compiling a graph costs besides."""
 
 
+PROBED = 64
+"""A few images, with twice the steps."""
+
+
 def part(cell: Cell, plan: Plan) -> Part:
     """The cell as `Course` sees it."""
     if cell.kind == "train":
@@ -25,6 +29,8 @@ def part(cell: Cell, plan: Plan) -> Part:
         named = f"attack {cell.attack.label}"
         return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
     groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
+    if cell.kind == "probe" and cell.attack is not None:
+        return Part(LOADING / 4 + PROBED * _cost(cell.attack), groups)
     return Part(shown * QUERY / (20 if cell.metric else 1), groups)
 
 

@@ -161,6 +161,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     galleries, signs, histories, environment = [], [], {}, {}
     growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
+    promised: dict[tuple[str, str, int], float] = {}
     class_names = plan.data.class_names
     for cell in plan.cells:
         manifest = store.manifest(cell)
@@ -170,7 +171,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 results[cell.key] = store.read(cell, ".json", Result.read)
                 galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
-            elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
+            elif cell.metric and (measured := results.get(cell.needs[0].key)):
                 measured.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "attack":
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
@@ -188,7 +189,9 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 if "model" in manifest.info:  # it came trained: it knows how many classes there are
                     class_names = tuple(manifest.info["model"]["class_names"])
                     notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
-                histories[trained_label(plan, cell)] = store.read(cell, ".json", curves)
+                histories[trained_label(plan, cell)] = history = store.read(cell, ".json", curves)
+                if history.get("val_accuracy"):
+                    promised[cell.model.label, cell.defense_label, cell.seed] = max(history["val_accuracy"])
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
@@ -199,7 +202,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         config_yaml=experiment.to_yaml(),
         environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
         class_names=class_names,
-        results=flagged(results.values()),
+        results=flagged(results.values(), promised),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
         sweeps=experiment.sweeps,
