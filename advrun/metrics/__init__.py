@@ -1,6 +1,6 @@
 """Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row.
 
-One that asks for a `Transferred` adds them to rows whose images come from another system; one that asks for a `Probed`, to rows whose attack
+One that asks for a `Transferred` adds them to rows whose images come from another system; one for a `Probed`, to rows whose attack
 can be tried again: it follows gradients inside a ball, and met this system itself, untargeted.
 """
 

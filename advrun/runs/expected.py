@@ -28,6 +28,8 @@ def part(cell: Cell, plan: Plan) -> Part:
         goals = plan.data.classes if cell.attack.target == "all" else 1
         named = f"attack {cell.attack.label}"
         return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
+    if cell.kind == "prove" and cell.attack is not None:
+        return Part(2 * LOADING + PROBED * _cost(cell.attack), (f"prove {cell.attack.label}", "prove"))
     groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
     if cell.kind == "probe" and cell.attack is not None:
         return Part(LOADING / 4 + PROBED * _cost(cell.attack), groups)
