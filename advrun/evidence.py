@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from advrun.meanings import NOISE_WINS, PROBABILITIES, RANDOMISED, SATURATED, SILENT, UNBOUNDED, UNCONVERGED, UNREPRODUCED
+from advrun.meanings import NOISE_WINS, PROBABILITIES, RANDOMISED, SATURATED, SILENT, UNBOUNDED, UNCONVERGED, UNPROVEN, UNREPRODUCED
 from advrun.paired import at_least
+from advrun.proof import ENOUGH
 from advrun.results import CLEAN, Result, Row
 
 Suspicion = tuple[str, float]
@@ -35,6 +36,9 @@ def certain(row: Row) -> Iterator[str]:
         yield SATURATED
     if row.metrics.get("unsteady"):
         yield RANDOMISED
+    score = row.metrics.get("planted_score")
+    if score is not None and score < ENOUGH:
+        yield UNPROVEN
 
 
 def suspected(result: Result, promised: Mapping[tuple[str, str, int], float]) -> Iterator[Suspicion]:

@@ -13,7 +13,7 @@ BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmo
 DRIFTED = "drifted"
 PROBABILITIES, SATURATED, RANDOMISED, UNREPRODUCED = "probabilities", "saturated", "randomised", "clean-not-reproduced"
 NOISE_WINS, UNCONVERGED, SILENT = "noise-wins", "not-converged", "silent-success"
-TRANSFER_WINS, UNBOUNDED = "transfer-wins", "unbounded-fails"
+TRANSFER_WINS, UNBOUNDED, UNPROVEN = "transfer-wins", "unbounded-fails", "too-weak"
 ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
 
 
@@ -170,6 +170,14 @@ MEANINGS = {
         "By more than 0.5 points of the common images, and by more than chance.",
         "Papernot et al. 2017, arXiv:1602.02697; Athalye et al. 2018, arXiv:1802.00420",
     ),
+    UNPROVEN: Meaning(
+        "∄",
+        "advrun prove planted an example near every image, and this attack missed more than 5 % of them.",
+        "What does not find examples that are there says nothing of a system in which it finds none.",
+        "Run it with more steps or better gradients (square needs none), until advrun prove sees it find them.",
+        "Less than 95 % of those that random search does not find, on 64 images.",
+        "Zimmermann et al. 2022, arXiv:2206.13991",
+    ),
     UNREPRODUCED: Meaning(
         "≠",
         "Clearly fewer clean images are right than of the validation images when the system was trained.",
@@ -196,4 +204,6 @@ MEANINGS = {
     ),
 }
 """In the order in which they are told. A mark belongs to its flag: in every table, figure and report it is the same."""
+WEAKNESSES = frozenset({UNCONVERGED, UNPROVEN})
+"""Said of an attack, not of its system: beside one that is strong enough they mean nothing to the worst case."""
 OTHER = Meaning("*", "Not a flag that this version knows.", "", "")

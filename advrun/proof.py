@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from advrun.files import read_json
-from advrun.results import binomial_interval
+from advrun.results import Result, binomial_interval
 
 ENOUGH = 0.95
 """An attack that finds fewer of the planted examples is too weak to be believed (Zimmermann et al., 2022, arXiv:2206.13991)."""
@@ -77,3 +78,13 @@ class Proof:
         if not 0 <= max(proof.found, proof.random) <= proof.n:
             raise ValueError("counts that no proof has")
         return proof
+
+
+def beside(results: Iterable[Result], proofs: Iterable[Proof]) -> None:
+    """Put the share that an attack found, and its score, into the rows in which it met that system itself."""
+    tried = {(p.model, p.defense, p.attack, p.seed, p.norm, None if p.minimal else p.eps, p.target): p for p in proofs if p.n}
+    for result in results:
+        row = result.row
+        proof = tried.get((row.model, row.defense, row.attack, row.seed, row.norm, row.eps, row.target))
+        if proof is not None and row.threat == "adaptive":
+            row.metrics.update({"planted_found_share": proof.share, "planted_score": proof.score})

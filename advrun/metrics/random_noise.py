@@ -12,8 +12,13 @@ DRAWS = 20
 
 
 def random_noise(outcome: Probed) -> dict[str, float | None]:
-    """Of up to 32 images that the attack left right: how many were tried, and how many one of 20 random changes of its ball fools."""
+    """Of up to 32 images that the attack left right: how many were tried, and how many one of 20 random changes fools.
+
+    None for an attack without steps, which is no search.
+    """
     rows, ball = outcome.survivors, outcome.ball
+    if not outcome.iterated:
+        return {"noise_tried": None, "noise_fooled": None}
     if not len(rows):
         return {"noise_tried": 0, "noise_fooled": 0}
     x, y = outcome.some(rows)

@@ -12,6 +12,7 @@ import numpy as np
 from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
+from advrun.proof import Proof
 from advrun.report.stickers import Signs
 from advrun.results import Result
 
@@ -113,6 +114,7 @@ class Findings:
     sweeps: which defences are one at several strengths.
     growth: what a generator made after each epoch of its training, (epochs, k, height, width, channels) uint8, by the same labels.
     signs: what became of signs with stickers.
+    proofs: which planted examples each attack finds, where `advrun prove` was run.
     """
 
     name: str
@@ -127,3 +129,4 @@ class Findings:
     sweeps: tuple[Sweep, ...] = ()
     growth: Mapping[str, np.ndarray] = field(default_factory=dict)
     signs: list[Signs] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)

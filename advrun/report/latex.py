@@ -48,6 +48,7 @@ SYMBOLS = {
     "⊥": r"$^{\bot}$",
     "⊗": r"$^{\otimes}$",
     "≠": r"$^{\neq}$",
+    "∄": r"$^{\not\exists}$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL = re.compile("|".join(map(re.escape, SYMBOLS)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy, transfer
+from advrun.report import accuracy, proofs, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import tables
@@ -58,6 +58,8 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         notes=notes(summary),
         crossings=transfer.grids(summary),
         crossing_notes=transfer.notes(summary),
+        proofs=proofs.lines(findings),
+        proof_notes=proofs.said(findings),
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,

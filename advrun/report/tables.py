@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advrun.flags import in_order
-from advrun.report import accuracy, latex, markdown, stickers, strengths, transfer
+from advrun.report import accuracy, latex, markdown, proofs, stickers, strengths, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.layout import MISSING, PERCENT, Line, Table, tables
@@ -34,6 +34,7 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
         "accuracy.csv": accuracy.to_csv(summary.rows),
         "accuracy.json": accuracy.to_json(summary.rows),
         **transfer.files(summary, findings.title),
+        **proofs.files(findings),
     }
 
 

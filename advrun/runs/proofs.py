@@ -22,9 +22,9 @@ ASKED = "proofs/asked.json"
 
 @dataclass(frozen=True, eq=False)
 class ProofCell(Cell):
-    """images: so many are tried. within: the eps in which an example is planted; 0 where the attack cannot be tested, for `reason`."""
+    """count: so many images are tried. within: in which eps an example is planted; 0 where that cannot be, for `reason`."""
 
-    images: int = 0
+    count: int = 0
     within: float = 0.0
     reason: str = ""
 
@@ -58,7 +58,7 @@ def _proof(plan: Plan, attack: Cell, images: int) -> ProofCell:
         seed=attack.seed,
         attack=attack.attack,
         eps=attack.eps,
-        images=images,
+        count=images,
         within=0.0 if reason else within,
         reason=reason,
     )

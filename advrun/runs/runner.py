@@ -22,9 +22,11 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
+from advrun.proof import beside
 from advrun.results import Result
 from advrun.runs.keys import closure
 from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
+from advrun.runs.proofs import proven
 from advrun.runs.store import Store
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
@@ -195,6 +197,8 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
+    proofs = proven(plan, store)
+    beside(results.values(), proofs)
     return Findings(
         name=experiment.name,
         title=experiment.name,
@@ -208,6 +212,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         sweeps=experiment.sweeps,
         growth=growth,
         signs=signs,
+        proofs=proofs,
     )
 
 
@@ -251,7 +256,7 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
-    rows += [",".join(line) for line in stickers.lines(found.signs)]
+    rows += [",".join(line) for line in stickers.lines(found.signs)] + [proof.to_json() for proof in found.proofs]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)

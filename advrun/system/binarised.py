@@ -47,7 +47,8 @@ class Binarised(Classifier):
         return self._headed(ops.argmin(ops.sum(ops.square(own - self.marks[None]), axis=-1), axis=-1))
 
     def part(self, rows: Tensor) -> Binarised:
-        view = super().part(rows)
+        view = copy(self)
+        view.rows = rows if self.rows is None else ops.take(self.rows, rows)
         view.heads = ops.take(self.heads, rows)
         return view
 

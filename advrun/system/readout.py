@@ -50,7 +50,7 @@ def readout(model: Any) -> Readout:
         features, dense, tail = _cut(model.outputs[0])
     except _Uncut as error:
         raise ModelError(
-            f"model {model.name!r} cannot be given a new last layer: {error}; it needs a Dense layer with nothing behind it that has weights"
+            f"model {model.name!r} cannot be given a new last layer: {error}; a Dense layer must be the last one with weights"
         ) from None
     bias = dense.bias if dense.use_bias else np.zeros(dense.units, np.float32)
     return Readout(keras.Model(model.inputs, features), np.asarray(dense.kernel), np.asarray(bias), tuple(tail))

@@ -29,24 +29,24 @@ def prove(worker: Worker, cell: Cell) -> Done:
     if not cell.reason:
         entry = cast("AttackEntry", cell.attack)
         attack = bind(entry, cell.eps)
-        with worker.console.bar(f"{cell.label}", cell.images) as bar:
+        with worker.console.bar(f"{cell.label}", cell.count) as bar:
             try:
-                planted = worker.beside(f"{cell.system.key} {cell.norm} {cell.within} {cell.images}", lambda: _planted(worker, cell))
+                planted = worker.beside(f"{cell.system.key} {cell.norm} {cell.within} {cell.count}", lambda: _planted(worker, cell))
                 reason = "" if planted else NOWHERE
             except ModelError as error:
                 planted, reason = None, str(error)
-            counts = {"left_out": cell.images, "reason": reason}
+            counts = {"left_out": cell.count, "reason": reason}
             if planted is not None:
                 reached = found(planted, attack, target=entry.target is not None, seed=cell.seed, batch_size=worker.batch_size)
                 counts = {"n": len(reached), "found": int(reached.sum()), "random": int(planted.random.sum()), "left_out": planted.left_out}
-            bar.advance(cell.images)
+            bar.advance(cell.count)
         proof = Proof(**{**outline(cell), **counts, "budget": attack.budget()})
     return {f"proofs/{cell.stem}.json": partial(Path.write_text, data=proof.to_json())}, {}
 
 
 def _planted(worker: Worker, cell: ProofCell) -> Planted | None:
     """Systems with planted examples are the same for all attacks within one ball."""
-    rows = worker.order[: cell.images]
+    rows = worker.order[: cell.count]
     x = np.asarray(engine.to_unit(np.asarray(worker.data.x_test[rows])))
     ball, system = GEOMETRIES[cell.norm](cell.within), worker.system(cell.system).classifier
     return plant(system, x, worker.data.y_test[rows], ball, seed=cell.seed, batch_size=worker.batch_size)
