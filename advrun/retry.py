@@ -8,7 +8,7 @@ import numpy as np
 
 from advrun.attack import Attack
 from advrun.craft import craft
-from advrun.metrics import SAMPLE, Again, Retried
+from advrun.probed import SAMPLE, Again, Retried
 from advrun.system import Classifier
 from advrun.system.classifier import pad
 from advrun.system.witness import SEEN, Witness

@@ -59,6 +59,7 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         own[0].row,
         attack=CLOSEST if eps is None else WORST_CASE,
         target="",
+        access="",
         threat=threat,
         n=n,
         accuracy=right / n,

@@ -24,7 +24,7 @@ RANKS = [
     ["proof"],
     ["evidence", "agreement"],
     ["flags"],
-    ["worst", "metrics", "datasets", "download"],
+    ["worst", "metrics", "probed", "datasets", "download"],
     ["lesson"],
     ["train", "attack"],
     ["batchwise"],

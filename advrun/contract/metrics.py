@@ -18,7 +18,8 @@ from advrun.contract.promise import Promise, documented, hold
 from advrun.contract.victims import Elsewhere
 from advrun.errors import PluginError
 from advrun.geometry import Linf
-from advrun.metrics import Outcome, Probed, Transferred, columns
+from advrun.metrics import Outcome, Transferred, columns
+from advrun.probed import Probed
 from advrun.registry import Plugin
 from advrun.results import Row
 from advrun.retry import retrying

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advrun.metrics import Probed
+from advrun.probed import Probed
 
 
 def convergence(outcome: Probed) -> dict[str, float | None]:

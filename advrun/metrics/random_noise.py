@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from advrun.engine import Rng, to_unit
-from advrun.metrics import Probed
+from advrun.probed import Probed
 
 DRAWS = 20
 """For each image, by turns inside the ball and as far out as one step goes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from advrun.metrics import SAMPLE, Probed
+from advrun.probed import SAMPLE, Probed
 
 
 def unbounded(outcome: Probed) -> dict[str, float | None]:

@@ -58,3 +58,14 @@ def can_be_probed(row: Any) -> bool:
 def is_retriable(plugin: Plugin) -> bool:
     """Whether an attack can be tried again on a few images: it follows gradients inside a ball, at once, and learns nothing before."""
     return plugin.access == "gradients" and plugin.needs_eps and not plugin.is_cascade and not plugin.learns
+
+
+def seen(row: Any) -> str:
+    """What the attacker could see of the measured system: what its threat says, else what the attack asks of the one that it met itself.
+
+    For the report; in the stored row stands what a threat says in so many words.
+    """
+    if row.access or row.attack is None:
+        return str(row.access)
+    own = row.images is not None and row.images.system.key == row.system.key
+    return str(registry.get("attacks", row.attack.name).access) if own else "blind"

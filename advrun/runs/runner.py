@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from advrun.process import terminated_as_interrupt
 from advrun.proof import beside
 from advrun.results import Result
 from advrun.runs.keys import closure
+from advrun.runs.metering import seen
 from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.store import Store
@@ -171,10 +172,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             continue
         try:
             if cell.kind == "measure":
-                results[cell.key] = store.read(cell, ".json", Result.read)
+                measured = store.read(cell, ".json", Result.read)
+                results[cell.key] = replace(measured, row=replace(measured.row, access=seen(cell)))
                 galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
-            elif cell.metric and (measured := results.get(cell.needs[0].key)):
-                measured.row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.metric and (row := results.get(cell.needs[0].key)):
+                row.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind == "attack":
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
                 if manifest.has(SURVEY):

@@ -44,7 +44,6 @@ class Worker:
         self.order = opened.data.evaluation_order()
         self._loaded: Loaded | None = None
         self._last: tuple[str, Any] = ("", None)
-        self._beside: tuple[str, Any] = ("", None)
 
     def run(self, cell: Cell) -> None:
         """Do the work of a cell, and finish it in the store."""
@@ -61,14 +60,6 @@ class Worker:
             self._last = ("", None)
             self._last = key, make()
         made: T = self._last[1]
-        return made
-
-    def beside(self, key: str, make: Callable[[], T]) -> T:
-        """The same for what is made of that, such as an attack that is tried again: several cells share its compiled graph."""
-        if self._beside[0] != key:
-            self._beside = ("", None)
-            self._beside = key, make()
-        made: T = self._beside[1]
         return made
 
     @property
