@@ -63,8 +63,8 @@ def test_an_attack_that_must_not_be_stronger_is_when_chance_does_not_explain_it(
 
 @pytest.mark.parametrize("flag", CONTRADICTIONS)
 def test_a_difference_that_is_sure_but_small_is_no_reason(flag):
-    """30 of 10,000 images, all one way."""
-    assert alone(*CONTRADICTIONS[flag](*pair(30, 0, 10000))) == ()
+    """30 of 10,000 images, all one way; 15 where an attack without gradients is the stronger one."""
+    assert alone(*CONTRADICTIONS[flag](*pair(15 if flag == BLACK_BOX_WINS else 30, 0, 10000))) == ()
     assert alone(*CONTRADICTIONS[flag](*pair(60, 0, 10000))) == (flag,)
 
 
