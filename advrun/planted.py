@@ -43,6 +43,8 @@ RANDOM = 200
 """Points of the random search."""
 RIDGE = 1e-3
 """Added to the variances of the features, as a share of their mean: there may be fewer points than features."""
+APART = 0.05
+"""The planted point stands out from all others by this share of the clean image's way to the plane: by more than rounding takes back."""
 ALIKE = 1e-3
 """Images whose marks are nearer to each other are one and the same."""
 
@@ -85,8 +87,9 @@ def plant(system: Classifier, x: np.ndarray, y: np.ndarray, ball: Ball, *, seed:
     clean = points.features(x)
     others = points.all(INNER, seed, 1, 1 - GAP)
     inner = np.concatenate([clean[None], *(points.features(each).reshape(-1, *clean.shape) for each in others)])
-    example = points.outermost(Rng.from_seed(seed, 2), 1.0)[: len(x)]
-    weights, bias = _planes(inner, points.features(example), _margins(cut, clean))
+    candidates = points.outermost(Rng.from_seed(seed, 2), 1.0)  # several of each: one after the other, until a plane tells it apart
+    weights, bias, chosen = _planes(inner, points.features(candidates).reshape(-1, *clean.shape), _margins(cut, clean))
+    example = candidates.reshape(-1, *x.shape)[chosen, np.arange(len(x))]
     kept = np.isfinite(bias)
     for _ in range(2):  # the second time with what the altered system itself says of both
         if not kept.any():
@@ -166,27 +169,30 @@ def _margins(cut: Readout, features: np.ndarray) -> np.ndarray:
     return np.asarray(first - second)
 
 
-def _planes(inner: np.ndarray, planted: np.ndarray, margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (n, f) and bias (n,) of the planes that tell planted features (n, f) from the others (points, n, f); NaN where none does.
+def _planes(inner: np.ndarray, candidates: np.ndarray, margins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Planes that tell the first possible of the candidates' features (k, n, f) from those of the other points (points, n, f).
 
-    inner[0] are the clean images', which are `margins` away from the plane.
+    inner[0] are the clean images', which are to be `margins` away from the plane.
+
+    Returns weights (n, f), bias (n,), NaN where no plane does, and which candidate it is (n,).
     """
-    n, f = planted.shape
-    weights, bias = np.zeros((n, f)), np.full(n, np.nan)
-    for row in range(n):
+    k, n, f = candidates.shape
+    weights, bias, chosen = np.zeros((n, f)), np.full(n, np.nan), np.zeros(n, int)
+    for row in np.flatnonzero(margins > 0):
         middle = inner[:, row].mean(0)
-        centred, away = inner[:, row] - middle, planted[row] - middle
+        centred = inner[:, row] - middle
         _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
         variances = sizes**2 / len(centred)
         ridge = RIDGE * variances.sum() / f
-        if not ridge > 0:
-            continue
-        along = axes @ away
-        normal = axes.T @ (along / (variances + ridge)) + (away - axes.T @ along) / ridge
-        others, own = centred @ normal, float(away @ normal)
-        outermost, clean = float(others.max()), float(others[0])
-        plane = outermost + CLOSENESS * (own - outermost)
-        if own - outermost > 1e-3 * (plane - clean) and margins[row] > 0:  # apart by more than float32 takes back
-            scale = margins[row] / (plane - clean)
-            weights[row], bias[row] = scale * normal, -scale * (plane + float(middle @ normal))
-    return weights, bias
+        for number in range(k if ridge > 0 else 0):
+            away = candidates[number, row] - middle
+            along = axes @ away
+            normal = axes.T @ (along / (variances + ridge)) + (away - axes.T @ along) / ridge
+            others, own = centred @ normal, float(away @ normal)
+            outermost, clean = float(others.max()), float(others[0])
+            plane = outermost + CLOSENESS * (own - outermost)
+            if own - outermost > APART * (plane - clean):
+                scale = margins[row] / (plane - clean)
+                weights[row], bias[row], chosen[row] = scale * normal, -scale * (plane + float(middle @ normal)), number
+                break
+    return weights, bias, chosen

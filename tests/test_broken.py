@@ -1,4 +1,4 @@
-"""A zoo of broken defences: each is flagged, and the test of the evaluation says which attack is too weak for it; plain nets are left alone.
+"""A zoo of broken defences: each is flagged, and the test of the evaluation says which attack is too weak; plain nets are left alone.
 
 A system here is the trained victim of the tests behind a stage, or in front of one. What goes wrong is real: no gradient is mocked.
 """

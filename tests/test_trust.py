@@ -12,6 +12,7 @@ from advrun.attack import Attack
 from advrun.config.entries import settings_of
 from advrun.engine import keras, ops
 from advrun.flags import flagged
+from advrun.losses import log_odds
 from advrun.meanings import NOISE_WINS, PROBABILITIES, RANDOMISED, SATURATED, SILENT, TRANSFER_WINS, UNBOUNDED, UNCONVERGED, UNPROVEN
 from advrun.metrics import Outcome, columns
 from advrun.metrics.calibration import error
@@ -35,19 +36,12 @@ def bound(name: str, **settings) -> Attack:
     return Attack(plugin, BALL, settings_of(plugin, settings))
 
 
-def forgetful(model, x, y, ball, *, steps):
+def forgetful(model, x, y, ball, *, steps, step_size):
     """Finds, and then goes home: asks about a step of gradient ascent, and returns the clean image."""
     x_adv = x
     for _ in range(steps):
-        x_adv = ball.project(x_adv + 0.5 * ball.steepest(model.gradient(lambda z, y: -z[:, 0] + 0 * z[:, 1], x_adv, y)), x)
-        x_adv = ball.project(x_adv + 0.5 * ball.steepest(model.gradient(registry_loss, x_adv, y)), x)
+        x_adv = ball.project(x_adv + step_size * ball.steepest(model.gradient(log_odds, x_adv, y)), x)
     return x + 0 * x_adv
-
-
-def registry_loss(logits, y):
-    from advrun.losses import log_odds
-
-    return log_odds(logits, y)
 
 
 def home_made(function, **settings) -> Attack:
@@ -73,8 +67,8 @@ def test_what_an_attack_found_and_lost_is_seen(network, near):
 
 
 def test_what_lies_outside_of_the_ball_is_no_success(network, near):
-    def strays(model, x, y, ball, *, steps):
-        return x + 0 * model.gradient(registry_loss, ops.clip(x + 0.5, 0.0, 1.0), y)
+    def strays(model, x, y, ball, *, steps, step_size):
+        return x + 0 * model.gradient(log_odds, ops.clip(x + 0.5, 0.0, 1.0), y)
 
     x, y = near
     assert not retrying(network, home_made(strays, steps=1), seed=0, batch_size=32)(x, y).seen.any()

@@ -53,7 +53,7 @@ def readout(model: Any) -> Readout:
             f"model {model.name!r} cannot be given a new last layer: {error}; a Dense layer must be the last one with weights"
         ) from None
     bias = dense.bias if dense.use_bias else np.zeros(dense.units, np.float32)
-    return Readout(keras.Model(model.inputs, features), np.asarray(dense.kernel), np.asarray(bias), tuple(tail))
+    return Readout(keras.Model(model.inputs[0], features), np.asarray(dense.kernel), np.asarray(bias), tuple(tail))
 
 
 class _Uncut(Exception):
@@ -73,7 +73,7 @@ def _cut(output: Any) -> tuple[Any, Any, list[Callable[[Any], Any]]]:
         raise _Uncut(f"{operation.name!r} has {len(node.input_tensors)} inputs")
     if isinstance(operation, keras.Model) and len(getattr(operation, "outputs", None) or ()) == 1:
         inner, dense, tail = _cut(operation.outputs[0])
-        return keras.Model(operation.inputs, inner)(node.input_tensors[0]), dense, tail
+        return keras.Model(operation.inputs[0], inner)(node.input_tensors[0]), dense, tail
     if getattr(operation, "weights", None):
         raise _Uncut(f"its last layer with weights is {operation.name!r}, a {type(operation).__name__}")
     before = node.input_tensors[0]
