@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from advrun import __version__, process, registry
+from advrun import __version__, process, prove, registry
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
@@ -167,6 +167,7 @@ stage("attack", "attack", "Craft adversarial examples against them, and measure.
 stage("defend", "defend", "Build the defences, attack each defended system, and measure.")
 stage("report", "defend", "Tables, figures and one HTML page from what is on disk.", compute=False)
 stage("run", "defend", "All of it, in order.")
+prove.bind(main, options, OUTPUT, CONFIG, SET, PLUGINS)
 
 
 def show_plan(cells: list[Any], as_json: bool) -> None:
@@ -176,9 +177,9 @@ def show_plan(cells: list[Any], as_json: bool) -> None:
             write_json({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done})
         return
     for each in cells:
-        if each.cell.kind != "metric":
+        if not each.cell.metric:
             write(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
-    metrics = [each.done for each in cells if each.cell.kind == "metric"]
+    metrics = [each.done for each in cells if each.cell.metric]
     write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
     write(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from advrun.certificates import Certificate
-from advrun.flags import CONTRADICTED, in_order
+from advrun.flags import in_order
 from advrun.geometry import DISTANCE_ROUNDING
+from advrun.meanings import CONTRADICTED
 from advrun.results import CLOSEST, WORST_CASE, Result
 
 

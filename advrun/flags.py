@@ -9,116 +9,41 @@ where the difference is more than SLACK. All tests of one report together raise 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from advrun.evidence import Suspicion, certain, suspected
+from advrun.meanings import (
+    BLACK_BOX_WINS,
+    DRIFTED,
+    FEWER_STEPS_WIN,
+    GUESSES,
+    MEANINGS,
+    MORE_EPS_HELPS,
+    OTHER,
+    STATIC_WINS,
+    TRANSFER_WINS,
+    UNBROKEN,
+    UNMOVED,
+    ZERO_GRADIENTS,
+    Meaning,
+)
 from advrun.paired import at_least, one_sided
 from advrun.results import CLEAN, Result, Row
-
-ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
-BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
-DRIFTED = "drifted"
-CONTRADICTED = "contradiction"
-ATTACKS_MISSING, SEEDS_MISSING = "attacks-missing", "seeds-missing"
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a flag says: what was seen, why that makes the accuracy doubtful, what to do next. mark: its footnote mark everywhere."""
-
-    mark: str
-    seen: str
-    why: str
-    remedy: str
-
-
-MEANINGS = {
-    ZERO_GRADIENTS: Meaning(
-        "†",
-        "The loss gradient of some images is zero, or not a number.",
-        "A gradient attack is blind there, so that images stay right without being robust.",
-        "Run square, or give what blocks the gradient (a purifier that rounds, for example) a straight-through gradient.",
-    ),
-    STATIC_WINS: Meaning(
-        "‡",
-        "Replayed examples of the undefended model fool this system clearly more often than those that the same attack crafts for it.",
-        "An attack that knows the system should do no worse: its gradients mislead, and the accuracy is too high.",
-        "Run square, or give the purifier a straight-through gradient.",
-    ),
-    MORE_EPS_HELPS: Meaning(
-        "§",
-        "The same attack leaves clearly fewer images right at a smaller ε.",
-        "A ball holds all of the smaller ones, so the attack fails at this ε.",
-        "Run pgd or autoattack at this ε, with more steps and restarts.",
-    ),
-    FEWER_STEPS_WIN: Meaning(
-        "¶",
-        "An attack with less than half as many gradients leaves clearly fewer images right at the same ε.",
-        "This one did not converge, or the gradients mislead it.",
-        "Run it with more steps, together longer than 2 ε, and more restarts; and square, which needs no gradient.",
-    ),
-    BLACK_BOX_WINS: Meaning(
-        "‖",
-        "An attack that uses no gradient of the system leaves clearly fewer images right than this one, which follows its gradients.",
-        "The gradients mislead, and an attack with better ones may leave fewer still.",
-        "Give the purifier a straight-through gradient, and run square with more queries.",
-    ),
-    UNBROKEN: Meaning(
-        "◊",
-        "An attack that may go as far as it needs left clearly more than 2 % right.",
-        "Every image can be made wrong from far enough: the attack failed, or stopped too early.",
-        "Run it with more steps, and another attack of the same norm beside it.",
-    ),
-    UNMOVED: Meaning(
-        "★",
-        "An attack within a ball gave clearly more than 2 % of the images back as they were, still right.",
-        "It did nothing there, so that these images were not attacked.",
-        "Run square, or give the purifier a straight-through gradient.",
-    ),
-    GUESSES: Meaning(
-        "♯",
-        "Hardly more clean images are right than by naming the commonest class.",
-        "What is right by chance says nothing of robustness.",
-        "For a model that came trained, run advrun check, which compares other ways to read the images; one that was trained here needs "
-        "more epochs, or another learning rate.",
-    ),
-    DRIFTED: Meaning(
-        "◇",
-        "Asked about the same clean images again after the attack, the service answered otherwise.",
-        "It changed in between, or answers at random: images may be wrong without any attack, and counts mean less.",
-        "Run the experiment again in another results folder, where nothing is remembered; attack fewer images at once.",
-    ),
-    CONTRADICTED: Meaning(
-        "⊥",
-        "ERROR: an example of this attack lies within the radius that {detail} has certified for its image.",
-        "One of the two is wrong: the bound, the attack, or how its examples were measured.",
-        "tables/bounds.md names an image: look at it, and tell the author of the bound; trust neither number until it is explained.",
-    ),
-    ATTACKS_MISSING: Meaning(
-        "△",
-        "This worst case lacks {detail}, which other systems met.",
-        "With it, fewer images may be right.",
-        "Run the experiment again: what failed is tried again, what is done is kept.",
-    ),
-    SEEDS_MISSING: Meaning(
-        "○",
-        "Only {detail} seeds were measured.",
-        "The others may differ.",
-        "Run the experiment again: what failed is tried again, what is done is kept.",
-    ),
-}
-"""In the order in which they are told. A mark belongs to its flag: in every table, figure and report it is the same."""
-OTHER = Meaning("*", "Not a flag that this version knows.", "", "")
 
 LEVEL = 0.01
 SLACK = 0.005
 """Differences of accuracy up to this are no reason for a flag, however sure."""
+BLACK_BOX_SLACK = 0.002
+"""The same where an attack without gradients is the stronger one."""
 SHARE = 0.02
 """An attack may fail at this share of the images for reasons of its own."""
 SKILL = 0.1
 """A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
+REPLAYED = {"static": STATIC_WINS, "transfer": TRANSFER_WINS}
+"""Threats whose examples know less of the system than adaptive ones."""
 ITERATIVE = 10
 """An attack of so many gradients should beat one without any; a single step need not."""
 
@@ -152,10 +77,17 @@ def in_order(flags: Iterable[str]) -> list[str]:
     return sorted(set(flags), key=lambda flag: (places.get(flag.partition(": ")[0], len(places)), flag))
 
 
-def flagged(results: Iterable[Result]) -> list[Result]:
-    """The same results, with the flags that they raise by themselves and beside each other."""
+def flagged(results: Iterable[Result], promised: Mapping[tuple[str, str, int], float] | None = None) -> list[Result]:
+    """The same results, with the flags that they raise by themselves and beside each other.
+
+    promised: see `evidence.suspected`.
+    """
     results = list(results)
-    suspicions = [(place, *each) for place, result in enumerate(results) for each in _suspicions(result, results)]
+    suspicions = [
+        (place, *each)
+        for place, result in enumerate(results)
+        for each in (*_suspicions(result, results), *suspected(result, promised or {}))
+    ]
     raised = [{*result.row.flags, *_certain(result)} for result in results]
     for place, flag, _ in below(LEVEL, suspicions):
         raised[place].add(flag)
@@ -172,6 +104,7 @@ def below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterato
 
 def _certain(result: Result) -> Iterator[str]:
     row = result.row
+    yield from certain(row)
     if (row.metrics.get("zero_gradients") or 0.0) > SLACK:
         yield ZERO_GRADIENTS
     if (row.metrics.get("drift") or 0.0) > 0:
@@ -181,7 +114,7 @@ def _certain(result: Result) -> Iterator[str]:
         yield GUESSES
 
 
-def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[tuple[str, float]]:
+def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[Suspicion]:
     """What may be wrong with the result, and how likely it is to look so by chance."""
     row = result.row
     if row.threat != "adaptive" or row.target:
@@ -193,7 +126,7 @@ def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[tuple[str
     others = [other for other in results if other is not result and _comparable(other.row, row)]
     for flag, other in _contradictions(row, others):
         if not _settled(flag, other, result, others):
-            yield flag, _stronger(other, result)
+            yield flag, _stronger(other, result, BLACK_BOX_SLACK if flag == BLACK_BOX_WINS else SLACK)
 
 
 def _contradictions(row: Row, others: Sequence[Result]) -> Iterator[tuple[str, Result]]:
@@ -201,9 +134,9 @@ def _contradictions(row: Row, others: Sequence[Result]) -> Iterator[tuple[str, R
     for result in others:
         other = result.row
         same = other.attack == row.attack
-        if other.threat == "static":
+        if other.threat in REPLAYED:
             if same and (other.settings, other.eps) == (row.settings, row.eps):
-                yield STATIC_WINS, result
+                yield REPLAYED[other.threat], result
         elif other.threat != "adaptive" or row.eps is None or other.eps is None:
             continue
         elif same and other.eps < row.eps:
@@ -234,12 +167,12 @@ def _leaves_more(one: Result, other: Result) -> bool:
     return bool(one.correct[:n].sum() > other.correct[:n].sum())
 
 
-def _stronger(other: Result, result: Result) -> float:
-    """p that `other` leaves fewer images right by chance, on those that both attacked; 1 where the difference is within SLACK."""
+def _stronger(other: Result, result: Result, slack: float) -> float:
+    """p that `other` leaves fewer images right by chance, on those that both attacked; 1 where the difference is within `slack`."""
     n = min(other.row.n, result.row.n)
     one, another = result.correct[:n], other.correct[:n]
     more, fewer = int((one & ~another).sum()), int((~one & another).sum())
-    return one_sided(more, fewer) if more - fewer > SLACK * n else 1.0
+    return one_sided(more, fewer) if more - fewer > slack * n else 1.0
 
 
 def _more_than(share: float, found: np.ndarray) -> float:

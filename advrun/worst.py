@@ -11,6 +11,7 @@ import numpy as np
 
 from advrun.flags import in_order
 from advrun.geometry import GEOMETRIES
+from advrun.meanings import WEAKNESSES
 from advrun.results import CLOSEST, WORST_CASE, Result, Row, binomial_interval
 
 
@@ -58,6 +59,7 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         own[0].row,
         attack=CLOSEST if eps is None else WORST_CASE,
         target="",
+        access="",
         threat=threat,
         n=n,
         accuracy=right / n,
@@ -68,9 +70,15 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         gradients=math.fsum(member.row.gradients for member in members),
         queries=math.fsum(member.row.queries for member in members),
         seconds=math.fsum(member.row.seconds for member in members),
-        flags=tuple(in_order(flag for row in kindred for flag in row.flags)),
+        flags=tuple(in_order(_doubts(kindred, [member.row for member in own if member.row.threat == threat]))),
     )
     return Result(row, labels, predictions, np.where(np.isfinite(closest), closest, 0))
+
+
+def _doubts(kindred: list[Row], own: list[Row]) -> set[str]:
+    """All doubts of the rows, but for those of single attacks that are too weak where another one is not."""
+    doubts = {flag for row in kindred for flag in row.flags}
+    return doubts if all(WEAKNESSES.intersection(row.flags) for row in own) else doubts - WEAKNESSES
 
 
 def _distances(norm: str, moved: np.ndarray) -> dict[str, float | None]:

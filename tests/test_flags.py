@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from advrun import flags
+from advrun import flags, meanings
 from advrun.flags import (
     BLACK_BOX_WINS,
     FEWER_STEPS_WIN,
@@ -63,8 +63,8 @@ def test_an_attack_that_must_not_be_stronger_is_when_chance_does_not_explain_it(
 
 @pytest.mark.parametrize("flag", CONTRADICTIONS)
 def test_a_difference_that_is_sure_but_small_is_no_reason(flag):
-    """30 of 10,000 images, all one way."""
-    assert alone(*CONTRADICTIONS[flag](*pair(30, 0, 10000))) == ()
+    """30 of 10,000 images, all one way; 15 where an attack without gradients is the stronger one."""
+    assert alone(*CONTRADICTIONS[flag](*pair(15 if flag == BLACK_BOX_WINS else 30, 0, 10000))) == ()
     assert alone(*CONTRADICTIONS[flag](*pair(60, 0, 10000))) == (flag,)
 
 
@@ -172,7 +172,7 @@ def test_twenty_nets_without_fault_raise_no_flag():
 
 
 def test_every_flag_has_a_mark_of_its_own_and_says_what_to_do():
-    known = list(flags.MEANINGS)
+    known = list(meanings.MEANINGS)
     assert len({mark(flag) for flag in known}) == len(known)
     assert mark("not of this version") not in {mark(flag) for flag in known}
     for flag in known:

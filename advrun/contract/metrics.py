@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, registry
+from advrun.attack import Attack
+from advrun.config.entries import settings_of
 from advrun.contract import victims
 from advrun.contract.promise import Promise, documented, hold
 from advrun.contract.victims import Elsewhere
 from advrun.engine import ops
 from advrun.errors import PluginError
+from advrun.geometry import Linf
 from advrun.metrics import Guarded, Outcome, Transferred, columns
+from advrun.probed import Probed
 from advrun.registry import Plugin
 from advrun.results import Row
+from advrun.retry import retrying
 from advrun.system import Chain, Classifier, Detector
 from advrun.system.detectors import Thresholded
 
@@ -37,6 +42,8 @@ class Measured:
         wanted = self.plugin.arguments.get("outcome")
         if wanted is Guarded:
             return {said: guarded(outcome) for said, outcome in outcomes().items()}
+        if wanted is Probed:
+            return {said: probed(outcome) for said, outcome in outcomes().items() if outcome.attacked is not None}
         if wanted is not Transferred:
             return outcomes()
         return {said: crossed(outcome) for said, outcome in outcomes().items() if outcome.attacked is not None}
@@ -69,6 +76,14 @@ def guarded(outcome: Outcome) -> Outcome:
     classifier = Classifier(replace(chain, detectors=(Thresholded(detector, float(np.quantile(darkness, 0.75)), 0.1, 0),)))
     after = classifier.predict(outcome.x_adv)
     return replace(outcome, classifier=classifier, before=classifier.predict(outcome.x), after=after)
+
+
+def probed(outcome: Outcome) -> Probed:
+    """The same images as those of an attack of two steps, which can be tried again."""
+    parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    plugin, ball = registry.get("attacks", "bim"), Linf(0.2)
+    again = retrying(outcome.classifier, Attack(plugin, ball, settings_of(plugin, {"steps": 2})), seed=0, batch_size=16)
+    return Probed(**parts, ball=ball, again=again, iterated=True, widest=True)
 
 
 @cache
@@ -123,13 +138,15 @@ def its_columns_are_the_same_for_every_row(trial: Measured) -> None:
 
 def its_columns_have_names_of_their_own(trial: Measured) -> None:
     """No other metric, and no column of the row itself, has the same name."""
-    outcome = outcomes()["attacked images"]
-    others = crossed(outcome) if trial.plugin.arguments.get("outcome") is not Guarded else guarded(outcome)
+    usual = outcomes()["attacked images"]
     taken = {field.name: "the row itself" for field in fields(Row)} | dict.fromkeys(("attacked", "zero_gradients"), "the attack's cost")
     for name in registry.names("metrics"):
         if name != trial.plugin.name:
             with suppress(Exception):  # a broken metric takes no names
-                taken |= dict.fromkeys(columns(name, copied(others)), f"metric {name!r}")
+                wanted = registry.get("metrics", name).arguments.get("outcome")
+                made: dict[Any, Any] = {Transferred: crossed, Probed: probed, Guarded: guarded}
+                outcome = made.get(wanted, copied)(usual)
+                taken |= dict.fromkeys(columns(name, outcome), f"metric {name!r}")
     for column in trial(trial.outcomes()["attacked images"]):
         hold(column not in taken, f"the column {column!r} is that of {taken.get(column)}")
 

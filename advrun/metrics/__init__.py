@@ -1,6 +1,8 @@
-"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row,
-one that asks for a `Transferred` to those rows whose images come from another system, and one that asks for a `Guarded` to those of
-systems with a detector."""
+"""Metrics: `NAME(outcome: Outcome) -> {column: number or None}`. Every file here adds its columns to every row.
+
+One that asks for a `Transferred` adds them to rows whose images come from another system; one for a `Guarded`, to rows of systems with a
+detector; one for a `Probed` (`advrun/probed.py`), to rows whose attack can be tried again.
+"""
 
 from __future__ import annotations
 

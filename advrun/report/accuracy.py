@@ -27,7 +27,7 @@ SHARES = ("attacked", "zero_gradients", "success")
 def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as flat dictionaries with the same keys in the same order, `seconds` last; what is undefined is None."""
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
-    said = {name: "" for name in SAID if any(getattr(row, name) for row in rows)}
+    said = {name: "" for name in SAID if any(_says(row, name) for row in rows)}
     return [_plain({**dict.fromkeys(metrics), **said, **_flat(row)}, [*_fields(row), *said, *metrics, "seconds"]) for row in rows]
 
 
@@ -47,7 +47,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 def readable(summary: Summary) -> list[list[str]]:
     """Header and lines as text for people: READABLE, metrics, costs per image, budget; accuracies in percent."""
     metrics = dict.fromkeys(name for row in summary.rows for name, value in row.metrics.items() if value is not None)
-    said = [name for name in SAID if any(getattr(row, name) for row in summary.rows)]
+    said = [name for name in SAID if any(_says(row, name) for row in summary.rows)]
     header = [*READABLE, *said, *map(_head, metrics), "gradients per image", "queries per image", "budget"]
     return [header, *(_readable_line(row, list(metrics), said) for row in summary.rows)]
 
@@ -66,7 +66,18 @@ def _fields(row: Row) -> list[str]:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    return {**row.flat(), "accuracy_percent": round(100 * row.accuracy, 6)}
+    return {**row.flat(), **({"source": crafted_on(row)} if crafted_on(row) else {}), "accuracy_percent": round(100 * row.accuracy, 6)}
+
+
+def crafted_on(row: Row) -> str:
+    """The system that the row's images were crafted on, "" for clean ones."""
+    if row.source or row.threat not in ("static", "adaptive"):
+        return row.source
+    return f"{row.model} / {'none' if row.threat == 'static' else row.defense}"
+
+
+def _says(row: Row, name: str) -> str:
+    return crafted_on(row) if name == "source" else str(getattr(row, name))
 
 
 def _plain(record: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def _readable_line(row: Row, metrics: Sequence[str], said: Sequence[str]) -> lis
     measured = [row.threat, str(row.seed), str(row.n), percent(row.accuracy), f"{percent(low)} to {percent(high)}"]
     further = [_number(row, name) for name in metrics]
     costs = ["", ""] if row.threat == "none" else [f"{row.gradients:.4g}", f"{row.queries:.4g}"]
-    return [*place, *measured, marks(row.flags), *(getattr(row, name) for name in said), *further, *costs, row.budget]
+    return [*place, *measured, marks(row.flags), *(_says(row, name) for name in said), *further, *costs, row.budget]
 
 
 def _number(row: Row, metric: str) -> str:

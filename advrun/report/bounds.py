@@ -12,8 +12,9 @@ import numpy as np
 from advrun import registry
 from advrun.certificates import Certificate
 from advrun.contradictions import Contradiction, contradictions, of_system
-from advrun.flags import CONTRADICTED, mark
+from advrun.flags import mark
 from advrun.geometry import GEOMETRIES
+from advrun.meanings import CONTRADICTED
 from advrun.report.accuracy import write_csv
 from advrun.report.findings import Findings
 from advrun.report.layout import MISSING, attack_label, ball_label, distance_label, eps_label, norm_label, percent

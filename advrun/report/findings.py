@@ -13,6 +13,7 @@ from advrun.certificates import Certificate
 from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
+from advrun.proof import Proof
 from advrun.report.operating import Watched
 from advrun.report.stickers import Signs
 from advrun.results import Result
@@ -117,6 +118,7 @@ class Findings:
     signs: what became of signs with stickers.
     watched: what detectors saw of attacks.
     certificates: how far no attack can reach, by system and bound.
+    proofs: which planted examples each attack finds, where `advrun prove` was run.
     """
 
     name: str
@@ -133,3 +135,4 @@ class Findings:
     signs: list[Signs] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
+    proofs: list[Proof] = field(default_factory=list)

@@ -38,7 +38,18 @@ SYMBOLS = {
     "♯": r"$^{\sharp}$",
     "△": r"$^{\triangle}$",
     "○": r"$^{\circ}$",
+    "◇": r"$^{\bigtriangledown}$",
+    "∝": r"$^{\propto}$",
+    "⊤": r"$^{\top}$",
+    "♮": r"$^{\natural}$",
+    "♭": r"$^{\flat}$",
+    "∂": r"$^{\partial}$",
+    "∅": r"$^{\emptyset}$",
     "⊥": r"$^{\bot}$",
+    "⊗": r"$^{\otimes}$",
+    "≠": r"$^{\neq}$",
+    "∄": r"$^{\not\exists}$",
+    "‼": r"$^{!!}$",
 } | {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL = re.compile("|".join(map(re.escape, SYMBOLS)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from advrun.flags import MEANINGS, OTHER
+from advrun.meanings import MEANINGS, OTHER
 from advrun.report.layout import Table
 from advrun.report.notes import Note
 

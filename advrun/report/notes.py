@@ -26,6 +26,10 @@ WORST_NOTES = {
 }
 
 
+KNOWN = {"gradients": "everything", "scores": "scores alone (black box)", "decisions": "labels alone (black box)", "blind": "nothing"}
+"""What an attacker sees, in words."""
+
+
 @dataclass(frozen=True)
 class Note:
     """An explained term; `term` is a word of the tables or one of their marks, `anchor` its place on the page, if it has one."""
@@ -112,6 +116,8 @@ def _budget(summary: Summary, panel: Panel) -> str:
     several = len(radii) > 1 and not panel.minimal
     parts = [f"{', '.join(dict.fromkeys(each))}: {budget}" if several else budget for budget, each in radii.items()]
     parts += [f"n = {_span(row.n for row in rows)}"]
+    known = dict.fromkeys(row.access for row in rows if row.threat == "adaptive" and row.access)
+    parts += [f"of the system that it is crafted on it sees {' or '.join(KNOWN.get(each, each) for each in known)}"] if known else []
     if panel.minimal:
         parts.append("no ε; mean and median distance are over the images that fooled the system")
     reached = [share for row in rows if row.target and (share := row.metrics.get("success")) is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy, bounds, detection, transfer
+from advrun.report import accuracy, bounds, detection, proofs, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
 from advrun.report.layout import tables
@@ -65,6 +65,8 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         bounded=bounds.lines(findings, summary),
         bound_errors=bounds.errors(findings, summary),
         bound_notes=bounds.notes(findings, summary),
+        proofs=proofs.lines(findings),
+        proof_notes=proofs.said(findings),
         several=len(summary.models) > 1,
         sections=[(title, [_figure(picture) for picture in pictures if picture.kind == kind]) for kind, title in SECTIONS],
         header=header,

@@ -16,7 +16,8 @@ from statistics import fmean, stdev
 from typing import Any, TypeVar
 
 from advrun.config import Sweep
-from advrun.flags import ATTACKS_MISSING, SEEDS_MISSING, in_order
+from advrun.flags import in_order
+from advrun.meanings import ATTACKS_MISSING, SEEDS_MISSING
 from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
 

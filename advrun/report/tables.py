@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advrun.flags import in_order
-from advrun.report import accuracy, bounds, detection, latex, markdown, stickers, strengths, transfer
+from advrun.report import accuracy, bounds, detection, latex, markdown, proofs, stickers, strengths, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.layout import MISSING, PERCENT, Line, Table, tables
@@ -36,6 +36,7 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
         **transfer.files(summary, findings.title),
         **detection.files(summary, findings.title),
         **bounds.files(findings, summary),
+        **proofs.files(findings),
     }
 
 

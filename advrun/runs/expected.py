@@ -13,6 +13,10 @@ LOADING = 2000.0
 """What reading a model and compiling a graph costs besides."""
 
 
+PROBED = 64
+"""A few images, with twice the steps."""
+
+
 def part(cell: Cell, plan: Plan) -> Part:
     """The cell as `Course` sees it."""
     if cell.kind == "train":
@@ -31,7 +35,11 @@ def part(cell: Cell, plan: Plan) -> Part:
         shown = min(cell.bound.examples or len(plan.data.y_test), len(plan.data.y_test))
         cost = registry.get("bounds", cell.bound.name).cost(cell.bound.settings)
         return Part(LOADING + shown * max(cost.gradients + QUERY * cost.queries, QUERY), (f"bound {cell.bound.label}",))
+    if cell.kind == "prove" and cell.attack is not None:
+        return Part(2 * LOADING + PROBED * _cost(cell.attack), (f"prove {cell.attack.label}", "prove"))
     groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
+    if cell.kind == "probe" and cell.attack is not None:
+        return Part(LOADING / 4 + PROBED * _cost(cell.attack), groups)
     return Part(shown * QUERY / (20 if cell.metric else 1), groups)
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from advrun import registry
 from advrun.config import AttackEntry, BoundEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.data import Dataset
-from advrun.errors import ConfigError, DataError, PluginError
+from advrun.errors import ConfigError, DataError
 from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, inner, is_random, learning, learning_label, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Able, Cast, Meeting, access_of, meet
+from advrun.runs.metering import metric_source
 from advrun.system.blackbox import GIVEN, refuse_access
 from advrun.types import SystemName
 
@@ -32,7 +33,7 @@ class Cell:
     """One unit of work.
 
     kind: train (a model, defended or not), learn (what attacks learn from images alone), attack (adversarial images), measure (a row),
-    metric (further columns of a row), bound (how far no attack can reach).
+    metric (further columns of a row), probe (the same, by a metric that tries the row's attack again), bound (how far no attack can reach).
     """
 
     kind: str
@@ -95,6 +96,11 @@ class Cell:
     @property
     def attack_label(self) -> str:
         return CLEAN if self.attack is None else self.attack.label
+
+    @property
+    def is_widest(self) -> bool:
+        """Whether its eps is the largest of its attack's sweep."""
+        return self.attack is not None and self.eps is not None and self.eps == max(self.attack.eps)
 
     @property
     def norm(self) -> str:
@@ -311,9 +317,10 @@ class _Planner:
         """A row, and a cell for each metric of it: another metric makes no row anew."""
         measured = self._measure(system, images, threat, stage, own)
         yield measured
-        for name, (source, wanted) in self._metrics:
-            if {"Transferred": own is not None, "Guarded": may_detect(system.defense)}.get(wanted, True):
-                yield self._cell("metric", stage, f"{measured.label} {name}", {"source": source}, (measured,), like=measured, metric=name)
+        for name, metric in self._metrics:
+            if metric.concerns(measured):
+                content = metric.content(measured)
+                yield self._cell(metric.work, stage, f"{measured.label} {name}", content, (measured,), like=measured, metric=name)
 
     def _measure(self, system: Cell, images: Cell | None, threat: str, stage: str, own: Cell | None = None) -> Cell:
         """own: the row of the source under its own images, where these come from elsewhere."""
@@ -343,21 +350,6 @@ class _Planner:
             rest = {name: getattr(like, name) for name in ("model", "defense", "seed", "attack", "eps", "threat", "access", "draws")} | rest
         key = content_key([kind, label, content, [needed.key for needed in needs]])
         return Cell(kind=kind, stage=stage, label=label, key=key, needs=needs, **rest)
-
-
-def may_detect(defense: DefenseEntry | None) -> bool:
-    """Whether a detector may stand beside the system: a defence sets one there that is given the chain, and images for the threshold."""
-    plugins = (registry.get("defenses", part.name) for part in (defense.chain if defense else ()))
-    return any(plugin.takes_system and plugin.takes_fit for plugin in plugins)
-
-
-def metric_source(name: str) -> tuple[str, str]:
-    """The key of a metric's code, and the kind of outcome that it asks for. A broken file fails later."""
-    try:
-        wanted = registry.get("metrics", name).arguments.get("outcome")
-    except PluginError:
-        wanted = None
-    return source_key("metrics", name, "metric"), getattr(wanted, "__name__", "")
 
 
 def draws_at_random(system: Cell) -> bool:

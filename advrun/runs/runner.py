@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
+from advrun.proof import beside
 from advrun.results import REJECTED, Result
 from advrun.runs.columns import aim
 from advrun.runs.keys import closure
+from advrun.runs.metering import seen
 from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
+from advrun.runs.proofs import proven
 from advrun.runs.store import Store
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
@@ -168,6 +171,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     certificates: list[Certificate] = []
     growth: dict[str, Any] = {}
     notes: dict[str, str] = {}
+    promised: dict[tuple[str, str, int], float] = {}
     class_names = plan.data.class_names
     for cell in plan.cells:
         manifest = store.manifest(cell)
@@ -175,14 +179,15 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             continue
         try:
             if cell.kind == "measure":
-                results[cell.key] = store.read(cell, ".json", Result.read)
+                measured = store.read(cell, ".json", Result.read)
+                results[cell.key] = replace(measured, row=replace(measured.row, access=seen(cell)))
                 galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
                 if manifest.has(SCORES):
                     scored = store.read(cell, SCORES, Scored.read)
                     named = AttackId(cell.attack_label, cell.norm, aim(cell))
                     watched.append(Watched(cell.model.label, cell.defense_label, named, cell.eps, cell.threat, cell.seed, scored))
-            elif cell.kind == "metric" and (measured := results.get(cell.needs[0].key)):
-                measured.row.metrics.update(store.read(cell, ".json", numbers))
+            elif cell.metric and (row := results.get(cell.needs[0].key)):
+                row.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind in ("attack", "learn"):
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
                 if cell.kind == "learn":  # whatever the system and the attack
@@ -203,10 +208,14 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 if "model" in manifest.info:  # it came trained: it knows how many classes there are
                     class_names = tuple(manifest.info["model"]["class_names"])
                     notes |= {f"note on {cell.model.label}": note for note in (manifest.info["model"]["note"],) if note}
-                histories[trained_label(plan, cell)] = store.read(cell, ".json", curves)
+                histories[trained_label(plan, cell)] = history = store.read(cell, ".json", curves)
+                if history.get("val_accuracy"):
+                    promised[cell.model.label, cell.defense_label, cell.seed] = max(history["val_accuracy"])
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
+    proofs = proven(plan, store)
+    beside(results.values(), proofs)
     return Findings(
         name=experiment.name,
         title=experiment.name,
@@ -214,7 +223,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         config_yaml=experiment.to_yaml(),
         environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
         class_names=(*class_names, REJECTED) if watched else class_names,
-        results=contradicted(flagged(results.values()), certificates),
+        results=contradicted(flagged(results.values(), promised), certificates),
         histories={label: history for label, history in histories.items() if history},
         galleries=galleries,
         sweeps=experiment.sweeps,
@@ -222,6 +231,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         signs=signs,
         watched=watched,
         certificates=certificates,
+        proofs=proofs,
     )
 
 
@@ -266,7 +276,7 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
     rows += [",".join(line) for line in stickers.lines(found.signs)]
-    rows += [certificate.to_json() for certificate in found.certificates]
+    rows += [each.to_json() for each in (*found.certificates, *found.proofs)]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
     record = inside(store.root, "manifests/report.json")
     known = _written(record)

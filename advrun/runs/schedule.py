@@ -98,7 +98,7 @@ def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console,
                 continue
             seconds = round(time.perf_counter() - clock, 2)
             store.event("done", cell=cell.label, seconds=seconds)
-            if cell.kind != "metric" or console.as_json:  # a line for each metric of each row would bury the others
+            if not cell.metric or console.as_json:  # a line for each metric of each row would bury the others
                 console.event("done", label=cell.label, cell=f"{number} of {len(pending)}", seconds=seconds)
             outcomes.done.append(cell.label)
     return outcomes

@@ -8,6 +8,7 @@
         rows/                measured rows (.json) and the images for the figures (.npz)
         bounds/              how far no attack can reach, image by image (.json)
         answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
+        proofs/              which planted examples each attack found (.json), where `advrun prove` was run
         manifests/           one per finished cell: its key, its inputs, its files with their hashes
         partial/             checkpoints of cells that were interrupted; a finished cell leaves none
         tables/ figures/ report.html log.jsonl
@@ -37,7 +38,21 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
 
-FOLDERS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "answers", "manifests", "partial", "tables", "figures")
+FOLDERS = (
+    "models",
+    "learnt",
+    "examples",
+    "surveys",
+    "rows",
+    "metrics",
+    "bounds",
+    "answers",
+    "proofs",
+    "manifests",
+    "partial",
+    "tables",
+    "figures",
+)
 """Of a results folder."""
 T = TypeVar("T")
 

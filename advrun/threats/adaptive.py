@@ -6,5 +6,5 @@ from advrun.types import SystemName
 
 
 def adaptive(source: SystemName, target: SystemName) -> bool:
-    """Examples crafted against the whole system, defence included: the number to believe; a stronger attack may lower it."""
+    """Examples crafted against the whole system, defence included, by an attack that sees of it what is said of the attack."""
     return source == target
