@@ -51,20 +51,24 @@ def lines(summary: Summary) -> list[list[str]]:
 
 
 def sentences(summary: Summary) -> list[list[str]]:
-    """A paragraph for each system with a detector: what it finds of the strongest attack that does not know it, and of one that does."""
+    """A paragraph for each system with a detector: what it finds of an attack that does not know it, and of one that does."""
     systems = dict.fromkeys((row.model, row.defense) for row in rows(summary))
     told = (list(_paragraph([row for row in rows(summary) if (row.model, row.defense) == system])) for system in systems)
     return [each for each in told if each]
 
 
 def _paragraph(found: Sequence[Row]) -> Iterator[str]:
-    """Of one system: the attack and eps after which least is right where it knows the detector."""
+    """Of one system: the attack for which it matters most whether the detector is known; without replays the strongest."""
     first = [row for row in found if row.seed == found[0].seed and not row.target and row.norm]
-    known = min((row for row in first if row.threat == "adaptive"), key=lambda row: row.accuracy, default=None)
+    replayed = {_place(row): row for row in first if row.threat == "static"}
+
+    def fall(row: Row) -> tuple[float, float]:
+        return replayed[_place(row)].accuracy - row.accuracy if _place(row) in replayed else 0.0, -row.accuracy
+
+    known = max((row for row in first if row.threat == "adaptive"), key=fall, default=None)
     if known is None:
         return
-    place = (known.attack, known.norm, known.eps, known.settings)
-    static = next((row for row in first if row.threat == "static" and (row.attack, row.norm, row.eps, row.settings) == place), None)
+    static = replayed.get(_place(known))
     name = attack_label(attack_of(known)) + (f" within {ball_label(known.norm, known.eps)}" if known.eps is not None else "")
     system = f"{known.model} / {known.defense}"
     if static is None:
@@ -78,6 +82,10 @@ def _paragraph(found: Sequence[Row]) -> Iterator[str]:
         if fewer > CLAIM or static.accuracy - known.accuracy > FALL:
             yield "Against somebody who knows the detector it does not hold: the second number is the one to believe."
     yield f"It rejects {percent(known.metrics['false_positive_share'] or 0.0)} % of the clean test images."
+
+
+def _place(row: Row) -> tuple[str, str, float | None, str]:
+    return row.attack, row.norm, row.eps, repr(sorted(row.settings.items()))
 
 
 def _share(row: Row) -> str:
