@@ -161,6 +161,20 @@ def test_pgd_climbs_the_divergence_as_far_as_it_can_and_never_stops_early(networ
     assert not np.asarray(away(network, x).succeeds(made[0], victims.labels().astype(np.int32))).any()
 
 
+@pytest.mark.parametrize("name", ["trades", "awp"])
+def test_the_best_epoch_is_chosen_under_an_attack_away_from_the_label(toy_data, name):
+    """The training's own attack knows no label: what it makes of a wrong answer may be right."""
+    x, y = batch(toy_data)
+    x = np.clip(x + np.random.default_rng(0).normal(0, 0.2, x.shape), 0, 1).astype(np.float32)
+    network, objective, _ = caught(name, attack={"name": "fgsm", "eps": 24 / 255}, beta=6.0, start="trained")
+    seen = np.asarray(objective(x, y, Rng.from_seed(0), training=False)["adversarial_accuracy"])
+    model = Classifier(network)
+    fgsm = Attack(registry.get("attacks", "fgsm"), Linf(24 / 255), {})
+    under = [np.asarray(model.labels(fgsm(view, x, y, Rng.from_seed(0)))) == y for view in (model, away(model, x))]
+    np.testing.assert_array_equal(seen, under[0])
+    assert (under[0] != under[1]).any()
+
+
 # Updates ---------------------------------------------------------------------------------------------------------------
 
 

@@ -45,15 +45,15 @@ def awp(
     network = learner_of(model, start)
     learner = Classifier(network)
 
-    def craft(x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+    def craft(x: Tensor, y: Tensor, rng: Rng, training: bool = True) -> Tensor:
         away: Any = learner
-        if beta:
+        if beta and training:
             reference = ops.stop_gradient(learner.forward(x))
             away = Climbing(learner, lambda logits, _, reference: divergence(logits, reference), reference)
         return attacked(attack, away, learner, x, y, rng, replay=0.0)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool, x_adv: Tensor | None = None) -> dict[str, Tensor]:
-        adversarial = network(craft(x, y, rng) if x_adv is None else x_adv, training=training)
+        adversarial = network(craft(x, y, rng, training) if x_adv is None else x_adv, training=training)
         values = {"adversarial_accuracy": accuracy(adversarial, y)}
         if training and not beta:
             return {"loss": cross_entropy(adversarial, y), **values}

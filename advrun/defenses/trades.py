@@ -26,7 +26,8 @@ def trades(
 ) -> Any:
     """Train on clean images, and on answering their neighbours alike: J(f(x), y) + beta KL(f(x) || f(x')) (equation 5, algorithm 1).
 
-    x' is the image of the ball whose answer is furthest from that of x: the attack climbs the divergence, not the loss of the label.
+    x' is the image of the ball whose answer is furthest from that of x: the attack climbs the divergence, not the loss of the label. What
+    is far from a wrong answer may be right, so on validation images the attack climbs its own loss, away from the label.
     NOTE: the authors start from a normal of 0.001 around x; here the attack starts as it always does.
 
     Args:
@@ -40,7 +41,7 @@ def trades(
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
         reference = ops.stop_gradient(learner.forward(x))
         away = Climbing(learner, lambda logits, _, reference: divergence(logits, reference), reference)
-        x_adv = attacked(attack, away, learner, x, y, rng, replay=0.0)
+        x_adv = attacked(attack, away if training else learner, learner, x, y, rng, replay=0.0)
         clean, adversarial = network(x, training=training), network(x_adv, training=training)
         return {
             "loss": trades_loss(clean, adversarial, y, beta),
