@@ -191,7 +191,7 @@ MEANINGS = {
         "‼",
         "ERROR: an example of this attack lies within the radius that {detail} has certified for its image.",
         "One of the two is wrong: the bound, the attack, or how its examples were measured.",
-        "tables/bounds.md names an image: look at it, and tell the author of the bound; trust neither number until it is explained.",
+        "Run both again on the image that tables/bounds.md names; trust neither number until it is explained, and tell the bound's author.",
         "Any image.",
         "Cohen et al. 2019, arXiv:1902.02918",
     ),

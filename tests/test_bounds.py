@@ -97,7 +97,11 @@ def zoo():
     return made
 
 
-@pytest.mark.parametrize("index", range(7), ids=["mixed", "ends_otherwise", "nested", "lnet", "cnn", "mlp", "resnet"])
+NAMES = ("mixed", "ends_otherwise", "nested", "lnet", "cnn", "mlp", "resnet")
+SLOW = ("ends_otherwise", "lnet", "cnn", "resnet")
+
+
+@pytest.mark.parametrize("index", [pytest.param(i, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for i, name in enumerate(NAMES)])
 def test_intervals_hold_what_images_give(index):
     """Every image of the ball keeps its differences of logits above the lower ends; without a ball they are the differences."""
     model = zoo()[index]
@@ -289,7 +293,11 @@ def test_maxima_that_are_one_number_end_there():
     assert (end, p) == (pytest.approx(0.7, rel=1e-5), 1.0)
 
 
-@pytest.mark.parametrize(("norm", "dual"), [(L2(), 2), (Linf(), 1), (L1(), np.inf)], ids=str)
+@pytest.mark.parametrize(
+    ("norm", "dual"),
+    [(L2(), 2), pytest.param(Linf(), 1, marks=pytest.mark.slow), pytest.param(L1(), np.inf, marks=pytest.mark.slow)],
+    ids=["l2", "linf", "l1"],
+)
 def test_clever_on_a_linear_classifier_is_the_distance(linear, inside, norm, dual):
     """The gap over the dual norm of the slope, within 2 %: untargeted over all classes, targeted to one; never more than the radius."""
     x, y = inside
@@ -480,6 +488,7 @@ def test_killed_for_real_a_run_ends_with_the_same_tables(toy_data, tmp_path):
     assert ",nan" not in texts[0]
 
 
+@pytest.mark.slow
 def test_eager_is_what_is_compiled(linear, inside):
     x, y = inside
     engine.start(0)

@@ -164,7 +164,7 @@ UNITS = [
     *(("datasets", name) for name in ("signs",)),
     *(("metrics", name) for name in registry.names("metrics")),
     *(("threats", name) for name in registry.names("threats")),
-    *(("bounds", name) for name in registry.names("bounds")),
+    *(pytest.param("bounds", name, marks=[pytest.mark.slow] * (name == "clever")) for name in registry.names("bounds")),
 ]
 """Attacks and defences have test files of their own; `file`, `arrays`, `folder` and `gtsrb` need files, which their own tests have."""
 
