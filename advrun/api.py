@@ -84,7 +84,7 @@ class PublicAttack:
         from advrun.config.entries import settings_of
         from advrun.craft import craft
 
-        attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)))
+        attack = Attack(self.plugin, self._geometry(geometry), settings_of(self.plugin, _plain(settings)), draws_of(model))
         if target is not None and not self.plugin.can_target:
             raise ConfigError(f"{self.name} has no targeted form")
         classifier = as_classifier(model)
@@ -116,6 +116,14 @@ class PublicAttack:
         if not self.plugin.needs_eps and np.isfinite(geometry.eps):
             raise ConfigError(f"{self.name} takes no eps: it looks for the nearest image; give {geometry.name}() and compare distances")
         return geometry
+
+
+def draws_of(model: Any) -> int:
+    """Over how many draws gradients are averaged: those of a `Classifier`, else the default; it matters where the model is random."""
+    from advrun.system import Classifier
+    from advrun.system.draws import DRAWS
+
+    return model.draws.count if isinstance(model, Classifier) else DRAWS
 
 
 def as_classifier(model: Any) -> Any:

@@ -58,6 +58,7 @@ def folder(tmp_path_factory, toy_data):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_averaged_and_what_is_blind(folder):
     (folder / "random.yaml").write_text(CONFIG.format(folder=folder))
     with adding(folder / "own"):

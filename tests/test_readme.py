@@ -41,6 +41,13 @@ def test_the_attack_that_is_shown_is_the_one_that_is_there():
     assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(file))
 
 
+def test_the_purifier_of_the_first_page_is_the_one_that_is_tried():
+    """Which keeps the contract, above."""
+    (shown,) = re.findall("```python\n# mine/defenses/levels.py\n(.*?)```", (folders.PACKAGE.parent / "README.md").read_text(), re.DOTALL)
+    (tried,) = (code for path, code in EXAMPLE.findall(READMES["defenses"]) if path == "defenses/levels.py")
+    assert shown == tried
+
+
 @pytest.mark.parametrize("kind", folders.KINDS)
 def test_what_the_readme_names_exists(kind):
     """Files, helpers, and what is imported."""

@@ -131,7 +131,7 @@ def shoot(bench: Bench, attack: Attacking, eps: float | None, name: SystemName, 
     """
     eps = (eps if eps is not None else attack.radii[-1]) if attack.is_bounded else None
     entry, classifier = attack.entry, bench.classifier(name)
-    bound = bind(entry, eps)
+    bound = bind(entry, eps, bench.classifier(name).draws.count)
     x, y = subject.x[None], np.array([subject.label], np.int32)
     left = ""
     if entry.source_class is not None and entry.source_class != subject.label:
