@@ -179,19 +179,16 @@ def _planes(inner: np.ndarray, candidates: np.ndarray, margins: np.ndarray) -> t
 
     Returns weights (n, f), bias (n,), NaN where no plane does, and which candidate it is (n,).
     """
-    k, n, f = candidates.shape
+    _, n, f = candidates.shape
     weights, bias, chosen = np.zeros((n, f)), np.full(n, np.nan), np.zeros(n, int)
     for row in np.flatnonzero(margins > 0):
         middle = inner[:, row].mean(0)
         centred = inner[:, row] - middle
-        _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
-        variances = sizes**2 / len(centred)
-        ridge = RIDGE * variances.sum() / f
-        for number in range(k if ridge > 0 else 0):
-            away = candidates[number, row] - middle
-            along = axes @ away
-            normal = axes.T @ (along / (variances + ridge)) + (away - axes.T @ along) / ridge
-            others, own = centred @ normal, float(away @ normal)
+        ridge = RIDGE * np.square(centred).sum() / f
+        away = candidates[:, row] - middle
+        normals = _whitened(centred, away, ridge) if ridge > 0 else ()
+        for number, normal in enumerate(normals):
+            others, own = centred @ normal, float(away[number] @ normal)
             outermost, clean = float(others.max()), float(others[0])
             plane = outermost + CLOSENESS * (own - outermost)
             if own - outermost > APART * (plane - clean):
@@ -199,3 +196,12 @@ def _planes(inner: np.ndarray, candidates: np.ndarray, margins: np.ndarray) -> t
                 weights[row], bias[row], chosen[row] = scale * normal, -scale * (plane + float(middle @ normal)), number
                 break
     return weights, bias, chosen
+
+
+def _whitened(centred: np.ndarray, away: np.ndarray, ridge: float) -> np.ndarray:
+    """(centred' centred + ridge)^-1 away, (k, f), of centred (points, f) and away (k, f): in the smaller space (Woodbury, 1950)."""
+    points, f = centred.shape
+    if f <= points:
+        return np.asarray(np.linalg.solve(centred.T @ centred + ridge * np.eye(f), away.T).T)
+    inner = np.linalg.solve(centred @ centred.T + ridge * np.eye(points), centred @ away.T)
+    return np.asarray((away - (centred.T @ inner).T) / ridge)

@@ -153,8 +153,8 @@ def asked(kind: str, outcome) -> dict:
 
 
 def score(classifier: Classifier, data, attack: Attack) -> Proof:
-    x = (data.x_test / np.float32(255)).astype(np.float32)
-    planted = plant(classifier, x, data.y_test, BALL)
+    some = np.arange(0, len(data.y_test), 2)
+    planted = plant(classifier, (data.x_test[some] / np.float32(255)).astype(np.float32), data.y_test[some], BALL)
     reached = found(planted, attack)
     return Proof("m", "d", "pgd", 0, "linf", BALL.eps, n=len(reached), found=int(reached.sum()), random=int(planted.random.sum()))
 

@@ -10,7 +10,7 @@ from advrun.attack import Attack
 from advrun.config.entries import settings_of
 from advrun.engine import keras, ops
 from advrun.errors import ModelError
-from advrun.planted import found, plant
+from advrun.planted import _whitened, found, plant
 from advrun.proof import Proof, beside
 from advrun.system import Chain, Purifier
 from advrun.system.readout import readout
@@ -116,3 +116,12 @@ def test_it_stands_beside_the_row_that_it_is_about():
     proofs = [Proof("m", "d", "pgd", 0, "linf", 0.1, n=10, found=5), Proof("m", "d", "cw", 0, "l2", 0.5, minimal=True, n=10, found=10)]
     beside(rows, proofs)
     assert [each.row.metrics.get("planted_score") for each in rows] == [0.5, None, 1.0]
+
+
+def test_planes_are_the_same_whether_points_or_features_are_more():
+    """The two forms of the inverse, and the normal equations themselves."""
+    rng = np.random.default_rng(0)
+    for points, features in ((12, 5), (5, 12)):
+        centred, away = rng.normal(size=(points, features)), rng.normal(size=(2, features))
+        normals = _whitened(centred, away, 0.3)
+        np.testing.assert_allclose(normals @ (centred.T @ centred + 0.3 * np.eye(features)), away, atol=1e-9)
