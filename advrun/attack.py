@@ -16,6 +16,7 @@ from advrun.engine import Rng, ops
 from advrun.geometry import GEOMETRIES, Ball
 from advrun.lesson import Lesson
 from advrun.registry import Plugin
+from advrun.system import Classifier
 from advrun.types import Cascade
 
 
@@ -65,11 +66,14 @@ class Attack:
             handed["starts"] = ops.roll(x, 1, axis=0)[None] if starts is None else starts
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
         returned = self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
-        return returned if isinstance(returned, tuple) else (returned, {})
+        told = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)
+        return returned if told else (returned, {})
 
     def _view(self, model: Any, rng: Rng) -> Any:
         """Of a random system the view of this attacker, and any other as it is."""
-        return model.drawing(self.draws if self.plugin.access == "gradients" else 1, rng) if getattr(model, "random", False) else model
+        if not isinstance(model, Classifier):
+            return model
+        return model.drawing(self.draws if self.plugin.access == "gradients" else 1, rng)
 
     def fit(
         self, model: Any, x: np.ndarray, y: np.ndarray, seed: int, targets: np.ndarray | None = None, lesson: Lesson | None = None

@@ -15,7 +15,8 @@ from advrun.config import loads
 from advrun.engine import keras
 from advrun.errors import ConfigError, ModelError
 from advrun.npz import pack, unpack
-from advrun.runs.plan import learns, make_plan
+from advrun.runs.needs import learns
+from advrun.runs.plan import make_plan
 from advrun.system import Chain, Purifier
 from advrun.system.modelfile import save_model
 

@@ -84,7 +84,7 @@ DEFENSES = {
     "draws_in_a_stage": (
         "Chain(model).behind(Purifier(lambda x, rng: x + rng.normal(x.shape)))",
         "an_image_is_answered_alike_alone_and_in_a_batch",
-        "stages that draw random numbers",
+        "does not say that it draws; write Purifier(..., random=True)",
     ),
     "returns_none": ("None", "the_given_classifier_is_left_as_it_is", "returns nothing"),
 }

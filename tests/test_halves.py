@@ -12,7 +12,8 @@ from advrun.contract.victims import toy_data as _toy
 from advrun.data import Dataset
 from advrun.datasets.gtsrb import gtsrb
 from advrun.errors import ConfigError, DataError
-from advrun.runs.plan import make_plan, training_of
+from advrun.runs.needs import training_of
+from advrun.runs.plan import make_plan
 
 MODELS = "models: [{name: lnet}, {name: lnet, label: first, train: {half: a}}, {name: lnet, label: second, train: {half: b, epochs: 7}}]\n"
 

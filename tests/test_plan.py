@@ -13,7 +13,8 @@ from advrun.config import loads
 from advrun.data import Dataset
 from advrun.errors import DataError, PluginError
 from advrun.runs import runner
-from advrun.runs.plan import learns, make_plan
+from advrun.runs.needs import learns
+from advrun.runs.plan import make_plan
 
 ATTACKS = "attacks: [{name: fgsm, eps: 0.1}, {name: hopskipjump, queries: 100}, {name: universal, eps: 0.1}]\n"
 

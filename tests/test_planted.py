@@ -65,7 +65,7 @@ def test_each_image_meets_its_own_last_layer_wherever_it_stands(planted):
     classifier, x = planted.classifier, planted.example
     whole = classifier.predict(x)
     order = np.random.default_rng(1).permutation(len(x))
-    view = classifier.around(planted.x[order], BALL)
+    view = classifier.around(planted.x[order], BALL, np.zeros(len(order), np.int32))
     np.testing.assert_allclose(view.forward(x[order]), whole[order], rtol=1e-4, atol=1e-4)
     part = np.array([3, 1, 7])
     np.testing.assert_allclose(view.part(part).forward(x[order][part]), whole[order][part], rtol=1e-4, atol=1e-4)

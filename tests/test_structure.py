@@ -82,7 +82,7 @@ INNER = {
     "runs": [
         ["__init__"],
         ["keys", "meetings"],
-        ["metering"],
+        ["metering", "needs"],
         ["plan"],
         ["expected"],
         ["columns", "examples", "store"],

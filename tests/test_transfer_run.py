@@ -90,7 +90,14 @@ def test_every_system_meets_the_examples_of_every_other_model(killed):
         (one, other, attack) for one, other in (("large", "small"), ("small", "large")) for attack in ("fgsm", "noise")
     ]
     assert {row["access"] for row in crossing} == {"blind"}
-    assert all(row["source"] == row["access"] == "" and row["transfer_share"] is None for row in rows(killed) if row not in crossing)
+    others = [row for row in rows(killed) if row not in crossing]
+    assert all(row["source"] in ("", f"{row['model']} / none") and row["transfer_share"] is None for row in others)
+    assert {(row["attack"], row["access"]) for row in others} == {
+        ("clean", ""),
+        ("fgsm", "gradients"),
+        ("noise", "scores"),
+        ("worst case", ""),
+    }
 
 
 def test_columns_and_matrix_are_the_same_numbers(killed):

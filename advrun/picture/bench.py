@@ -13,8 +13,9 @@ from advrun.config import AttackEntry, Experiment
 from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError, ModelError, did_you_mean
 from advrun.results import REJECTED
+from advrun.runs.needs import is_oracle
 from advrun.runs.opened import fitted, known_classes
-from advrun.runs.plan import Cell, is_oracle, make_plan
+from advrun.runs.plan import Cell, make_plan
 from advrun.runs.runner import folder, load_data
 from advrun.runs.store import Store
 from advrun.system import Classifier

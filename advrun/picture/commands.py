@@ -11,7 +11,6 @@ import click
 
 from advrun import process
 from advrun.console import Console, write, write_json
-from advrun.results import REJECTED
 
 if TYPE_CHECKING:
     from advrun.picture.bench import Bench
@@ -50,6 +49,7 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Callable[
         from advrun.picture.bench import not_built, open_bench
         from advrun.picture.drawing import sheet
         from advrun.report.style import picture
+        from advrun.results import REJECTED
 
         console = Console(quiet=as_json)
         with process.terminated_as_interrupt(), console.listening(), console.live():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,11 @@ from advrun.config import Sweep
 from advrun.errors import DataError
 from advrun.npz import pack, unpack
 from advrun.proof import Proof
-from advrun.report.operating import Watched
 from advrun.report.stickers import Signs
 from advrun.results import Result
+
+if TYPE_CHECKING:
+    from advrun.report.operating import Watched
 
 STEPS = 127
 """Steps of the stored change to either side."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from advrun import registry
 from advrun.config import AttackEntry
 from advrun.console import Part
-from advrun.runs.plan import Cell, Plan, is_trained, training_of
+from advrun.runs.needs import is_trained, training_of
+from advrun.runs.plan import Cell, Plan
 
 QUERY = 1 / 3
 """Of a gradient: one pass forward, where a gradient takes that and twice as much backward."""

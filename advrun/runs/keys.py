@@ -22,7 +22,7 @@ from advrun.geometry import GEOMETRIES
 
 CARRIERS = (
     *("api", "checkpoints", "config", "console", "errors", "files", "folders", "hdf5", "npz", "process", "registry"),
-    *("runs.opened", "runs.plan", "runs.store", "system.readings"),
+    *("runs.needs", "runs.opened", "runs.plan", "runs.store", "system.readings"),
 )
 """Modules that hand values over and make none: what they say is in the key as values. Imports of them are not followed."""
 

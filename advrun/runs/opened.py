@@ -14,7 +14,8 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, ConfigError, ModelError, PluginError
 from advrun.runs import oracles
-from advrun.runs.plan import Plan, check_oracles, is_oracle, is_trained
+from advrun.runs.needs import check_oracles, is_oracle, is_trained
+from advrun.runs.plan import Plan
 from advrun.runs.store import Store
 from advrun.system import BlackBox, Oracle
 from advrun.system.foreign import Foreign

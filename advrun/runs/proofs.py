@@ -13,7 +13,8 @@ from advrun.files import content_key, inside, read_json, write_text
 from advrun.proof import Proof
 from advrun.runs.columns import aim
 from advrun.runs.keys import work_key
-from advrun.runs.plan import Cell, Plan, is_oracle
+from advrun.runs.needs import is_oracle
+from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 
 ASKED = "proofs/asked.json"

@@ -29,7 +29,8 @@ from advrun.results import REJECTED, Result
 from advrun.runs.columns import aim
 from advrun.runs.keys import closure
 from advrun.runs.metering import seen
-from advrun.runs.plan import STAGES, Cell, Plan, is_trained, learns, make_plan
+from advrun.runs.needs import is_trained, learns
+from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.store import Store
 

@@ -11,8 +11,9 @@ from advrun import engine, folders, registry
 from advrun.console import Console, Course
 from advrun.errors import GOES_ON, AdvrunError, CellError, ModelError, WriteError
 from advrun.runs.expected import part
+from advrun.runs.needs import is_trained
 from advrun.runs.opened import Opened
-from advrun.runs.plan import Cell, Plan, is_trained
+from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 from advrun.runs.work.worker import Worker
 

@@ -14,7 +14,8 @@ from advrun.errors import ConfigError, ModelError
 from advrun.models.keras_application import _builder, _values, keras_application
 from advrun.models.resnet import resnet
 from advrun.runs import opened
-from advrun.runs.plan import is_trained, make_plan
+from advrun.runs.needs import is_trained
+from advrun.runs.plan import make_plan
 from advrun.system.inputs import ModelInput, preparation
 
 

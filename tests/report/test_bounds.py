@@ -12,7 +12,7 @@ from rich.console import Console
 
 from advrun.certificates import Certificate
 from advrun.contradictions import contradicted, contradictions
-from advrun.flags import CONTRADICTED
+from advrun.meanings import CONTRADICTED
 from advrun.report import bounds, figures, page, tables, terminal
 from advrun.report.findings import Findings
 from advrun.report.sandwich import sandwich

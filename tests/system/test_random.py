@@ -218,7 +218,7 @@ def defended(victim, name: str, **settings) -> Classifier:
 
 def test_resize_pad_shrinks_and_places(images):
     """White images: the white part is a square within the drawn sizes, anywhere; at `smallest` 1 nothing changes."""
-    white = np.ones((200, 10, 10, 1), np.float32) - np.arange(200, dtype=np.float32)[:, None, None, None] * 1e-6
+    white = np.ones((200, 10, 10, 1), np.float32) - np.arange(200, dtype=np.float32)[:, None, None, None] * 2e-3
     resize = registry.get("defenses", "random_resize_pad").function
     (purifier,) = resize(Chain(victims.network().model), smallest=0.7).purifiers
     shown = np.asarray(purifier(white, EachImage.of(white, KEY)))[..., 0] > 0.5

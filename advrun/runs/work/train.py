@@ -11,7 +11,8 @@ from advrun import defend, registry
 from advrun.config import Training
 from advrun.errors import ModelError
 from advrun.lesson import merged_history
-from advrun.runs.plan import Cell, is_trained, training_of
+from advrun.runs.needs import is_trained, training_of
+from advrun.runs.plan import Cell
 from advrun.runs.work.worker import Done, Files, Worker
 from advrun.system import Classifier
 from advrun.system.check import check_against_keras, zero_gradients
