@@ -78,3 +78,18 @@ class Scored:
         if not len(arrays["clean"]) or not all(np.isfinite(each).all() for each in arrays.values()):
             raise ValueError("scores of a detector that are no numbers")
         return cls(**arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What a system's detector saw of one attack; labels as in `results.Row`."""
+
+    model: str
+    defense: str
+    attack: str
+    norm: str
+    target: str
+    eps: float | None
+    threat: str
+    seed: int
+    scored: Scored

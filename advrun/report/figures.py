@@ -18,13 +18,14 @@ from advrun.report.growth import growth
 from advrun.report.heatmap import heatmap
 from advrun.report.layout import eps_label
 from advrun.report.mosaic import mosaic
-from advrun.report.operating import Watched, operating
+from advrun.report.operating import attack_id, operating
 from advrun.report.sandwich import grouped, sandwich
 from advrun.report.stickers import Signs, stickers
 from advrun.report.strengths import hidden, panels, shown, systems_of
 from advrun.report.style import Picture, look, picture
 from advrun.report.summary import AttackId, Summary, attack_of
 from advrun.report.sweeping import sweeping
+from advrun.roc import Watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ def _detection(findings: Findings, summary: Summary) -> Iterator[Drawing]:
     groups: dict[tuple[str, AttackId], list[Watched]] = {}
     seen = [each for each in findings.watched if len(each.scored.adversarial) and each.seed == findings.watched[0].seed]
     for each in seen:
-        groups.setdefault((each.model, each.attack), []).append(each)
+        groups.setdefault((each.model, attack_id(each)), []).append(each)
     colors = {name: style["color"] for name, style in look([system.defense for system in summary.systems]).items()}
     for (model, attack), group in groups.items():
         largest = [each for each in group if each.eps == max(one.eps or 0.0 for one in group) or each.eps is None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from advrun.npz import pack, unpack
 from advrun.proof import Proof
 from advrun.report.stickers import Signs
 from advrun.results import Result
-
-if TYPE_CHECKING:
-    from advrun.report.operating import Watched
+from advrun.roc import Watched
 
 STEPS = 127
 """Steps of the stored change to either side."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advrun.report.curves import DASHES, OTHER_DASHES, SMALL, TITLE
@@ -11,7 +10,7 @@ from advrun.report.layout import attack_and_norm, attack_label, ball_label, perc
 from advrun.report.lettering import folded, height
 from advrun.report.style import COLUMN, FAINT
 from advrun.report.summary import AttackId
-from advrun.roc import Scored
+from advrun.roc import Watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,23 +19,16 @@ PLOT, LEFT, BOTTOM, LINE = 2.2, 0.46, 0.43, 0.15
 """Inches: the side of the axes, the space beside and below them, a line of the legend."""
 
 
-@dataclass(frozen=True, eq=False)
-class Watched:
-    """What a system's detector saw of one attack; labels as in `results.Row`."""
+def attack_id(each: Watched) -> AttackId:
+    """Its attack, as the summary has it."""
+    return AttackId(each.attack, each.norm, each.target)
 
-    model: str
-    defense: str
-    attack: AttackId
-    eps: float | None
-    threat: str
-    seed: int
-    scored: Scored
 
-    @property
-    def title(self) -> str:
-        """`pgd, L∞ 8/255 on lnet`."""
-        size = f"{attack_label(self.attack)}, {ball_label(self.attack.norm, self.eps)}"
-        return f"{size if self.eps is not None else attack_and_norm(self.attack)} on {self.model}"
+def _title(each: Watched) -> str:
+    """`pgd, L∞ 8/255 on lnet`."""
+    attack = attack_id(each)
+    size = f"{attack_label(attack)}, {ball_label(each.norm, each.eps)}" if each.eps is not None else attack_and_norm(attack)
+    return f"{size} on {each.model}"
 
 
 def operating(seen: Sequence[Watched], colors: Mapping[str, str]) -> tuple[Figure, str]:
@@ -49,7 +41,7 @@ def operating(seen: Sequence[Watched], colors: Mapping[str, str]) -> tuple[Figur
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    title = folded(seen[0].title, TITLE, COLUMN - 0.2, 3, "bold")
+    title = folded(_title(seen[0]), TITLE, COLUMN - 0.2, 3, "bold")
     legend = LINE * len(seen) + 0.1
     total = height(len(title), TITLE) + 0.1 + legend + PLOT + BOTTOM
     figure = Figure(figsize=(COLUMN, total))
@@ -81,7 +73,7 @@ def _caption(seen: Sequence[Watched]) -> str:
         for each in seen
     )
     return (
-        f"{seen[0].title}: what detectors find of the images that fool the network, against what they reject of clean "
+        f"{_title(seen[0])}: what detectors find of the images that fool the network, against what they reject of clean "
         f"ones, at every threshold. Dashed: the attack did not know the detector; solid: it did. Dots: the threshold from validation "
         f"images: {parts}."
     )

@@ -161,10 +161,8 @@ def computed(
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
-    from advrun.report.operating import Watched
     from advrun.report.stickers import Signs
-    from advrun.report.summary import AttackId
-    from advrun.roc import SCORES, Scored
+    from advrun.roc import SCORES, Scored, Watched
     from advrun.survey import SURVEY, Survey
 
     results: dict[str, Result] = {}  # by the key of the cell that measured
@@ -185,8 +183,8 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
                 if manifest.has(SCORES):
                     scored = store.read(cell, SCORES, Scored.read)
-                    named = AttackId(cell.attack_label, cell.norm, aim(cell))
-                    watched.append(Watched(cell.model.label, cell.defense_label, named, cell.eps, cell.threat, cell.seed, scored))
+                    attack = cell.attack_label, cell.norm, aim(cell)
+                    watched.append(Watched(cell.model.label, cell.defense_label, *attack, cell.eps, cell.threat, cell.seed, scored))
             elif cell.metric and (row := results.get(cell.needs[0].key)):
                 row.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind in ("attack", "learn"):

@@ -70,7 +70,7 @@ def test_a_contradiction_is_an_error_everywhere():
     certificates = [certificate([*SOUND[:4], 0.095, 0, 0, 0]), certificate([0.5] * 8, bound="clever", name="clever", sound=False)]
     found, summary = made(certificates, ROWS)
     (error,) = bounds.errors(found, summary)
-    assert error.startswith("ERROR ⊥ ibp contradicts ddn, L∞ (adaptive) on m / d, seed 0: 1 image is fooled")
+    assert error.startswith("ERROR ‼ ibp contradicts ddn, L∞ (adaptive) on m / d, seed 0: 1 image is fooled")
     assert "image 4 of the order from 0.09, certified 0.095" in error
     flagged = {each.row.attack: each.row.flags for each in found.results}
     assert flagged["ddn"] == (f"{CONTRADICTED}: ibp",)
@@ -85,7 +85,7 @@ def test_a_contradiction_is_an_error_everywhere():
     assert '<td class="error">1</td>' in html
     assert '<td class="error">(8)</td>' not in html
     plain = terminal.plain(found, summary)
-    assert "ERROR ⊥ ibp contradicts ddn" in plain
+    assert "ERROR ‼ ibp contradicts ddn" in plain
     console = Console(force_terminal=True, color_system="standard", width=200, record=True)
     with console.capture() as captured:
         console.print(terminal.table(found, summary))

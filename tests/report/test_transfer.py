@@ -179,6 +179,6 @@ def test_a_report_without_transfer_has_none_of_it() -> None:
     found = _sample.findings()
     summary = summarise(found.results)
     assert not any("transfer" in name for name in files(found, summary))
-    header, *lines = (line.split(",") for line in files(found, summary)["accuracy.csv"].splitlines())
-    assert {line[header.index("source")].partition(" / ")[0] for line in lines} <= {"", *summary.models}
+    lines = csv.DictReader(io.StringIO(files(found, summary)["accuracy.csv"]))
+    assert {line["source"].partition(" / ")[0] for line in lines} <= {"", *summary.models}
     assert "Examples on other systems" not in html(found, summary, [])
