@@ -25,9 +25,14 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
     part: an image that they move to any other class has not survived. Attacks without a norm share no budget, and do not.
     Where there are attacks without eps beside others of the norm, their worst case is the closest example of each image.
     """
+    results = list(results)
+    clean = {_system(result.row)[:3]: result.correct for result in results if result.row.threat == "none"}
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
     budgets = dict.fromkeys((_system(result.row), result.row.eps, result.row.threat) for result in results)
-    worst = (_worst([result for result in results if _system(result.row) == system], eps, threat) for system, eps, threat in budgets)
+    worst = (
+        _worst([result for result in results if _system(result.row) == system], eps, threat, clean.get(system[:3]))
+        for system, eps, threat in budgets
+    )
     return [result for result in worst if result]
 
 
@@ -35,8 +40,11 @@ def _system(row: Row) -> tuple[Any, ...]:
     return row.model, row.defense, row.seed, row.norm
 
 
-def _worst(results: list[Result], eps: float | None, threat: str) -> Result | None:
-    """Over the results of one system and norm; None for the closest example where there is but one attack."""
+def _worst(results: list[Result], eps: float | None, threat: str, clean: np.ndarray | None) -> Result | None:
+    """Over the results of one system and norm; None for the closest example where there is but one attack.
+
+    clean: which images the system has right without an attack, where that was measured.
+    """
     usable = [result for result in results if result.row.threat in ("static", threat)]
     own = [result for result in usable if result.row.eps == eps]
     members = own + [result for result in usable if result.row.eps != eps and (eps is None or (result.row.eps or 0) < eps)]
@@ -53,7 +61,7 @@ def _worst(results: list[Result], eps: float | None, threat: str) -> Result | No
         predictions[known] = np.where(closer, member.predictions[known], predictions[known])
         closest[known] = np.where(closer, distances, closest[known])
     right = int((predictions == labels).sum())
-    moved = closest[np.isfinite(closest) & (closest > 0)]  # misclassified images were not
+    moved = closest[np.isfinite(closest) & (closest > 0) & (True if clean is None else clean[:n])]  # what is wrong anyway needs no example
     kindred = [member.row for member in members if (member.row.eps is None) == (eps is None)]  # whose doubts are doubts about this
     row = replace(
         own[0].row,

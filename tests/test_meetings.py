@@ -125,12 +125,14 @@ def test_names_alone_and_mappings_are_one(toy_data: Dataset) -> None:
 
 
 def test_an_answer_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    (entry,) = loads("threats: [adaptive]\n").threats
+    experiment = loads("attacks: [{name: ddn}]\nthreats: [adaptive]\n")
+    (entry,), cast = experiment.threats, Cast(experiment.attacks[0], None)
+    registry.get("threats", "adaptive"), registry.get("attacks", "ddn")  # made before their class is another
     monkeypatch.setattr(
         registry.get("threats", "adaptive").__class__, "function", property(lambda plugin: lambda **_: "yes"), raising=False
     )
     with pytest.raises(PluginError, match=r"advrun/threats/adaptive.py: says 'yes' of a and a; expected True or False"):
-        meet([entry], [A], [Cast(loads("attacks: [{name: ddn}]\n").attacks[0], None)])
+        meet([entry], [A], [cast])
 
 
 def test_words_of_access_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,3 +141,9 @@ def test_words_of_access_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.get("threats", "transfer").module, "access", lambda attack: "everything")
     with pytest.raises(PluginError, match="access\\(\\) says 'everything'; expected one of gradients, scores, decisions, blind"):
         meetings.access_of("transfer", attack)
+
+
+@pytest.mark.parametrize("threat", ["transfer", "static"])
+def test_threats_that_let_nothing_meet_are_refused(threat: str, toy_data: Dataset) -> None:
+    with pytest.raises(ConfigError, match="no example meets any system; transfer needs a second model, static a defence"):
+        planned(f"attacks: [{{name: fgsm, eps: 0.1}}]\nthreats: [none, {threat}]\n", toy_data)

@@ -200,3 +200,16 @@ def test_only_options_that_say_something_make_other_results(toy_data):
     assert key("{epochs: 3, ema: 0, monitor: own, schedule: null}") == plain
     robust = [key(f"{{epochs: 3, monitor: robust_accuracy, monitor_attack: {{name: pgd, eps: {eps}/255}}}}") for eps in (4, 8)]
     assert len({plain, key("{epochs: 3, ema: 0.9}"), key("{epochs: 3, schedule: cosine}"), *robust}) == 5
+
+
+@pytest.mark.parametrize(
+    ("attack", "more", "text"),
+    [
+        ("{name: cw}", "monitor: robust_accuracy, ", "'cw' has no eps: it goes as far as it needs"),
+        ("{name: advgan, eps: 8/255}", "monitor: robust_accuracy, ", "'advgan' is more than one function of a batch"),
+        ("{name: pgd, eps: 8/255}", "", "it is of use with monitor: robust_accuracy alone"),
+    ],
+)
+def test_an_attack_that_cannot_watch_is_refused_at_once(attack, more, text):
+    with pytest.raises(ConfigError, match=text):
+        configuration.loads(CONFIG + f"train: {{{more}monitor_attack: {attack}}}\n")

@@ -102,3 +102,12 @@ def test_a_worst_case_names_the_attacks_of_its_own_threat():
     rows = [result("fgsm", "11", "static"), result("pgd", "10", "static"), result("fgsm", "01")]
     over = {each.row.threat: each.row.settings["over"] for each in worst_cases(rows)}
     assert over == {"static": ["fgsm", "pgd"], "adaptive": ["fgsm"]}
+
+
+def test_the_closest_example_needs_none_where_the_system_is_wrong_anyway():
+    """Replayed images were moved because the undefended model had them right; what the defence gets wrong without them fooled nobody."""
+    clean = result("clean", "0111", "none", eps=None, norm="")
+    replays = [result(name, "0011", "static", eps=None, norm="l2", distances=[0.1, 0.4, 0.2, 0.3]) for name in ("cw", "hopskipjump")]
+    (closest,) = worst_cases([clean, *replays])
+    assert (closest.row.metrics["fooled"], closest.row.metrics["l2"]) == (1, pytest.approx(0.4))
+    assert closest.row.accuracy == 0.5

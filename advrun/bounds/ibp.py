@@ -40,6 +40,9 @@ def ibp(
     if system.purifiers:
         raise UnboundedError("a purifier stands in front of the network, which interval bounds do not pass; they pass layers")
 
+    if system.detectors:
+        raise UnboundedError("a detector stands beside the network, and what it rejects is not bounded by intervals of the logits")
+
     def holds(eps: Tensor) -> Tensor:
         found = margins(system.network, around(x, eps), y)
         is_own = ops.cast(ops.one_hot(y, found.lower.shape[-1]), "bool")

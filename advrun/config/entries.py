@@ -28,6 +28,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     create_model,
+    field_validator,
 )
 from pydantic_core import core_schema
 
@@ -398,6 +399,20 @@ class Training(Form):
     monitor_attack: Annotated[InnerAttack, INNER_ATTACK] | None = Field(
         default=None, description="The attack of robust_accuracy; null: PGD at 8/255, 10 steps of a quarter."
     )
+
+    @field_validator("monitor_attack")
+    @classmethod
+    def _monitor_attack_is_quick(cls, attack: InnerAttack | None, known: ValidationInfo) -> InnerAttack | None:
+        if attack is None:
+            return None
+        plugin = registry.get("attacks", attack.name)
+        if known.data.get("monitor") == "own":
+            refuse(problem("it is of use with monitor: robust_accuracy alone; add that, or leave it out"))
+        if not plugin.needs_eps:
+            refuse(problem(f"{attack.name!r} has no eps: it goes as far as it needs, and leaves no image right; take pgd or fgsm"))
+        if plugin.is_cascade or plugin.fit or plugin.in_python:
+            refuse(problem(f"{attack.name!r} is more than one function of a batch; take pgd or fgsm"))
+        return attack
 
     @property
     def robust_attack(self) -> InnerAttack | None:

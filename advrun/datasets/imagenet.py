@@ -6,6 +6,7 @@ ImageNet large scale visual recognition challenge. International Journal of Comp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from advrun.data import Dataset
 from advrun.datasets._photograph_layouts import listing
 from advrun.datasets._photographs import Photographs
 from advrun.datasets._synsets import known_classes, labelled
-from advrun.errors import ConfigError
+from advrun.errors import ConfigError, DataError
 from advrun.types import Count, FilePath, PathName
 
 CROP = 0.875
@@ -63,6 +64,7 @@ def imagenet(
     keys, paths = list(found.keys), list(found.paths)
     if learnt:
         keys, paths = keys + learnt.keys, paths + learnt.paths
+        refuse_shared(place, found.paths, Path(train), learnt.paths)  # type: ignore[arg-type]
     y, class_names, by_name = labelled(keys, paths, known_classes(names), place)
     count, preparation = len(found.paths), (image_size, shorter or round(image_size / CROP), filter)
     x = Photographs(place, found.paths, *preparation)
@@ -82,6 +84,21 @@ def imagenet(
         variant=variant,
         by_name=by_name,
     )
+
+
+def refuse_shared(root: Path, tested: Sequence[str], other: Path, learnt: Sequence[str]) -> None:
+    """Raise DataError where photographs to learn from are test images too: by their place, or by their bytes."""
+    by_size: dict[int, list[Path]] = {}
+    for path in (root / each for each in tested):
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    shared = []
+    for path in (other / each for each in learnt):
+        alike = by_size.get(path.stat().st_size, [])
+        if any(one.samefile(path) or one.read_bytes() == path.read_bytes() for one in alike):
+            shared.append(path)
+    if shared:
+        count = f"{len(shared):,} of the {len(learnt):,} photographs to learn from are test images too, first {shared[0].name}"
+        raise DataError(f"{other}: {count}; what is learnt by heart is not robust: give train photographs that root does not have")
 
 
 def _said(place: Path, y: np.ndarray, layout: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from advrun.defenses._learner import Start, against, learner_of
 from advrun.engine import Rng
 from advrun.losses import one_hot
 from advrun.train import Fit, accuracy
-from advrun.types import Fraction, Tensor
+from advrun.types import Tensor
 
 PRESETS = {"paper": {"smoothing": 0.1}}
 
 
-def label_smoothing(model: Any, fit: Fit, *, smoothing: Fraction = 0.1, start: Start = "fresh") -> Any:
+def label_smoothing(model: Any, fit: Fit, *, smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1, start: Start = "fresh") -> Any:
     """Train on labels that leave a little to the other classes: (1 - s) at the label, s / K at each of the K classes (section 7).
 
     It keeps logits small, and helps against weak attacks; against strong ones that know it little is left.

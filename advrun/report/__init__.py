@@ -27,7 +27,7 @@ def write(findings: Findings, folder: Path, summary: Summary | None = None) -> l
     """
     from advrun.report import figures, page, tables
 
-    summary = summary or summarise(findings.results, findings.sweeps)
+    summary = summary or summarise(findings.results, findings.sweeps, findings.planned)
     drawn = figures.pictures(findings, summary)
     files = {"report.html": page.html(findings, summary, drawn).encode()}
     files |= {f"tables/{name}": text.encode() for name, text in tables.files(findings, summary).items()}

@@ -118,6 +118,7 @@ class Findings:
     signs: what became of signs with stickers.
     watched: what detectors saw of attacks.
     certificates: how far no attack can reach, by system and bound.
+    planned: which attacks are to be crafted on which models; None for all on all.
     proofs: which planted examples each attack finds, where `advrun prove` was run.
     """
 
@@ -135,4 +136,5 @@ class Findings:
     signs: list[Signs] = field(default_factory=list)
     watched: list[Watched] = field(default_factory=list)
     certificates: list[Certificate] = field(default_factory=list)
+    planned: frozenset[tuple[str, str]] | None = None
     proofs: list[Proof] = field(default_factory=list)

@@ -106,9 +106,12 @@ class _Paragraph:
             static = self._cell(best, "static")
             return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
         others = [system for system in (*self.ranking.ranked, *self.ranking.doubtful) if not system.undefended]
-        said = [(system, cell) for system in others if (cell := self._cell(system, "static"))]
+        plain = self._cell(System(self.model, UNDEFENDED))
+        floor = plain.accuracy if plain else 0.0
+        said = [(system, cell) for system in others if (cell := self._cell(system, "static")) and cell.accuracy > floor]
         claims = _listed([f"{accuracy_label(cell, cell.flags)} for {system.defense}" for system, cell in said])
-        return f"So no defence truly helps here, though replayed examples alone would have claimed {claims}." if said else ""
+        though = f", though replayed examples alone would have claimed {claims}" if said else ""
+        return f"So no defence truly helps here{though}." if others else ""
 
     def _as_good_without(self, best: System) -> bool:
         """Whether no defence at all cannot be told apart from the best."""

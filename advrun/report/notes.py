@@ -145,7 +145,12 @@ def _marks(summary: Summary) -> list[Note]:
     if any(entry.few for entry in entries):
         found.append(Note("( )", f"in parentheses, on the page in grey: a distance over fewer than {FEW} images, no more than a hint."))
     if any(map(_unmeasured, entries)):
-        found.append(Note(MISSING, "not measured: the cell failed or has not run; log.jsonl says which."))
+        found.append(
+            Note(
+                MISSING,
+                "not measured: the cell failed or has not run, which log.jsonl says, or the model does not give what the attack needs.",
+            )
+        )
     return found
 
 

@@ -50,6 +50,8 @@ class AttackId:
         return self.name in (WORST_CASE, CLOSEST)
 
 
+Planned = tuple[str, str]
+"""A model and an attack that is to be crafted on it: not every model gives every attack what it needs."""
 Place = tuple[System, AttackId, float | None, str]
 """System, attack, eps and threat: where a number stands in the summary."""
 CLEAN_ATTACK = AttackId(CLEAN, "")
@@ -166,9 +168,12 @@ class Summary:
         return Panel(attack, tuple(radii), tuple(sorted(threats, key=_threat)))
 
 
-def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = ()) -> Summary:
-    """The summary of measured results; worst cases are added here. sweeps: which of the defences are one at several strengths."""
-    results = [*results, *_flag_partial(worst_cases(results))]
+def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = (), planned: frozenset[Planned] | None = None) -> Summary:
+    """The summary of measured results; worst cases are added here.
+
+    sweeps: which of the defences are one at several strengths. planned: which attacks are to be crafted on which models; None for all.
+    """
+    results = [*results, *_flag_partial(worst_cases(results), planned)]
     attacks = _unique(attack_of(result.row) for result in results)
     attacks.sort(key=lambda attack: (attack.name != CLEAN, attack.is_worst_case))
     models = _unique(result.row.model for result in results)
@@ -185,14 +190,15 @@ def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = ()) -> Summar
     return Summary(sorted(results, key=position), [attack for attack in attacks if attack.name != CLEAN], tuple(sweeps))
 
 
-def _flag_partial(worst: list[Result]) -> list[Result]:
-    """Flag the worst cases that lack an attack (a failed cell) which others of the same norm and eps contain."""
+def _flag_partial(worst: list[Result], planned: frozenset[Planned] | None) -> list[Result]:
+    """Flag the worst cases that lack an attack (a failed cell) which others of the same norm and eps contain, and which was to be there."""
     over: dict[tuple[str, float | None], set[str]] = defaultdict(set)
     for result in worst:
         over[result.row.norm, result.row.eps].update(result.row.settings["over"])
 
     def flagged(row: Row) -> Row:
-        lacking = sorted(over[row.norm, row.eps].difference(row.settings["over"]))
+        missing = over[row.norm, row.eps].difference(row.settings["over"])
+        lacking = sorted(name for name in missing if planned is None or (row.model, name) in planned)
         return replace(row, flags=(*row.flags, f"{ATTACKS_MISSING}: {', '.join(lacking)}")) if lacking else row
 
     return [replace(result, row=flagged(result.row)) for result in worst]

@@ -19,7 +19,7 @@ from advrun.files import content_key
 from advrun.geometry import format_eps
 from advrun.results import CLEAN
 from advrun.runs.keys import described, inner, is_random, learning, learning_label, source_key, stages, work_key
-from advrun.runs.meetings import ADAPTIVE, UNDEFENDED, Cast, Meeting, access_of, meet
+from advrun.runs.meetings import ADAPTIVE, NONE, UNDEFENDED, Cast, Meeting, access_of, meet
 from advrun.runs.metering import metric_source
 from advrun.runs.needs import ability, attack_learns, check_oracles, is_fitted, is_oracle, is_trained, training_of
 from advrun.types import SystemName
@@ -145,7 +145,13 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     ]
     if any(training and training.half != "all" for training in trainings):
         data.half("a")  # raises where there are no halves
-    return Plan(experiment, data, tuple(_Planner(experiment, data).cells()))
+    cells = tuple(_Planner(experiment, data).cells())
+    threats = [threat.name for threat in experiment.threats]
+    if experiment.attacks and set(threats) != {NONE} and not any(cell.kind == "attack" for cell in cells):
+        raise ConfigError(
+            f"threats: [{', '.join(threats)}]: no example meets any system; transfer needs a second model, static a defence; add adaptive"
+        )
+    return Plan(experiment, data, cells)
 
 
 def _check_source(attack: AttackEntry, data: Dataset) -> None:

@@ -48,7 +48,7 @@ def prove(
         failure: AdvrunError | None = runner.computed(plan, cells, store, console, fail_fast)
         proofs.remember(store, images)
         found = runner.findings(plan, store, console)
-        runner.report(found, summarise(found.results, found.sweeps), store, console)
+        runner.report(found, summarise(found.results, found.sweeps, found.planned), store, console)
         store.event("finished", failure=str(failure or ""))
     _present(found, console)
     console.result(f"table    {store.root / 'tables/prove.md'}")

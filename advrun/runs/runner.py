@@ -128,7 +128,7 @@ def run(
                 if compute:
                     failure = computed(plan, cells, store, console, fail_fast, spend=spend)
                 found = findings(plan, store, console)
-                summary = summarise(found.results, found.sweeps)
+                summary = summarise(found.results, found.sweeps, found.planned)
                 if failure or not compute or all(store.manifest(cell) for cell in cells):
                     break
             try:
@@ -229,6 +229,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         growth=growth,
         signs=signs,
         watched=watched,
+        planned=frozenset((cell.model.label, cell.attack_label) for cell in plan.cells if cell.kind == "attack"),
         certificates=certificates,
         proofs=proofs,
     )

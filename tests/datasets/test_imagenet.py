@@ -237,6 +237,19 @@ def test_photographs_to_learn_from_are_in_a_folder_of_their_own(tmp_path, names)
     assert "to learn from, more: 3 photographs of 3 classes" in data.variant
 
 
+def test_what_is_tested_is_not_learnt_from(tmp_path, names) -> None:
+    """By its place, or by its bytes under another name."""
+    for number in (4, 0):
+        photograph(tmp_path / "own" / f"{SYNSETS[number]}_1.png", 10 * number + 50)
+    photograph(tmp_path / "more" / f"{SYNSETS[1]}_9.png", 90)
+    photograph(tmp_path / "more" / f"{SYNSETS[2]}_9.png", 200)
+    own, more = (str(tmp_path / name) for name in ("own", "more"))
+    with pytest.raises(DataError, match=rf"own: 2 of the 2 photographs to learn from are test images too, first {SYNSETS[0]}_1.png"):
+        imagenet(root=own, train=own, names=names, **SIZE)
+    with pytest.raises(DataError, match=rf"more: 1 of the 2 photographs to learn from are test images too, first {SYNSETS[1]}_9.png"):
+        imagenet(root=own, train=more, names=names, **SIZE)
+
+
 def test_the_twenty_photographs_are_prepared_as_others_do(imagenet_folder) -> None:
     data = imagenet(root=str(imagenet_folder / "photos"), filter="bicubic")
     with np.load(imagenet_folder / "photos224.npz") as expected:

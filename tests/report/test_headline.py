@@ -276,3 +276,24 @@ def test_where_no_defence_helps_all_that_replayed_examples_claim_is_named():
         found[-1]
         == "So no defence truly helps here, though replayed examples alone would have claimed 90.0 % for good and 80.0 % for nearly."
     )
+
+
+def test_no_claim_is_told_that_is_no_more_than_no_defence():
+    claims = [made("good", "1" * 10 + "0" * 90, threat="static")]
+    (found,) = sentences(summarise([*experiment(none=NEARLY, good="c" * 100), *claims]))
+    assert found[-1] == "So no defence truly helps here."
+
+
+def test_what_was_never_to_be_crafted_on_a_model_is_not_missing_there():
+    """A service gives no gradients: its worst case lacks nothing that can be had."""
+    attacked = made("none", NONE.replace("c", "0"))
+    square = replace(attacked, row=replace(attacked.row, attack="square"))
+    results = [*experiment(none=NONE), square]
+    elsewhere = [replace(each, row=replace(each.row, model="service")) for each in (clean("none", NONE.replace("c", "1")), square)]
+    flags = {}
+    for planned in (None, frozenset({("m", "pgd"), ("m", "square"), ("service", "square")})):
+        summary = summarise([*results, *elsewhere], planned=planned)
+        (row,) = (row for row in summary.rows if row.model == "service" and row.attack == "worst case")
+        flags[planned is None] = row.flags
+    assert "attacks-missing: pgd" in flags[True]
+    assert flags[False] == ()

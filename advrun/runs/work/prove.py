@@ -22,6 +22,8 @@ from advrun.runs.work.worker import Done, Worker
 
 NOWHERE = "in none of the images an example could be planted: the system is wrong on them, or its features do not tell points apart"
 
+AT_RANDOM = "; the system draws at random, and what one draw tells apart another may not"
+
 
 def prove(worker: Worker, cell: Cell) -> Done:
     """How many of the planted examples the attack finds."""
@@ -33,7 +35,7 @@ def prove(worker: Worker, cell: Cell) -> Done:
         with worker.console.bar(f"{cell.label}", cell.count) as bar:
             try:
                 planted = kept(worker, f"{cell.system.key} {cell.norm} {cell.within} {cell.count}", lambda: _planted(worker, cell))
-                reason = "" if planted else NOWHERE
+                reason = "" if planted else NOWHERE + (AT_RANDOM if worker.system(cell.system).classifier.random else "")
             except ModelError as error:
                 planted, reason = None, str(error)
             counts = {"left_out": cell.count, "reason": reason}
