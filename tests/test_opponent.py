@@ -98,7 +98,8 @@ def test_where_there_is_no_time_to_learn_it_is_refused(shift):
         attacked(shift, undefended, undefended, np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32), Rng.from_seed(0), 0.0)
 
 
-@pytest.mark.parametrize("name", ["adversarial_training", pytest.param("autoencoder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adversarial_training", "autoencoder"])
 def test_killed_and_resumed_it_ends_the_same(shift, name):
     """The contract's own test; what was learnt before the kill comes from its checkpoint."""
     given = {"attack": {"name": "shift", "eps": EPS}}

@@ -150,6 +150,7 @@ class _Once(Checkpoints):
         raise _Killed
 
 
+@pytest.mark.slow
 def test_an_attack_that_was_killed_ends_with_the_same_bytes(tmp_path, victim, toy_data):
     chain = registry.get("defenses", "random_resize_pad").function(Chain(victim.model))
     plugin = registry.get("attacks", "pgd")

@@ -231,6 +231,7 @@ def test_resize_pad_shrinks_and_places(images):
     np.testing.assert_allclose(whole(images), images, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_averaging_over_draws_breaks_resize_pad_further(victim, toy_data):
     """Expectation over transformation against one draw a step, at the same number of steps."""
     classifier = defended(victim, "random_resize_pad", smallest=0.6)
