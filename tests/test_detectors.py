@@ -82,7 +82,8 @@ def test_so_do_other_attacks_inside_a_ball(guarded, grey, name, settings):
     assert (guarded.predict(adaptive).argmax(-1) == 1).all()
 
 
-SLOWLY = [("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("fab", {}), ("boundary", {"queries": 400}), ("hopskipjump", {"queries": 400})]
+# FAB is not among them: it steps to where the network alone is undecided, and finds nothing behind a detector like this one.
+SLOWLY = [("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("boundary", {"queries": 400}), ("hopskipjump", {"queries": 400})]
 
 
 @pytest.mark.parametrize(("name", "given"), [("deepfool", {}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)])
@@ -274,9 +275,13 @@ def test_a_run_reports_what_detectors_see(tmp_path, toy_data):
         *(("magnet+feature_squeezing", threat) for threat in ("static", "adaptive")),
     ]
     for line in lines:
-        (row,) = [row for row in rows if (row["defense"], row["threat"]) == (line["defense"], line["threat"])]
-        assert float(line["detected_share"]) == row["detected_share"]
-        assert float(line["detected_low"]) <= row["detected_share"] <= float(line["detected_high"])
+        place = line["defense"], line["attack"], line["threat"]
+        (row,) = [row for row in rows if (row["defense"], row["attack"], row["threat"]) == place]
+        if row["network_fooled"]:
+            assert float(line["detected_share"]) == row["detected_share"]
+            assert float(line["detected_low"]) <= row["detected_share"] <= float(line["detected_high"])
+        else:  # the reformer undid them all
+            assert (line["detected_share"], line["auroc"]) == ("", "")
         assert 0 <= row["accuracy"] <= 1 - row["false_positive_share"]
     assert float(lines[0]["auroc"]) > 0.9
     assert "cnn / mahalanobis finds" in (folder / "tables/detection.md").read_text()
