@@ -784,6 +784,7 @@ def test_the_papers_lbfgs_comes_as_near_as_the_default(linear, images):
     assert np.abs(square - norm).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_lbfgs_runs_on_one_core():
     """TensorFlow has as many threads for calls as the machine has cores; one of them waits for Python, which waits for another."""
     script = """
