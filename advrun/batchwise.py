@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,6 +42,48 @@ class Setup:
     console: Console | None = None
     name: str = ""
     learnt: Learnt | None = None
+
+
+class Halving(Protocol):
+    """What runs batches, and may have to make them smaller."""
+
+    batch_size: int
+
+
+def kept_or_made(
+    runner: Halving,
+    checkpoints: Any,
+    name: str,
+    use: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    most: int,
+    make: Callable[[], dict[str, np.ndarray]],
+    count: int,
+) -> dict[str, np.ndarray] | None:
+    """What became of a batch, from a checkpoint or made now. None when it did not fit into memory: the runner's batches are halved then.
+
+    Args:
+        runner: whose batch it is.
+        checkpoints: a `Checkpoints`, or None.
+        name: of the batch in it.
+        use: checks what was kept.
+        most: bytes that it may have.
+        make: does the work.
+        count: images of the batch.
+    """
+    saved: dict[str, np.ndarray] | None = checkpoints.get(name, use, most) if checkpoints else None
+    if saved is not None:
+        return saved
+    try:
+        made = make()
+    except Exception as error:
+        if not engine.is_out_of_memory(error) or runner.batch_size == 1:
+            raise
+        runner.batch_size = max(min(runner.batch_size, count) // 2, 1)
+        logging.getLogger("advrun").warning("out of memory: batch size halved to %d", runner.batch_size)
+        return None
+    if checkpoints:
+        checkpoints.put(name, made)
+    return made
 
 
 class Batches:
@@ -80,19 +123,7 @@ class Batches:
         def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             return self._checked(saved, x, first)
 
-        saved: dict[str, np.ndarray] | None = checkpoints.get(name, use, 2 * x.nbytes + (1 << 20)) if checkpoints else None
-        if saved is None:
-            try:
-                saved = self._attack(x, y, starts, first)
-            except Exception as error:
-                if not engine.is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-                self.batch_size = max(min(self.batch_size, len(x)) // 2, 1)
-                logging.getLogger("advrun").warning("out of memory: batch size halved to %d", self.batch_size)
-                return None
-            if checkpoints:
-                checkpoints.put(name, saved)
-        return saved
+        return kept_or_made(self, checkpoints, name, use, 2 * x.nbytes + (1 << 20), lambda: self._attack(x, y, starts, first), len(x))
 
     def _checked(self, saved: dict[str, np.ndarray], x: np.ndarray, first: int) -> dict[str, np.ndarray]:
         """A batch from a checkpoint, if it is one of this attack. Raises ValueError or BudgetError where it is not."""

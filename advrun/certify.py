@@ -7,7 +7,6 @@ another system, such as a smoothed one, is given all images). What it asks of th
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, registry
+from advrun.batchwise import kept_or_made
 from advrun.config import BoundEntry
 from advrun.console import Bar
 from advrun.craft import choose_targets
@@ -159,22 +159,12 @@ class _Batches:
 
     def __call__(self, x: np.ndarray, y: np.ndarray, first: int) -> dict[str, np.ndarray] | None:
         """Radius, costs, seconds and details. None when the batch did not fit into memory."""
-        name = f"{first}-{len(x)}"
-        saved: dict[str, np.ndarray] | None = None
-        if self.checkpoints:
-            saved = self.checkpoints.get(name, lambda saved: _checked(saved, len(x)), 1 << 26)
-        if saved is None:
-            try:
-                saved = self._certify(x, y, first)
-            except Exception as error:
-                if not engine.is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-                self.batch_size = max(min(self.batch_size, len(x)) // 2, 1)
-                logging.getLogger("advrun").warning("out of memory: batch size halved to %d", self.batch_size)
-                return None
-            if self.checkpoints:
-                self.checkpoints.put(name, saved)
-        return saved
+        name, count = f"{first}-{len(x)}", len(x)
+
+        def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return _checked(saved, count)
+
+        return kept_or_made(self, self.checkpoints, name, use, 1 << 26, lambda: self._certify(x, y, first), count)
 
     def _certify(self, x: np.ndarray, y: np.ndarray, first: int) -> dict[str, np.ndarray]:
         size, counter = self.batch_size, self.view.counter

@@ -28,11 +28,11 @@ class RobustAccuracy:
 
     Args:
         network: a Keras model from images to logits; what counts are its weights when it is asked.
-        attack: what the images are attacked with.
+        attack: what the images are attacked with; one function of a batch, as `train.monitor_attack` sees to it.
         label: of the training, for messages.
 
     Raises:
-        ConfigError: for a network that gives no classes, and for attacks that are more than one function of a batch.
+        ConfigError: for a network that gives no classes.
     """
 
     def __init__(self, network: Any, attack: Attack, label: str) -> None:
@@ -42,8 +42,6 @@ class RobustAccuracy:
                 f"{label}: train.monitor is {ROBUST}, but what is trained is no classifier of images; "
                 "take the monitor out of its train section, or name the classifier: fit(..., system=...)"
             )
-        if attack.plugin.is_cascade or attack.plugin.fit or attack.plugin.in_python:
-            raise ConfigError(f"train.monitor_attack: {attack.plugin.name!r} is more than one function of a batch; take pgd or fgsm")
         self.classifier, self.attack = Classifier(network), attack
         self._right = compiled(self._still_right)
 

@@ -127,10 +127,10 @@ def _through(operation: Any, last: Last | None = None) -> Callable[..., Any]:
     raise UnboundedError(f"layer {name!r} is a {type(operation).__name__}{said}, which interval bounds do not pass; they pass {KNOWN}")
 
 
-def _ends(inputs: Any, which: str) -> list[Any]:
+def _ends(inputs: Any, which: str) -> Any:
     """Lower or upper ends, of intervals alone or in lists; what is no interval (a shape, say) as it is."""
     if isinstance(inputs, Interval):
-        return getattr(inputs, which)  # type: ignore[no-any-return]
+        return getattr(inputs, which)
     return [_ends(each, which) for each in inputs] if isinstance(inputs, (list, tuple)) and _holds(inputs) else inputs
 
 

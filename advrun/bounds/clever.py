@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from advrun.bounds._weibull import location
-from advrun.engine import in_python, ops, repeat
+from advrun.engine import Rng, in_python, ops, repeat
 from advrun.geometry import L1, L2, Ball, Linf
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
@@ -23,7 +23,7 @@ def clever(
     x: Tensor,
     y: Labels | Targets,
     norm: L2 | Linf | L1,
-    rng: object,
+    rng: Rng,
     *,
     batches: Count = 50,
     samples: Count = 64,
@@ -67,7 +67,7 @@ def clever(
 
     def maximum(batch: Tensor) -> Tensor:
         return repeat(
-            lambda i, most: ops.maximum(most, steepness(ball.sample(x, rng.fold(batch * samples + i)))),  # type: ignore[attr-defined]
+            lambda i, most: ops.maximum(most, steepness(ball.sample(x, rng.fold(batch * samples + i)))),
             samples,
             ops.zeros_like(gaps),
         )

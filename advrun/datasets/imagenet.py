@@ -60,11 +60,11 @@ def imagenet(
         raise ConfigError(f"imagenet: shorter is {shorter}, less than image_size, {image_size}; the middle is cut out of it")
     place = Path(root)
     found = listing(place, None if labels is None else Path(labels))
-    learnt = None if train is None else listing(Path(train), None)
     keys, paths = list(found.keys), list(found.paths)
-    if learnt:
+    learnt = None if train is None else listing(Path(train), None)
+    if train is not None and learnt is not None:
         keys, paths = keys + learnt.keys, paths + learnt.paths
-        refuse_shared(place, found.paths, Path(train), learnt.paths)  # type: ignore[arg-type]
+        refuse_shared(place, found.paths, Path(train), learnt.paths)
     y, class_names, by_name = labelled(keys, paths, known_classes(names), place)
     count, preparation = len(found.paths), (image_size, shorter or round(image_size / CROP), filter)
     x = Photographs(place, found.paths, *preparation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -13,8 +14,35 @@ from advrun.engine import Rng, keras, ops
 from advrun.errors import ConfigError
 from advrun.images import HELD
 from advrun.lesson import Learnt, Lesson
-from advrun.train import Fit
+from advrun.losses import cross_entropy
+from advrun.train import Fit, Objective, accuracy
 from advrun.types import Tensor
+
+
+def on_pairs(network: Any, craft: Callable[..., Tensor], loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
+    """The objective of a training that looks at clean images and at attacked ones beside them.
+
+    Args:
+        network: what is trained.
+        craft: (x, y, rng, training) -> the attacked images.
+        loss: (logits of clean images, of attacked ones, y) -> (n,).
+    """
+
+    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
+        x_adv = craft(x, y, rng, training)
+        clean, adversarial = network(x, training=training), network(x_adv, training=training)
+        return {
+            "loss": loss(clean, adversarial, y),
+            "accuracy": accuracy(clean, y),
+            "adversarial_accuracy": accuracy(adversarial, y),
+        }
+
+    return objective
+
+
+def mixture(ratio: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """(1 - r) J(x, y) + r J(x_adv, y) of the logits of clean images and attacked ones."""
+    return lambda clean, adversarial, y: (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y)
 
 
 def attacked(attack: Any, learner: Any, undefended: Any, x: Tensor, y: Tensor, rng: Rng, replay: float) -> Tensor:

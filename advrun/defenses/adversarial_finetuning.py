@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import Opponent
-from advrun.engine import Rng, keras
-from advrun.losses import cross_entropy
+from advrun.defenses._attacked import Opponent, mixture, on_pairs
+from advrun.engine import keras
 from advrun.system import Classifier
 from advrun.system.copies import same_copy
-from advrun.train import Fit, accuracy
-from advrun.types import AttackChoice, Count, Fraction, Tensor
+from advrun.train import Fit
+from advrun.types import AttackChoice, Count, Fraction
 
 
 def adversarial_finetuning(
@@ -44,15 +43,7 @@ def adversarial_finetuning(
         layer.trainable = id(layer) in learning
     opponent = Opponent(attack, Classifier(network), Classifier(model))
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = opponent(x, y, rng)
-        clean, adversarial = network(x, training=training), network(x_adv, training=training)
-        return {
-            "loss": (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y),
-            "accuracy": accuracy(clean, y),
-            "adversarial_accuracy": accuracy(adversarial, y),
-        }
-
+    objective = on_pairs(network, lambda x, y, rng, training: opponent(x, y, rng), mixture(ratio))
     fit(network, objective, monitor="" if opponent.learns else "loss", before=opponent.prepare)
     for layer, was in trainable:
         layer.trainable = was

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import Opponent
+from advrun.defenses._attacked import Opponent, mixture, on_pairs
 from advrun.defenses._learner import Start, learner_of
-from advrun.engine import Rng
-from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.train import Fit, accuracy
-from advrun.types import AttackChoice, Count, Fraction, Tensor
+from advrun.train import Fit
+from advrun.types import AttackChoice, Count, Fraction
 
 PRESETS = {
     "paper": {"attack": {"name": "fgsm", "eps": 8 / 255}, "ratio": 0.5, "replay": 0.0},
@@ -52,13 +50,5 @@ def adversarial_training(
     network = learner_of(model, start)
     opponent = Opponent(attack, Classifier(network), Classifier(model), replay, generations)
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = opponent(x, y, rng)
-        clean, adversarial = network(x, training=training), network(x_adv, training=training)
-        return {
-            "loss": (1 - ratio) * cross_entropy(clean, y) + ratio * cross_entropy(adversarial, y),
-            "accuracy": accuracy(clean, y),
-            "adversarial_accuracy": accuracy(adversarial, y),
-        }
-
+    objective = on_pairs(network, lambda x, y, rng, training: opponent(x, y, rng), mixture(ratio))
     return fit(network, objective, monitor="" if opponent.learns else "adversarial_accuracy", before=opponent.prepare)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import attacked, on_pairs
 from advrun.defenses._learner import Start, learner_of
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.train import Fit, accuracy
+from advrun.train import Fit
 from advrun.types import AttackChoice, NonNegative, Tensor
 
 PRESETS = {"paper": {"attack": {"name": "pgd", "eps": 16 / 255, "steps": 10, "step_size": 0.125}, "weight": 0.5, "start": "fresh"}}
@@ -36,14 +36,11 @@ def alp(
     network = learner_of(model, start)
     learner = Classifier(network)
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = attacked(attack, learner, learner, x, y, rng, replay=0.0)
-        clean, adversarial = network(x, training=training), network(x_adv, training=training)
-        apart = ops.mean(ops.square(clean - adversarial), axis=-1)
-        return {
-            "loss": (cross_entropy(clean, y) + cross_entropy(adversarial, y)) / 2 + weight * apart,
-            "accuracy": accuracy(clean, y),
-            "adversarial_accuracy": accuracy(adversarial, y),
-        }
+    def craft(x: Tensor, y: Tensor, rng: Rng, training: bool) -> Tensor:
+        return attacked(attack, learner, learner, x, y, rng, replay=0.0)
 
-    return fit(network, objective, monitor="adversarial_accuracy")
+    def loss(clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        apart = ops.mean(ops.square(clean - adversarial), axis=-1)
+        return (cross_entropy(clean, y) + cross_entropy(adversarial, y)) / 2 + weight * apart
+
+    return fit(network, on_pairs(network, craft, loss), monitor="adversarial_accuracy")

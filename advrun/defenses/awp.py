@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from advrun.defenses._attacked import attacked
-from advrun.defenses._learner import Start, divergence, learner_of
-from advrun.defenses.trades import trades_loss
+from advrun.defenses._learner import Start, learner_of
+from advrun.defenses.trades import furthest, trades_loss
 from advrun.engine import Progress, Rng, TrainStep, ops
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
-from advrun.system.climbing import Climbing
 from advrun.train import Fit, accuracy
 from advrun.types import AttackChoice, Natural, NonNegative, Tensor
 
@@ -46,11 +45,7 @@ def awp(
     learner = Classifier(network)
 
     def craft(x: Tensor, y: Tensor, rng: Rng, training: bool = True) -> Tensor:
-        away: Any = learner
-        if beta and training:
-            reference = ops.stop_gradient(learner.forward(x))
-            away = Climbing(learner, lambda logits, _, reference: divergence(logits, reference), reference)
-        return attacked(attack, away, learner, x, y, rng, replay=0.0)
+        return attacked(attack, furthest(learner, x) if beta and training else learner, learner, x, y, rng, replay=0.0)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool, x_adv: Tensor | None = None) -> dict[str, Tensor]:
         adversarial = network(craft(x, y, rng, training) if x_adv is None else x_adv, training=training)

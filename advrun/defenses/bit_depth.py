@@ -6,9 +6,8 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from advrun.engine import Rng, ops
+from advrun.defenses._squeeze import fewer_bits
 from advrun.system import Chain, Purifier
-from advrun.types import Tensor
 
 
 def bit_depth(system: Chain, *, bits: Annotated[int, Interval(ge=1, le=8)] = 4) -> Chain:
@@ -19,9 +18,4 @@ def bit_depth(system: Chain, *, bits: Annotated[int, Interval(ge=1, le=8)] = 4) 
     Args:
         bits: of each channel, so that 2**bits grey levels are left.
     """
-    most = 2**bits - 1
-
-    def rounded(x: Tensor, rng: Rng) -> Tensor:
-        return ops.round(x * most) / most
-
-    return system.behind(Purifier(rounded, backward="identity"))
+    return system.behind(Purifier(lambda x, rng: fewer_bits(x, bits)))

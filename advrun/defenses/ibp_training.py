@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from advrun.bounds._intervals import around, margins
-from advrun.engine import Rng, keras, ops
+from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
 from advrun.system.copies import fresh_copy
 from advrun.train import Fit, accuracy
@@ -37,16 +36,13 @@ def ibp_training(
         ramp: steps in which they come to their weight and eps.
     """
     network = fresh_copy(model)
-    steps = _steps()(name="steps")
-    inputs = keras.Input(network.input_shape[1:])
-    counted = keras.Model(inputs, steps(network(inputs)))
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        share = ops.clip((ops.cast(steps.count, "float32") - warm_up) / ramp, 0.0, 1.0) if training else 1.0
+    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool, memory: Any) -> dict[str, Tensor]:
+        share = ops.clip((memory["steps"] - warm_up) / ramp, 0.0, 1.0) if training else 1.0
         logits = network(x, training=training)
         worst = -margins(network, around(x, share * eps), y).lower
         if training:
-            steps.count.assign_add(1)
+            memory["steps"].assign_add(1.0)
         weight = 1 - share * (1 - kappa)
         return {
             "loss": weight * cross_entropy(logits, y) + (1 - weight) * cross_entropy(worst, y),
@@ -54,22 +50,4 @@ def ibp_training(
             "certified_accuracy": accuracy(worst, y),
         }
 
-    fit(counted, objective)
-    return network
-
-
-@cache
-def _steps() -> Any:
-    """The class of a layer that passes logits on and holds a number, which is kept and restored with the weights."""
-
-    class Steps(keras.layers.Layer):  # type: ignore[misc, name-defined]
-        """Steps of the optimiser that were taken."""
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self.count = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="count")
-
-        def call(self, x: Tensor) -> Tensor:
-            return x
-
-    return Steps
+    return fit(network, objective, memory={"steps": ()})

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import attacked, on_pairs
 from advrun.defenses._learner import Start, divergence, learner_of
 from advrun.engine import Rng, ops
 from advrun.losses import at_label, others
 from advrun.system import Classifier
-from advrun.train import Fit, accuracy
+from advrun.train import Fit
 from advrun.types import AttackChoice, NonNegative, Tensor
 
 PRESETS = {"paper": {"attack": {"name": "pgd", "eps": 8 / 255, "steps": 10, "step_size": 0.25}, "weight": 5.0, "start": "fresh"}}
@@ -38,16 +38,13 @@ def mart(
     network = learner_of(model, start)
     learner = Classifier(network)
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = attacked(attack, learner, learner, x, y, rng, replay=0.0)
-        clean, adversarial = network(x, training=training), network(x_adv, training=training)
-        return {
-            "loss": mart_loss(clean, adversarial, y, weight),
-            "accuracy": accuracy(clean, y),
-            "adversarial_accuracy": accuracy(adversarial, y),
-        }
+    def craft(x: Tensor, y: Tensor, rng: Rng, training: bool) -> Tensor:
+        return attacked(attack, learner, learner, x, y, rng, replay=0.0)
 
-    return fit(network, objective, monitor="adversarial_accuracy")
+    def loss(clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        return mart_loss(clean, adversarial, y, weight)
+
+    return fit(network, on_pairs(network, craft, loss), monitor="adversarial_accuracy")
 
 
 def mart_loss(clean: Tensor, adversarial: Tensor, y: Tensor, weight: float) -> Tensor:

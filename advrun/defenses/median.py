@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from advrun.defenses._windows import mean_of, percentile_of
-from advrun.engine import Rng
+from advrun.defenses._squeeze import median_of
 from advrun.system import Chain, Purifier
-from advrun.types import Count, Tensor
+from advrun.types import Count
 
 
 def median(system: Chain, *, size: Count = 2) -> Chain:
@@ -18,10 +17,4 @@ def median(system: Chain, *, size: Count = 2) -> Chain:
         size: side of the square neighbourhood, in pixels; the authors take 2 for colour images and 3 for digits.
     """
 
-    def filtered(x: Tensor, rng: Rng) -> Tensor:
-        return percentile_of(x, size, 50.0)
-
-    def mean(x: Tensor) -> Tensor:
-        return mean_of(x, size)
-
-    return system.behind(Purifier(filtered, backward=mean))
+    return system.behind(Purifier(lambda x, rng: median_of(x, size)))

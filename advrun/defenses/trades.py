@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from advrun.defenses._attacked import attacked
+from advrun.defenses._attacked import attacked, on_pairs
 from advrun.defenses._learner import Start, divergence, learner_of
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
 from advrun.system.climbing import Climbing
-from advrun.train import Fit, accuracy
+from advrun.train import Fit
 from advrun.types import AttackChoice, NonNegative, Tensor
 
 PRESETS = {"paper": {"attack": {"name": "pgd", "eps": 0.031, "steps": 10, "step_size": 0.007 / 0.031}, "beta": 6.0, "start": "fresh"}}
@@ -38,18 +38,19 @@ def trades(
     network = learner_of(model, start)
     learner = Classifier(network)
 
-    def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        reference = ops.stop_gradient(learner.forward(x))
-        away = Climbing(learner, lambda logits, _, reference: divergence(logits, reference), reference)
-        x_adv = attacked(attack, away if training else learner, learner, x, y, rng, replay=0.0)
-        clean, adversarial = network(x, training=training), network(x_adv, training=training)
-        return {
-            "loss": trades_loss(clean, adversarial, y, beta),
-            "accuracy": accuracy(clean, y),
-            "adversarial_accuracy": accuracy(adversarial, y),
-        }
+    def craft(x: Tensor, y: Tensor, rng: Rng, training: bool) -> Tensor:
+        return attacked(attack, furthest(learner, x) if training else learner, learner, x, y, rng, replay=0.0)
 
-    return fit(network, objective, monitor="adversarial_accuracy")
+    def loss(clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        return trades_loss(clean, adversarial, y, beta)
+
+    return fit(network, on_pairs(network, craft, loss), monitor="adversarial_accuracy")
+
+
+def furthest(learner: Classifier, x: Tensor) -> Climbing:
+    """The view of the learner in which an attack looks for the image whose answer is furthest from that of x."""
+    reference = ops.stop_gradient(learner.forward(x))
+    return Climbing(learner, lambda logits, _, reference: divergence(logits, reference), reference)
 
 
 def trades_loss(clean: Tensor, adversarial: Tensor, y: Tensor, beta: float) -> Tensor:

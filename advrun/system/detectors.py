@@ -54,7 +54,7 @@ class Detector:
         value = ops.cast(self.score(x, logits), "float32")
         if len(value.shape) != 1:
             raise ModelError(f"a detector gives scores of shape {tuple(value.shape)}; expected one for each image, (n,)")
-        return value if self.backward == "exact" else engine.straight_through(value, self.backward(x, logits))  # type: ignore[operator]
+        return engine.straight_through(value, self.backward(x, logits)) if callable(self.backward) else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,18 +29,18 @@ class Witness(Classifier):
 
     def around(self, x: Tensor, ball: Any, y: Tensor) -> Witness:
         """Watches from here on. Of a random system no single draw is its answer, and nothing is watched."""
-        view = copy(super().around(x, ball, y))
-        view._centre = None if ball is None or self.random else (x, ops.cast(y, "int32"), ball)  # type: ignore[attr-defined]
-        return view  # type: ignore[return-value]
+        view = copy(self)
+        view.about = super().around(x, ball, y).about
+        view._centre = None if ball is None or self.random else (x, ops.cast(y, "int32"), ball)
+        return view
 
     def _outputs(self, x: Tensor) -> Tensor:
         outputs = super()._outputs(x)
         if self._centre is not None:
-            self._watch(x, self._as_attacked(outputs))
+            self._watch(x, self._as_attacked(outputs), *self._centre)
         return outputs
 
-    def _watch(self, x: Tensor, logits: Tensor) -> None:
-        clean, y, ball = self._centre  # type: ignore[misc]
+    def _watch(self, x: Tensor, logits: Tensor, clean: Tensor, y: Tensor, ball: Any) -> None:
         if self.rows is not None:
             clean, y = ops.take(clean, self.rows, axis=0), ops.take(y, self.rows, axis=0)
         times = ops.shape(x)[0] // ops.shape(clean)[0]  # variants stand one behind the other

@@ -15,14 +15,13 @@ from advrun.metrics import Outcome, columns
 from advrun.probed import Probed
 from advrun.retry import is_iterated, retrying
 from advrun.runs.plan import Cell
-from advrun.runs.work.kept import kept
 from advrun.runs.work.measure import outcome_of
 from advrun.runs.work.worker import Done, Worker
 
 
 def probe(worker: Worker, cell: Cell) -> Done:
     """The columns that the metric adds, by name."""
-    said = columns(cell.metric, kept(worker, cell.needs[0].key, lambda: _probed(worker, cell)))
+    said = columns(cell.metric, worker.last(cell.needs[0].key, lambda: _probed(worker, cell), "attack"))
     return {f"metrics/{cell.stem}.json": partial(Path.write_text, data=json.dumps(said))}, {}
 
 

@@ -17,7 +17,6 @@ from advrun.planted import Planted, found, plant
 from advrun.proof import Proof
 from advrun.runs.plan import Cell
 from advrun.runs.proofs import ProofCell, outline
-from advrun.runs.work.kept import kept
 from advrun.runs.work.worker import Done, Worker
 
 NOWHERE = "in none of the images an example could be planted: the system is wrong on them, or its features do not tell points apart"
@@ -34,7 +33,9 @@ def prove(worker: Worker, cell: Cell) -> Done:
         attack = bind(entry, cell.eps)
         with worker.console.bar(f"{cell.label}", cell.count) as bar:
             try:
-                planted = kept(worker, f"{cell.system.key} {cell.norm} {cell.within} {cell.count}", lambda: _planted(worker, cell))
+                planted = worker.last(
+                    f"{cell.system.key} {cell.norm} {cell.within} {cell.count}", lambda: _planted(worker, cell), "planted"
+                )
                 reason = "" if planted else NOWHERE + (AT_RANDOM if worker.system(cell.system).classifier.random else "")
             except ModelError as error:
                 planted, reason = None, str(error)

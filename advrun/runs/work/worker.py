@@ -43,7 +43,7 @@ class Worker:
         self.store, self.console = store, console
         self.order = opened.data.evaluation_order()
         self._loaded: Loaded | None = None
-        self._last: tuple[str, Any] = ("", None)
+        self._last: dict[str, tuple[str, Any]] = {}
 
     def run(self, cell: Cell) -> None:
         """Do the work of a cell, and finish it in the store."""
@@ -54,12 +54,12 @@ class Worker:
         self.store.finish(cell, files, {**info, **environment()})
         self.store.checkpoints(cell).clear()
 
-    def last(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` makes, which the next cell may ask for again under the same key."""
-        if self._last[0] != key:
-            self._last = ("", None)
-            self._last = key, make()
-        made: T = self._last[1]
+    def last(self, key: str, make: Callable[[], T], slot: str = "row") -> T:
+        """What `make` makes, which the next cell may ask for again under the same key. One thing is kept in each slot."""
+        if self._last.get(slot, ("", None))[0] != key:
+            self._last.pop(slot, None)
+            self._last[slot] = key, make()
+        made: T = self._last[slot][1]
         return made
 
     @property
