@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,11 @@ from advrun.engine import keras, ops
 from advrun.errors import ConfigError, PluginError, UnboundedError
 from advrun.runs import keys
 from advrun.runs.plan import make_plan
-from advrun.system import Chain, Purifier
+from advrun.system import Chain, Detector, Purifier
+from advrun.system.detectors import Thresholded
+
+CALM = Thresholded(Detector(lambda x, logits: ops.mean(x, axis=(1, 2, 3))), 2.0, 1.0, 0)
+"""A detector that rejects nothing."""
 
 
 def bound(name: str, norm, **given) -> Bound:
@@ -144,6 +149,7 @@ def test_what_intervals_do_not_pass_is_named_in_one_line(images):
         (Classifier(mine), images, "layer 'own' is a Dense with activation '<lambda>', which"),
         (Classifier(capsules), np.full((10, 16, 16, 1), 0.5, np.float32), "which interval bounds do not pass"),
         (Classifier(Chain(victims.network().model).behind(Purifier(lambda x, rng: x))), images, "a purifier stands in front"),
+        (Classifier(replace(Chain(victims.network().model), detectors=(CALM,))), images, "a detector stands beside the network"),
     ]
     for classifier, x, said in cases:
         y = classifier.predict(x).argmax(-1)

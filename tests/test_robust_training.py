@@ -7,10 +7,12 @@ import pytest
 
 from advrun import Classifier, Linf, engine, registry
 from advrun.attack import Attack, bind
+from advrun.bounds._intervals import around, margins
 from advrun.config.entries import settings_of
 from advrun.contract import defenses as contract
 from advrun.contract import victims
 from advrun.defenses import awp, distillation, mart, trades
+from advrun.defenses._attacked import mixture, on_pairs
 from advrun.defenses._learner import against, divergence, one_step
 from advrun.engine import Rng, TrainStep, keras, ops
 from advrun.losses import cross_entropy
@@ -173,6 +175,64 @@ def test_the_best_epoch_is_chosen_under_an_attack_away_from_the_label(toy_data, 
     under = [np.asarray(model.labels(fgsm(view, x, y, Rng.from_seed(0)))) == y for view in (model, away(model, x))]
     np.testing.assert_array_equal(seen, under[0])
     assert (under[0] != under[1]).any()
+
+
+class Watching:
+    """Stands in for an attack that learns nothing, and keeps what it was shown."""
+
+    plugin = registry.get("attacks", "fgsm")
+
+    def __init__(self) -> None:
+        self.met = []
+
+    def __call__(self, model, x, y, rng, fitted=None):
+        self.met.append(model)
+        return x
+
+
+@pytest.mark.parametrize("name", ["trades", "awp"])
+def test_in_training_the_attack_climbs_the_divergence(toy_data, name):
+    x, y = batch(toy_data)
+    plugin, fit, attack = registry.get("defenses", name), Caught(), Watching()
+    plugin.function(contract.undefended(), fit, **{**settings_of(plugin, {"beta": 6.0}), "attack": attack})
+    for training in (True, False):
+        fit.calls[-1][1](x, y, Rng.from_seed(0), training=training)
+    assert [isinstance(model, Climbing) for model in attack.met] == [True, False]
+
+
+def test_the_mixture_of_clean_and_attacked_images():
+    """(1 - r) J(x, y) + r J(x_adv, y)."""
+    parts = [np.asarray(cross_entropy(logits, Y)) for logits in (CLEAN, ATTACKED)]
+    np.testing.assert_allclose(np.asarray(mixture(0.2)(CLEAN, ATTACKED, Y)), 0.8 * parts[0] + 0.2 * parts[1], rtol=1e-6)
+
+
+def test_pairs_are_of_the_images_and_of_what_was_crafted_from_them(toy_data):
+    x, y = batch(toy_data)
+    network = contract.undefended()
+    objective = on_pairs(network, lambda x, y, rng, training: 1 - x, lambda clean, adversarial, y: clean[:, 0] - adversarial[:, 1])
+    values = objective(x, y, Rng.from_seed(0), training=False)
+    clean, turned = (np.asarray(network(images)) for images in (x, 1 - x))
+    np.testing.assert_allclose(np.asarray(values["loss"]), clean[:, 0] - turned[:, 1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(values["accuracy"]), clean.argmax(-1) == y)
+    np.testing.assert_array_equal(np.asarray(values["adversarial_accuracy"]), turned.argmax(-1) == y)
+
+
+def test_interval_bounds_come_to_their_weight_and_eps_step_by_step(toy_data):
+    """For `warm_up` steps cross-entropy alone; at the end of `ramp` the mean of it and that of the worst logits within eps."""
+    x, y = batch(toy_data)
+    network, objective, options = caught("ibp_training", eps=0.01, warm_up=2, ramp=4)
+    assert options["memory"] == {"steps": ()}
+    memory = {"steps": keras.Variable(0.0, trainable=False)}
+    for step in range(8):
+        loss = np.asarray(objective(x, y, Rng.from_seed(0), training=True, memory=memory)["loss"])
+        share = min(max((step - 2) / 4, 0), 1)
+        worst = np.asarray(cross_entropy(-margins(network, around(x, share * 0.01), y).lower, y))
+        plain = np.asarray(cross_entropy(network(x, training=True), y))
+        np.testing.assert_allclose(loss, (1 - share / 2) * plain + share / 2 * worst, rtol=1e-4, atol=1e-6)
+    assert float(memory["steps"]) == 8
+    held = np.asarray(objective(x, y, Rng.from_seed(0), training=False, memory=memory)["loss"])
+    worst = np.asarray(cross_entropy(-margins(network, around(x, 0.01), y).lower, y))
+    np.testing.assert_allclose(held, (np.asarray(cross_entropy(network(x), y)) + worst) / 2, rtol=1e-4)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------------

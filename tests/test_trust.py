@@ -21,6 +21,7 @@ from advrun.probed import Probed
 from advrun.registry import Plugin
 from advrun.results import Result
 from advrun.retry import is_iterated, retrying
+from advrun.runs.work.worker import Worker
 from advrun.system import BlackBox
 from advrun.worst import worst_cases
 from tests._rows import result
@@ -196,6 +197,23 @@ def test_metrics_have_their_closed_forms(linear, images):
     assert clean_columns("loss_sensitivity", linear, images)["loss_sensitivity"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_ssim_window_by_window():
+    """By its formula, in every window of 11 x 11 that lies within the image."""
+    one, other = np.random.default_rng(0).random((2, 1, 13, 12, 1))
+    offsets = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    weights = np.outer(offsets, offsets) / offsets.sum() ** 2
+    found = []
+    for row in range(3):
+        for column in range(2):
+            a, b = (image[0, row : row + 11, column : column + 11, 0] for image in (one, other))
+            means = [(weights * each).sum() for each in (a, b)]
+            variances = [(weights * (each - mean) ** 2).sum() for each, mean in zip((a, b), means, strict=True)]
+            shared = (weights * (a - means[0]) * (b - means[1])).sum()
+            luminance = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
+            found.append(luminance * (2 * shared + 9e-4) / (sum(variances) + 9e-4))
+    assert ssim(one, other)[0] == pytest.approx(np.mean(found), rel=1e-9)
+
+
 def test_ssim_of_constant_images_is_its_luminance_term():
     """2ab + C1 over a^2 + b^2 + C1, and 1 of an image with itself, and nothing where the structure is turned round."""
     one, other = np.full((1, 16, 16, 1), 0.4), np.full((1, 16, 16, 1), 0.6)
@@ -234,3 +252,18 @@ def test_a_result_is_left_alone_where_nothing_was_looked_for():
     plain = result("pgd", "10")
     assert isinstance(plain, Result)
     assert alone(plain) == ()
+
+
+def test_a_worker_keeps_one_thing_in_each_slot():
+    """Under another key it is made anew; a row's does not push out an attack's."""
+    worker = Worker.__new__(Worker)
+    worker._last = {}
+    made = []
+
+    def make(name):
+        return lambda: made.append(name) or name
+
+    assert [
+        worker.last(key, make(key), slot) for key, slot in (("a", "row"), ("b", "attack"), ("a", "row"), ("c", "row"), ("b", "attack"))
+    ] == [*("a", "b", "a", "c", "b")]
+    assert made == ["a", "b", "c"]
