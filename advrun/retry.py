@@ -9,7 +9,6 @@ import numpy as np
 from advrun.attack import Attack
 from advrun.craft import craft
 from advrun.probed import SAMPLE, Again, Retried
-from advrun.system import Classifier
 from advrun.system.classifier import pad
 from advrun.system.witness import SEEN, Witness
 
@@ -19,9 +18,12 @@ def is_iterated(attack: Attack) -> bool:
     return "steps" in attack.plugin.efforts(attack.settings)
 
 
-def retrying(classifier: Classifier, attack: Attack, *, seed: int, batch_size: int) -> Again:
-    """What tries the attack again, at most SAMPLE images at once (or batch_size, where that is smaller: the others stay away)."""
-    witness, size = Witness(classifier), min(SAMPLE, batch_size)
+def retrying(witness: Witness, attack: Attack, *, seed: int, batch_size: int) -> Again:
+    """What tries the attack again, on at most SAMPLE images (or batch_size, where that is smaller: the others stay away).
+
+    witness: of the system; attacks that differ in eps alone share its graphs.
+    """
+    size = min(SAMPLE, batch_size)
 
     def again(x: np.ndarray, y: np.ndarray, *, eps: float | None = None, times: int = 1) -> Retried:
         x, y = x[:size], y[:size]
@@ -31,6 +33,6 @@ def retrying(classifier: Classifier, attack: Attack, *, seed: int, batch_size: i
         images, labels = pad(x, size), pad(y, size)  # one shape, and so one graph
         crafted = craft(witness, tried, images, labels, seed=seed, batch_size=size, only_correct=False)
         seen = witness.counter.read()[SEEN][: len(x)] > 0
-        return Retried(classifier.right(classifier.predict(crafted.x_adv, size), labels)[: len(x)], seen)
+        return Retried(witness.right(witness.predict(crafted.x_adv, size), labels)[: len(x)], seen)
 
     return again

@@ -25,6 +25,7 @@ from advrun.retry import is_iterated, retrying
 from advrun.runs.metering import metric_source
 from advrun.system import Chain, Purifier
 from advrun.system.check import zero_gradients
+from advrun.system.witness import Witness
 
 pytestmark = pytest.mark.slow
 BALL = Linf(24 / 255)
@@ -139,7 +140,7 @@ def measured(classifier: Classifier, data, attack: Attack) -> list[Result]:
         known: dict = {"zero_gradients": zero_gradients(classifier, x, y, 80)}
         if each is attack:
             parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-            again = retrying(classifier, each, seed=0, batch_size=80)
+            again = retrying(Witness(classifier), each, seed=0, batch_size=80)
             known |= asked("Probed", Probed(**parts, ball=BALL, again=again, iterated=is_iterated(each), widest=True))
         results.append(evaluate.measure(outcome, {**named, "attack": each.plugin.name, "threat": "adaptive", **cost}, known))
     return flagged(results)

@@ -96,6 +96,7 @@ def test_an_edit_makes_those_cells_anew_that_use_the_file(finished, own_folder, 
         assert all(label.endswith("decisiveness") for label in left["metric"])
 
 
+@pytest.mark.slow
 def test_a_file_with_a_layer_of_ones_own_is_a_model(finished, own_folder, tmp_path):
     """And every layer belongs to the key of a model that is a file."""
     (model,) = (finished.parent / "own/models").glob("*bit-layer*.keras")

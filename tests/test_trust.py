@@ -23,6 +23,7 @@ from advrun.results import Result
 from advrun.retry import is_iterated, retrying
 from advrun.runs.work.worker import Worker
 from advrun.system import BlackBox
+from advrun.system.witness import Witness
 from advrun.worst import worst_cases
 from tests._rows import result
 
@@ -59,9 +60,9 @@ def near(network):
 
 def test_what_an_attack_found_and_lost_is_seen(network, near):
     x, y = near
-    lost = retrying(network, home_made(forgetful, steps=4, step_size=0.5), seed=0, batch_size=32)(x, y)
+    lost = retrying(Witness(network), home_made(forgetful, steps=4, step_size=0.5), seed=0, batch_size=32)(x, y)
     assert lost.right.all()
-    kept = retrying(network, bound("bim", steps=4), seed=0, batch_size=32)(x, y)
+    kept = retrying(Witness(network), bound("bim", steps=4), seed=0, batch_size=32)(x, y)
     assert lost.seen.mean() > 0.3
     assert not (kept.right & kept.seen).any()
     assert (kept.seen == ~kept.right).all()
@@ -72,13 +73,13 @@ def test_what_lies_outside_of_the_ball_is_no_success(network, near):
         return x + 0 * model.gradient(log_odds, ops.clip(x + 0.5, 0.0, 1.0), y)
 
     x, y = near
-    assert not retrying(network, home_made(strays, steps=1), seed=0, batch_size=32)(x, y).seen.any()
+    assert not retrying(Witness(network), home_made(strays, steps=1), seed=0, batch_size=32)(x, y).seen.any()
 
 
 def probe(network, x, y, attack, x_adv) -> Probed:
     outcome = Outcome(network, x, x_adv, y, network.predict(x), network.predict(x_adv), batch_size=32)
     parts = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-    again = retrying(network, attack, seed=0, batch_size=32)
+    again = retrying(Witness(network), attack, seed=0, batch_size=32)
     return Probed(**parts, ball=attack.geometry, again=again, iterated=is_iterated(attack), widest=True)
 
 

@@ -26,6 +26,7 @@ from advrun.results import Row
 from advrun.retry import retrying
 from advrun.system import Chain, Classifier, Detector
 from advrun.system.detectors import Thresholded
+from advrun.system.witness import Witness
 
 
 @dataclass
@@ -88,7 +89,7 @@ def probed(outcome: Outcome) -> Probed:
 def _again() -> Again:
     """An attack of two steps on the network of all outcomes, compiled once."""
     plugin = registry.get("attacks", "bim")
-    return retrying(victims.network(), Attack(plugin, Linf(0.2), settings_of(plugin, {"steps": 2})), seed=0, batch_size=16)
+    return retrying(Witness(victims.network()), Attack(plugin, Linf(0.2), settings_of(plugin, {"steps": 2})), seed=0, batch_size=16)
 
 
 @cache

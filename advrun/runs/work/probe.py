@@ -17,6 +17,7 @@ from advrun.retry import is_iterated, retrying
 from advrun.runs.plan import Cell
 from advrun.runs.work.measure import outcome_of
 from advrun.runs.work.worker import Done, Worker
+from advrun.system.witness import Witness
 
 
 def probe(worker: Worker, cell: Cell) -> Done:
@@ -28,10 +29,11 @@ def probe(worker: Worker, cell: Cell) -> Done:
 def _probed(worker: Worker, cell: Cell) -> Probed:
     outcome = outcome_of(worker, cell.needs[0])
     attack = bind(cast("AttackEntry", cell.attack), cell.eps)
+    witness = worker.last(cell.system.key, lambda: Witness(outcome.classifier), "witness")
     return Probed(
         **{field.name: getattr(outcome, field.name) for field in fields(Outcome)},
         ball=cast("Ball", attack.geometry),
-        again=retrying(outcome.classifier, attack, seed=cell.seed, batch_size=worker.batch_size),
+        again=retrying(witness, attack, seed=cell.seed, batch_size=worker.batch_size),
         iterated=is_iterated(attack),
         widest=cell.is_widest,
     )
