@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from advrun import __version__, process, prove, registry
+from advrun import __version__, process, prove, registry, verdicts
+from advrun.compare import commands as compare_commands
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
@@ -122,8 +123,8 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     return lambda function: functools.reduce(lambda wrapped, option: option(wrapped), reversed(decorators), function)
 
 
-def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
-    """Define one of the five commands that work through the plan."""
+def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: bool = True) -> None:
+    """Define one of the five commands that work through the plan. gates: options of those that CI asks for a verdict."""
 
     @main.command(name, help=text)
     @options(
@@ -136,6 +137,7 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
         click.option(
             "--yes", "spend", is_flag=True, help="Ask services whose answers cost money; without it, only say what they may cost."
         ),
+        *gates,
         *OUTPUT,
     )
     def command(
@@ -148,25 +150,39 @@ def stage(name: str, upto: str, text: str, *, compute: bool = True) -> None:
         quiet: bool,
         verbose: bool,
         as_json: bool,
+        **given: Any,
     ) -> None:
         from advrun.config import load
         from advrun.runs import runner
         from advrun.runs.signals import interrupted_soon
 
         experiment = load(config, overrides)
+        asked = verdicts.asked(**given) if given else None
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:
-            show_plan(runner.status(experiment, upto), as_json)
+            planned = runner.status(experiment, upto)
+            if asked:
+                asked.check(runner.spots(each.cell for each in planned))
+            show_plan(planned, as_json)
         else:
             with interrupted_soon(runner.folder(experiment)):
-                runner.run(experiment, upto=upto, compute=compute, console=console, wait=wait, fail_fast=fail_fast, spend=spend)
+                runner.run(
+                    experiment,
+                    upto=upto,
+                    compute=compute,
+                    console=console,
+                    wait=wait,
+                    fail_fast=fail_fast,
+                    spend=spend,
+                    asked=asked,
+                )
 
 
 stage("train", "train", "Train the undefended classifiers.")
 stage("attack", "attack", "Craft adversarial examples against them, and measure.")
 stage("defend", "defend", "Build the defences, attack each defended system, and measure.")
-stage("report", "defend", "Tables, figures and one HTML page from what is on disk.", compute=False)
-stage("run", "defend", "All of it, in order.")
+stage("report", "defend", "Tables, figures and one HTML page from what is on disk.", *verdicts.GATES, compute=False)
+stage("run", "defend", "All of it, in order.", *verdicts.GATES)
 prove.bind(main, options, OUTPUT, CONFIG, SET, PLUGINS)
 
 
@@ -388,3 +404,4 @@ def doctor(as_json: bool) -> None:
 
 commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
+compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)

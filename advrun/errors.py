@@ -10,7 +10,8 @@
     |-- CellError           8   some cells of the run failed; the others are done and kept
     |   `-- WriteError      8   a result cannot be written: the disk is full, say; the run stops, and goes on when there is room
     |-- DownloadError       9   no mirror gave the right bytes
-    `-- PluginError        10   a file in attacks/, defenses/, ... breaks the contract
+    |-- PluginError        10   a file in attacks/, defenses/, ... breaks the contract
+    `-- GateError          12   everything is done, and a number is under what `--fail-under` asks for, or flagged with `--fail-on-flags`
 
 Where the only cause of failed cells is a model file of the user's own, the run ends with the error of that file, not with CellError.
 Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C, SIGTERM or SIGHUP;
@@ -93,6 +94,12 @@ class PluginError(AdvrunError):
     """A plugin file breaks the contract."""
 
     exit_code = 10
+
+
+class GateError(AdvrunError):
+    """A number is under what a gate asks for, or flagged where that counts; a line for each. Everything else went well."""
+
+    exit_code = 12
 
 
 class AdvrunWarning(UserWarning):

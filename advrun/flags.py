@@ -30,7 +30,7 @@ from advrun.meanings import (
     ZERO_GRADIENTS,
     Meaning,
 )
-from advrun.paired import at_least, one_sided
+from advrun.paired import at_least, holm, one_sided
 from advrun.results import CLEAN, Result, Row
 
 LEVEL = 0.01
@@ -95,11 +95,9 @@ def flagged(results: Iterable[Result], promised: Mapping[tuple[str, str, int], f
 
 
 def below(level: float, suspicions: Sequence[tuple[int, str, float]]) -> Iterator[tuple[int, str, float]]:
-    """Those that hold when all are tested together (Holm's step-down)."""
-    for rank, suspicion in enumerate(sorted(suspicions, key=lambda each: each[-1])):
-        if suspicion[-1] > level / (len(suspicions) - rank):
-            return
-        yield suspicion
+    """Those that hold when all are tested together."""
+    chances = holm([suspicion[-1] for suspicion in suspicions])
+    yield from (suspicion for suspicion, chance in zip(suspicions, chances, strict=True) if chance <= level)
 
 
 def _certain(result: Result) -> Iterator[str]:

@@ -110,6 +110,79 @@ def _score(only_first: int, only_second: int, n: int, delta: float) -> float:
     return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """One result against another.
+
+    value, and the 95 % interval from low to high: the second share less the first, -1 to 1. p: two-sided, exact.
+    paired: whether it is image by image; then `common` images are, else 0. agree: on these images both have the same outcomes.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    common: int
+    agree: bool = False
+
+    @property
+    def paired(self) -> bool:
+        return self.common > 0
+
+
+def in_pairs(before: np.ndarray, after: np.ndarray) -> Contrast:
+    """By how much more often `after` is right than `before`; bool (n,), of the same images in the same order.
+
+    The score interval of Tango (1998) and McNemar's exact test, as `difference` has them.
+    """
+    found = difference([after], [before])
+    return Contrast(found.value, found.low, found.high, 1.0 if found.p is None else found.p, found.n, bool((before == after).all()))
+
+
+def unpaired(before: np.ndarray, after: np.ndarray) -> Contrast:
+    """The same of different images; bool (n,) and (m,).
+
+    Newcombe's hybrid score interval of two independent proportions (1998, Statistics in Medicine 17, 873-890, method 10), and Fisher's
+    exact test (1922, doi:10.2307/2340521).
+    """
+    from scipy.stats import fisher_exact
+
+    (right, n), (right_after, m) = ((int(each.sum()), len(each)) for each in (before, after))
+    low, high = newcombe_interval(right_after, m, right, n)
+    p = float(fisher_exact([[right, n - right], [right_after, m - right_after]]).pvalue)
+    return Contrast(right_after / m - right / n, low, high, min(1.0, p), 0)
+
+
+def newcombe_interval(first: int, n: int, second: int, m: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of first / n - second / m, of independent proportions (Newcombe, 1998, Statistics in Medicine 17, 873-890, method 10)."""
+    (one, other), intervals = (first / n, second / m), [wilson_interval(*each, confidence) for each in ((first, n), (second, m))]
+    (low_one, high_one), (low_other, high_other) = intervals
+    below, above = math.hypot(one - low_one, high_other - other), math.hypot(high_one - one, other - low_other)
+    return max(-1.0, one - other - below), min(1.0, one - other + above)
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson, 1927, doi:10.1080/01621459.1927.10502953)."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + confidence) / 2))
+    share, room = successes / n, z * z / n
+    reach = z * math.sqrt((share * (1 - share) + room / 4) / n)
+    return max(0.0, (share + room / 2 - reach) / (1 + room)), min(1.0, (share + room / 2 + reach) / (1 + room))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """The p of tests that are made together, adjusted (Holm, 1979, Scandinavian Journal of Statistics 6, 65-70), in the order given.
+
+    That any of those below a level is false is no likelier than this level, however the tests depend on each other.
+    """
+    adjusted, least = [1.0] * len(chances), 0.0
+    for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        least = max(least, min(1.0, chances[place] * (len(chances) - rank)))
+        adjusted[place] = least
+    return adjusted
+
+
 def _over_seeds(differences: np.ndarray) -> tuple[float, float, float]:
     """Mean and interval of differences (seeds, images) of -1, 0 and 1."""
     from scipy.special import stdtrit

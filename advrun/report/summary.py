@@ -131,15 +131,15 @@ class Summary:
     @cached_property
     def flags(self) -> list[str]:
         """All flags that occur, in the order of `flags.MEANINGS`."""
-        return in_order(flag for cell in self._cells.values() for flag in cell.flags)
+        return in_order(flag for cell in self.cells.values() for flag in cell.flags)
 
     def clean(self, system: System) -> Score | None:
         """Accuracy on clean images."""
-        return self._cells.get((system, CLEAN_ATTACK, None, "none"))
+        return self.cells.get((system, CLEAN_ATTACK, None, "none"))
 
     def cell(self, system: System, attack: AttackId, eps: float | None, threat: str) -> Score | None:
         """Accuracy under attack, or None where nothing was measured."""
-        return self._cells.get((system, attack, eps, threat))
+        return self.cells.get((system, attack, eps, threat))
 
     def outcomes(self, system: System, attack: AttackId, eps: float | None, threat: str) -> Mapping[int, Result]:
         """What is behind a cell, by seed; empty where nothing was measured."""
@@ -153,7 +153,8 @@ class Summary:
         return groups
 
     @cached_property
-    def _cells(self) -> Mapping[Place, Score]:
+    def cells(self) -> Mapping[Place, Score]:
+        """Every accuracy of the summary, by where it stands."""
         return {place: self._score(place[0], [each.row for each in results.values()]) for place, results in self._groups.items()}
 
     def _score(self, system: System, rows: list[Row]) -> Score:

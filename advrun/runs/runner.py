@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,14 +26,18 @@ from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
 from advrun.proof import beside
-from advrun.results import REJECTED, Result
+from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.columns import aim
 from advrun.runs.keys import closure
 from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained, learns
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
+from advrun.runs.record import keep_record
 from advrun.runs.store import Store
+
+if TYPE_CHECKING:
+    from advrun.report.gates import Asked, Spot
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
 """Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
@@ -92,6 +97,7 @@ def run(
     wait: bool = False,
     fail_fast: bool = False,
     spend: bool = False,
+    asked: Asked | None = None,
 ) -> Any:
     """Do what is missing, write the report, and return its findings (`report.Findings`).
 
@@ -103,8 +109,10 @@ def run(
         wait: wait while another process writes the same results folder.
         fail_fast: stop at the first cell that fails.
         spend: ask also models whose answers cost money; without it they are refused, and what they may cost is said.
+        asked: gates, and a summary in Markdown for CI.
 
     Raises:
+        ConfigError: when a gate names no number of the plan, before anything is computed. GateError: when one is broken.
         LockError: when another process writes the folder. ModelError: when a model that comes trained does not fit the data, before
             anything is computed, or when cells failed for nothing but model files of the user's own. CellError: when cells failed, after
             everything else is done. WriteError: when the disk is full.
@@ -117,11 +125,14 @@ def run(
     with store.locked(wait), terminated_as_interrupt(), heard:
         data = load_data(experiment)
         plan = make_plan(experiment, data)
+        if asked:
+            asked.check(spots(plan.cells))
         cells = plan.upto(upto)
         failure: AdvrunError | None = None
         paths: list[Path] = []
         store.tidy()
         write_text(inside(store.root, "config.yaml"), experiment.to_yaml())
+        keep_record(plan, store)
         store.event("run", upto=upto, cells=len(cells))
         try:
             for _ in range(2):  # again where a finished cell turns out to be unusable
@@ -140,8 +151,9 @@ def run(
             raise
         store.event("finished", failure=str(failure or ""))
     _present(found, summary, store, paths, console)
-    if failure:
-        raise failure
+    broken = asked.close(found, summary, console) if asked else None
+    if end := failure or broken:
+        raise end
     return found
 
 
@@ -156,6 +168,16 @@ def computed(
     from advrun.runs.schedule import execute
 
     return execute(plan, cells, store, console, open_models(plan, store, console, spend=spend), fail_fast=fail_fast).error(len(cells))
+
+
+def spots(cells: Iterable[Cell]) -> list[Spot]:
+    """Where numbers will stand in the table, for gates: one for each row whose images are the system's own, and worst cases over them."""
+    from advrun.report.gates import Spot
+
+    rows = [cell for cell in cells if cell.kind == "measure" and cell.own is None]
+    own = [Spot(cell.model.label, cell.defense_label, cell.attack_label, cell.norm, cell.eps, cell.threat) for cell in rows]
+    worst = [each._replace(attack=CLOSEST if each.eps is None else WORST_CASE) for each in own if each.norm]
+    return list(dict.fromkeys([*own, *(each for each in worst if each.threat in ("static", "adaptive"))]))
 
 
 def findings(plan: Plan, store: Store, console: Console) -> Any:

@@ -2,6 +2,7 @@
 
     results/NAME/
         config.yaml          the resolved configuration of the last run
+        record.json          its test images in their order, its code and its rows, as hashes (`record.py`)
         models/              trained models (.keras) and their training history (.json)
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)

@@ -1,0 +1,46 @@
+"""What CI asks of `advrun run` and `advrun report`: their options for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from advrun.report.gates import Asked
+
+SUMMARY = click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Append it as Markdown; by default to the file in GITHUB_STEP_SUMMARY, if any.",
+)
+GATES = (
+    click.option(
+        "--fail-under",
+        multiple=True,
+        metavar="GATE",
+        help="Exit 12 where fewer are right: 'hybrid/adaptive@8/255: 0.30', in full "
+        "[MODEL:]DEFENCE[/ATTACK][/THREAT][@[NORM] EPS]: VALUE. Repeatable.",
+    ),
+    click.option("--fail-on-flags", is_flag=True, help="A flagged number fails too: of a gate, or without gates any."),
+    SUMMARY,
+)
+
+
+def asked(fail_under: tuple[str, ...], fail_on_flags: bool, summary: Path | None) -> Asked:
+    """What the options ask for. Raises ConfigError where a gate is none, a line for each."""
+    from advrun.errors import ConfigError
+    from advrun.report import gates
+
+    read: list[gates.Gate] = []
+    problems: list[str] = []
+    for text in fail_under:
+        try:
+            read.append(gates.parse(text))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return gates.Asked(tuple(read), fail_on_flags, summary)
