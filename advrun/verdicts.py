@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from advrun.report.gates import Asked
+    from advrun.report.gates import Demands
 
 SUMMARY = click.option(
     "--summary",
@@ -29,7 +29,7 @@ GATES = (
 )
 
 
-def asked(fail_under: tuple[str, ...], fail_on_flags: bool, summary: Path | None) -> Asked:
+def asked(fail_under: tuple[str, ...], fail_on_flags: bool, summary: Path | None) -> Demands:
     """What the options ask for. Raises ConfigError where a gate is none, a line for each."""
     from advrun.errors import ConfigError
     from advrun.report import gates
@@ -43,4 +43,4 @@ def asked(fail_under: tuple[str, ...], fail_on_flags: bool, summary: Path | None
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    return gates.Asked(tuple(read), fail_on_flags, summary)
+    return gates.Demands(tuple(read), fail_on_flags, summary)

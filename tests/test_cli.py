@@ -30,7 +30,7 @@ def advrun(*arguments: str):
 def test_help_names_every_command():
     shown = advrun("--help")
     assert shown.exit_code == 0
-    for command in ("train", "attack", "defend", "report", "run", "check", "schema", "list", "show", "data", "doctor"):
+    for command in ("train", "attack", "defend", "report", "run", "check", "schema", "list", "show", "data", "doctor", "compare"):
         assert f"\n  {command} " in shown.output
 
 
@@ -149,6 +149,61 @@ def measured(tmp_path_factory) -> Path:
     done = advrun("run", config)
     assert done.exit_code == 0, done.output
     return config
+
+
+def test_gates_and_the_summary_as_ci_uses_them(measured, tmp_path):
+    page = tmp_path / "step.md"
+    held = advrun("report", measured, "--fail-under", "none/clean: 100 %", "--fail-under", "file:none@1/255: 0", "--summary", page)
+    assert held.exit_code == 0, held.output
+    assert "--fail-under 'none/clean: 100 %': file / none, clean: 100.0 % holds (n = 12)" in held.stdout.splitlines()
+    assert page.read_text().count("| holds ") == 2
+    broken = CliRunner().invoke(
+        main, ["report", str(measured), "--fail-under", "none@8/255: 0.9", "-q"], env={"GITHUB_STEP_SUMMARY": str(page)}
+    )
+    assert broken.exit_code == 12
+    assert re.fullmatch(
+        r"advrun: --fail-under 'none@8/255: 0.9': file / none, worst case L∞ 8/255, adaptive: .* is under 90.0 %.*\n", broken.output
+    )
+    assert page.read_text().count("**broken**") == 1
+    events = advrun("report", measured, "--json", "--fail-under", "none@8/255: 0.9")
+    assert events.exit_code == 12
+    (gate,) = [event for event in map(json.loads, events.stdout.splitlines()) if event["event"] == "gate"]
+    assert (gate["gate"], gate["holds"]) == ("none@8/255: 0.9", False)
+
+
+@pytest.mark.parametrize("command", [["run"], ["report"], ["run", "--dry-run"], ["report", "--dry-run"]])
+def test_a_gate_that_checks_nothing_is_refused_before_anything_is_done(measured, tmp_path, command):
+    results = f"results={tmp_path / 'results'}"
+    for gate, said in (("hybrid: 0.3", "has no 'hybrid'"), ("none@2/255: 0.3", "known: linf 1/255, linf 8/255"), ("none: 3", "got '3'")):
+        refused = advrun(*command, measured, "--set", results, "--fail-under", gate)
+        assert refused.exit_code == 3
+        line = refused.output.splitlines()[-1]
+        assert line.startswith(f"advrun: --fail-under '{gate}': ")
+        assert said in line
+        assert not list(tmp_path.rglob("*.json"))
+
+
+def test_two_runs_of_permuted_images_are_the_same_image_by_image(measured, tmp_path):
+    """A real run of the same images in another order: outcomes are paired by what the images are, not by where they stand."""
+    first = measured.parent
+    arrays = dict(np.load(first / "x.npz"))
+    order = np.random.default_rng(3).permutation(len(arrays["y"]))
+    np.savez(tmp_path / "x.npz", **{**arrays, "x": arrays["x"][order], "y": arrays["y"][order]})
+    moved = ["--set", f"data.path={tmp_path}/x.npz", "--set", f"results={tmp_path}"]
+    assert advrun("run", measured, "-q", *moved).exit_code == 0
+    shown = advrun("compare", first / "results/m", tmp_path / "m", "--json")
+    assert shown.exit_code == 0, shown.output
+    content = json.loads(shown.stdout)
+    (against,) = content["against"]
+    assert {row["attack"] for row in against["rows"]} == {"clean", "fgsm", "worst case"}
+    assert all((row["verdict"], row["paired_images"]) == ("the same", 12) for row in against["rows"])
+    assert 0 < min(row["first"]["accuracy"] for row in against["rows"]) < 1
+    assert {(each["kind"], each["what"]) for each in content["changes"] if each["kind"] != "model file"} == {
+        ("configuration", "data.path"),
+        ("data", "fingerprint"),
+        ("data", "fingerprint with training images"),
+    }
+    assert [content["folders"][letter]["remarks"] for letter in "AB"] == [[], []]
 
 
 ROUNDED = "is rounded to 8 bit: its values are not multiples of 1/255"

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, fisher_exact, norm, t
 
-from advrun.paired import at_least, difference, exact_test, one_sided, score_interval
+from advrun.paired import (
+    at_least,
+    difference,
+    exact_test,
+    holm,
+    in_pairs,
+    newcombe_interval,
+    one_sided,
+    score_interval,
+    unpaired,
+    wilson_interval,
+)
 
 TABLES = [(12, 2, 50), (2, 12, 50), (40, 20, 160), (150, 86, 1600), (0, 1, 44), (5, 5, 30), (0, 0, 20), (3, 0, 12)]
 
@@ -119,3 +130,65 @@ def test_with_seeds_the_interval_covers_what_training_and_images_vary():
         found = difference(list(first), list(second))
         inside += found.low <= 0.1 <= found.high
     assert inside / 400 > 0.94
+
+
+# Other images, and many tests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((56, 70, 48, 80), (0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.1705, 0.8090)),
+        ((10, 10, 0, 20), (0.6791, 1.0)),
+        ((0, 10, 0, 20), (-0.1611, 0.2775)),
+    ],
+)
+def test_newcombe_s_own_examples(counts, expected):
+    """Newcombe (1998), table II, method 10."""
+    assert newcombe_interval(*counts) == pytest.approx(expected, abs=6e-5)
+
+
+def test_the_interval_of_one_share_is_scipy_s_of_wilson():
+    for k, n in ((0, 5), (3, 7), (7, 7), (120, 1000)):
+        expected = binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_unpaired_interval_covers_the_true_difference_in_nineteen_of_twenty():
+    rng = np.random.default_rng(2)
+    for shares, sizes in (((0.7, 0.5), (60, 90)), ((0.9, 0.85), (200, 120))):
+        counts = rng.binomial(sizes, shares, (2000, 2))
+        intervals = [newcombe_interval(int(a), sizes[0], int(b), sizes[1]) for a, b in counts]
+        inside = np.mean([low <= shares[0] - shares[1] <= high for low, high in intervals])
+        assert 0.935 < inside < 0.97
+
+
+def test_unpaired_is_of_the_second_against_the_first():
+    before, after = bits("1" * 30 + "0" * 70), bits("1" * 60 + "0" * 60)
+    found = unpaired(before, after)
+    assert (found.value, found.common, found.paired, found.agree) == (pytest.approx(0.2), 0, False, False)
+    assert (found.low, found.high) == newcombe_interval(60, 120, 30, 100)
+    assert found.p == pytest.approx(fisher_exact([[30, 70], [60, 60]]).pvalue)
+
+
+def test_in_pairs_is_mcnemar_s_test_whatever_the_order_of_the_images():
+    rng = np.random.default_rng(0)
+    before, after = rng.random(80) < 0.4, rng.random(80) < 0.6
+    order = rng.permutation(80)
+    found = in_pairs(before, after)
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    assert found == in_pairs(before[order], after[order])
+    assert (found.value, found.common, found.agree) == (pytest.approx((gained - lost) / 80), 80, False)
+    assert found.p == pytest.approx(binomtest(gained, gained + lost).pvalue)
+    assert in_pairs(before, before).agree
+
+
+def test_holm_s_p_is_that_of_the_closed_test():
+    """The largest Bonferroni p of all sets of tests that hold this one: the closure that Holm's steps shorten."""
+    for chances in ([0.01, 0.04, 0.03, 0.5], [0.001, 0.001, 0.9], [0.2], [0.02, 0.3, 0.021, 0.022, 0.0004]):
+        places = range(len(chances))
+        sets = [held for size in range(1, len(chances) + 1) for held in combinations(places, size)]
+        closed = [max(min(1.0, len(held) * min(chances[each] for each in held)) for held in sets if place in held) for place in places]
+        assert holm(chances) == pytest.approx(closed)
+    assert holm([]) == []

@@ -1,4 +1,4 @@
-"""What was changed between results folders: settings, data, code, trained weights, packages and device."""
+"""What was changed between results folders: settings, data, code, files of trained systems, packages and device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 200
 
 @dataclass(frozen=True)
 class Change:
-    """kind: configuration, data, code, weights or packages. what: a dotted path, or a name. values: one for each folder."""
+    """kind: configuration, data, code, model file or packages. what: a dotted path, or a name. values: one for each folder."""
 
     kind: str
     what: str
@@ -28,7 +28,7 @@ class Change:
 
 def changes(sides: Sequence[Side]) -> list[Change]:
     """All of them. What one folder does not say is no change."""
-    return [*_settings(sides), *_data(sides), *_code(sides), *_weights(sides), *_packages(sides)]
+    return [*_settings(sides), *_data(sides), *_code(sides), *_systems(sides), *_packages(sides)]
 
 
 def _settings(sides: Sequence[Side]) -> Iterator[Change]:
@@ -39,11 +39,10 @@ def _settings(sides: Sequence[Side]) -> Iterator[Change]:
 
 def different(nodes: Sequence[Any], path: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
     """Dotted path and values of what is not the same in all; entries of lists go by their labels, as after `--set`."""
-    if all(node == nodes[0] and type(node) is type(nodes[0]) for node in nodes):
-        return
     trees = [_tree(node) for node in nodes]
     if any(tree is None for tree in trees):
-        yield path, tuple(_shown(node) for node in nodes)
+        if not all(node == nodes[0] and isinstance(node, bool) == isinstance(nodes[0], bool) for node in nodes):
+            yield path, tuple(_shown(node) for node in nodes)
         return
     for key in dict.fromkeys(key for tree in trees if tree is not None for key in tree):
         inner = [tree.get(key, _NOTHING) for tree in trees if tree is not None]
@@ -90,9 +89,9 @@ def _code(sides: Sequence[Side]) -> Iterator[Change]:
         yield from _unequal("code", [{name: value[:8] for name, value in each.items()} for each in known], of_all=True)
 
 
-def _weights(sides: Sequence[Side]) -> Iterator[Change]:
-    named = [{f"{model} / {defense} seed {seed}": value[:8] for (model, defense, seed), value in side.weights.items()} for side in sides]
-    yield from _unequal("weights", named, of_all=True)
+def _systems(sides: Sequence[Side]) -> Iterator[Change]:
+    named = [{f"{model} / {defense} seed {seed}": value[:8] for (model, defense, seed), value in side.systems.items()} for side in sides]
+    yield from _unequal("model file", named, of_all=True)
 
 
 def _packages(sides: Sequence[Side]) -> Iterator[Change]:

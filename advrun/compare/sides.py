@@ -18,9 +18,10 @@ import numpy as np
 from advrun.config import yamlfile
 from advrun.errors import AdvrunError, DataError, printable
 from advrun.files import inside, opened, read_json
+from advrun.flags import in_order
 from advrun.report.accuracy import crafted_on
 from advrun.report.summary import summarise
-from advrun.results import Result, Row
+from advrun.results import CLEAN, Result, Row
 from advrun.runs.record import MAX_BYTES, Record
 from advrun.runs.store import Manifest, Store
 
@@ -59,7 +60,7 @@ class Side:
 
     letter: what tables call it. config: the resolved configuration, None where it cannot be read. record: None where there is none.
     results: the rows by what they are, those of worst cases too, in the order of reports, with the flags of the folder's own report.
-    versions: what was used, each value once. weights: by model, defence and seed, the hash of the trained system.
+    versions: what was used, each value once. systems: by model, defence and seed, the hash of the trained system's files.
     remarks: what is missing or damaged.
     """
 
@@ -69,7 +70,7 @@ class Side:
     record: Record | None
     results: Mapping[RowName, Result]
     versions: Mapping[str, tuple[str, ...]]
-    weights: Mapping[tuple[str, str, int], str]
+    systems: Mapping[tuple[str, str, int], str]
     remarks: tuple[str, ...]
 
     @cached_property
@@ -115,7 +116,7 @@ class _Reader:
         self.root, self.letter, self.store = root, letter, Store(root)
         self.remarks: list[str] = []
         self.versions: dict[str, dict[str, None]] = {name: {} for name in PACKAGES}
-        self.weights: dict[tuple[str, str, int], str] = {}
+        self.systems: dict[tuple[str, str, int], str] = {}
 
     def side(self) -> Side:
         record, config = self._record(), self._config()
@@ -131,7 +132,7 @@ class _Reader:
             record=record,
             results=self._named(self._flagged(self._with_worst_cases(rows))),
             versions={name: tuple(sorted(found)) for name, found in self.versions.items()},
-            weights=self.weights,
+            systems=self.systems,
             remarks=tuple(self.remarks),
         )
 
@@ -197,9 +198,10 @@ class _Reader:
             if anything:
                 return None
             raise ValueError("it names no row")
+        place = inside(self.root, name)
         if not self.store.holds(name, manifest.files[name]):
             raise ValueError(f"{name} is missing, or its bytes are not those that were written")
-        result = Result.read(inside(self.root, name))
+        result = Result.read(place)
         row = result.row
         if abs(row.accuracy - result.correct.mean()) > 1e-6 or not (row.eps is None or 0 <= row.eps < math.inf):
             raise ValueError(f"{name}: its accuracy is not that of its images, or its eps is no number")
@@ -207,7 +209,7 @@ class _Reader:
             if isinstance(said := manifest.info.get(package), str):
                 self.versions[package][printable(said)[:100]] = None
         if manifest.inputs:
-            self.weights[row.model, row.defense, row.seed] = next(iter(manifest.inputs.values()))  # the system, then the images
+            self.systems[_system(row)] = next(iter(manifest.inputs.values()))  # the system, then the images
         return result
 
     def _with_worst_cases(self, rows: list[Result]) -> list[Result]:
@@ -218,7 +220,7 @@ class _Reader:
             return rows
 
     def _flagged(self, results: list[Result]) -> list[Result]:
-        """With the flags that the folder's own report raised."""
+        """With the flags that the folder's own report raised, of the clean row too: what is chance there is chance under attack."""
         try:
             lines = read_json(inside(self.root, TABLE), MAX_BYTES)
             said = {_line_name(line): (float(line["accuracy"]), tuple(map(str, line["flags"]))) for line in lines}
@@ -232,7 +234,9 @@ class _Reader:
             self.remark(
                 f"{TABLE} says nothing of {unknown} of {len(results)} rows, whose flags are not known; `advrun report CONFIG` writes it"
             )
-        return [replace(each, row=replace(each.row, flags=found or ())) for each, found in zip(results, flags, strict=True)]
+        clean = {_system(each.row): found or () for each, found in zip(results, flags, strict=True) if each.row.attack == CLEAN}
+        doubts = [(*(found or ()), *clean.get(_system(each.row), ())) for each, found in zip(results, flags, strict=True)]
+        return [replace(each, row=replace(each.row, flags=tuple(in_order(found)))) for each, found in zip(results, doubts, strict=True)]
 
     def _named(self, results: list[Result]) -> dict[RowName, Result]:
         named: dict[RowName, list[Result]] = defaultdict(list)
@@ -242,6 +246,10 @@ class _Reader:
             if len(several) > 1:
                 self.remark(f"{name}: {len(several)} rows of this name, all left out; remove those of earlier configurations")
         return {name: several[0] for name, several in named.items() if len(several) == 1}
+
+
+def _system(row: Row) -> tuple[str, str, int]:
+    return row.model, row.defense, row.seed
 
 
 def _line_name(line: Mapping[str, Any]) -> tuple[Any, ...]:

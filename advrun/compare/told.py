@@ -33,7 +33,8 @@ def headline(each: Against, tests: int) -> str:
         return f"{who}: the same in all of {total}, image by image."
     better, worse = (sorted((p for p in each.pairs if p.verdict == verdict), key=_rank) for verdict in ("better", "worse"))
     alike = f"; {same:,} are the same image by image" if same else ""
-    counted = f"of {total} {len(better):,} got better and {len(worse):,} worse by more than chance (Holm over {tests:,} tests{alike})"
+    counts = [f"{len(found):,}" if found else "none" for found in (better, worse)]
+    counted = f"of {total} {counts[0]} got better and {counts[1]} worse by more than chance (Holm over {tests:,} tests{alike})"
     if better or worse:
         said = [f"{name}: {_told(pair)}" for name, found in (("best gain", better), ("worst loss", worse)) for pair in found[:1]]
         return f"{who}: {counted}; {'; '.join(said)}."
@@ -49,7 +50,10 @@ def _rank(pair: Pair) -> tuple[bool, float]:
 def _told(pair: Pair) -> str:
     found = pair.found
     numbers = f"{number(pair.before)} to {number(pair.after)} %, {points(found.value)} points"
-    return f"{' '.join(place(pair.name))} {numbers} (95 % interval {interval(pair)}, {_chance(found.p)}, {way(pair)})"
+    flags = in_order(flag for result in (pair.before, pair.after) for flag in result.row.flags)
+    doubt = f"; doubtful: {', '.join(flags)}" if flags else ""
+    doubt += f"; not the same attack: {'; '.join(pair.settings)}" if pair.settings else ""
+    return f"{' '.join(place(pair.name))} {numbers} (95 % interval {interval(pair)}, {_chance(found.p)}, {way(pair)}{doubt})"
 
 
 def _folder(side: Side) -> str:

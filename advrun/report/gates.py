@@ -162,7 +162,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Demands:
     """What CI asks of a report: gates; whether flagged numbers fail; a file for a summary in Markdown, None for the environment's."""
 
     gates: tuple[Gate, ...] = ()

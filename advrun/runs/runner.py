@@ -37,7 +37,7 @@ from advrun.runs.record import keep_record
 from advrun.runs.store import Store
 
 if TYPE_CHECKING:
-    from advrun.report.gates import Asked, Spot
+    from advrun.report.gates import Demands, Spot
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
 """Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
@@ -97,7 +97,7 @@ def run(
     wait: bool = False,
     fail_fast: bool = False,
     spend: bool = False,
-    asked: Asked | None = None,
+    asked: Demands | None = None,
 ) -> Any:
     """Do what is missing, write the report, and return its findings (`report.Findings`).
 
