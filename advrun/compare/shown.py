@@ -13,6 +13,9 @@ from advrun.report.terminal import WIDTH
 
 MANY = 200
 """Of more rows the terminal shows those that got better or worse."""
+LISTED = 20
+"""So many lines of a list; the rest are counted."""
+MORE = "--out FILE.html lists them"
 TITLE = "Comparison"
 
 
@@ -22,7 +25,7 @@ def terminal(comparison: Comparison) -> str:
     parts += ["\n".join(map(_wrapped, told.remarks(comparison)))]
     parts += ["What was changed\n" + _changes(comparison)]
     parts += [_rows(each) for each in comparison.against]
-    parts += ["\n".join(map(_wrapped, [*told.settings(each), *told.alone(each)])) for each in comparison.against]
+    parts += ["\n".join([*_some(told.settings(each)), *_some(told.alone(each))]) for each in comparison.against]
     parts += ["\n".join(_wrapped(f"{term}  {text}" if term else text) for term, text in told.notes(comparison))]
     return "\n\n".join(filter(None, parts))
 
@@ -52,12 +55,17 @@ def _rows(each: Against) -> str:
     for name, pairs in systems.items():
         text += [spelt(name), *(f"  {next(rest)}" for _ in pairs)]
     if len(shown) < len(each.pairs):
-        text.append(f"{len(each.pairs) - len(shown):,} more rows may differ by chance alone; --out FILE.html lists them")
+        text.append(f"{len(each.pairs) - len(shown):,} more rows may differ by chance alone; {MORE}")
     return "\n".join(text)
 
 
 def _spelt(line: list[str], with_seed: bool) -> list[str]:
     return [spelt(text) for place, text in enumerate(line) if place != 3 or with_seed]
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = [f"and {len(lines) - LISTED:,} more; {MORE}"] if len(lines) > LISTED else []
+    return [*map(_wrapped, lines[:LISTED]), *more]
 
 
 def _wrapped(text: str) -> str:

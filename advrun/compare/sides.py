@@ -257,5 +257,8 @@ def _line_name(line: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _flags_of(row: Row, said: Mapping[tuple[Any, ...], tuple[float, tuple[str, ...]]]) -> tuple[str, ...] | None:
-    accuracy, flags = said.get(tuple(RowName.of(row)._replace(source=crafted_on(row))), (math.nan, ()))
-    return tuple(map(printable, flags)) if abs(accuracy - row.accuracy) < 1e-6 else None
+    for source in (crafted_on(row), row.source):  # earlier versions left out what the threat says
+        accuracy, flags = said.get(tuple(RowName.of(row)._replace(source=source)), (math.nan, ()))
+        if abs(accuracy - row.accuracy) < 1e-6:
+            return tuple(map(printable, flags))
+    return None

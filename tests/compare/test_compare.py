@@ -133,6 +133,17 @@ def test_what_is_in_one_folder_only_is_listed(two, tmp_path):
     assert told.alone(against) == ["only in A: m / d, pgd L∞ 0.1 adaptive", "only in B: m / d, fgsm L∞ 0.1 adaptive"]
 
 
+def test_the_terminal_stays_readable_where_there_are_very_many_rows(tmp_path):
+    rows = [row("pgd", BEFORE, eps=number / 1000) for number in range(1, 121)]
+    better = [row("pgd", AFTER if number == 7 else BEFORE, eps=number / 1000) for number in range(1, 121)]
+    folders = [write_folder(tmp_path / name, each, images(N)) for name, each in (("a", rows), ("b", better), ("c", rows[:60]))]
+    text = shown.terminal(compared(*folders[:2]))
+    assert len(text.splitlines()) < 40
+    assert "Linf 0.007" in text.replace("∞", "inf")
+    assert "more rows may differ by chance alone; --out FILE.html lists them" in text
+    assert "and 100 more; --out FILE.html lists them" in shown.terminal(compared(folders[0], folders[2]))
+
+
 def test_rows_of_one_name_are_left_out_and_named(two, tmp_path):
     other = write_folder(tmp_path / "c", [row("pgd", AFTER), row("pgd", BEFORE)], None)
     comparison = compared(two[0], other)
