@@ -9,7 +9,7 @@ from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._schedule import cosine
 from advrun.engine import ops, repeat
-from advrun.geometry import L0, Linf, axes, per_image
+from advrun.geometry import L0, axes, per_image
 from advrun.losses import margin
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Fraction, Labels, Positive, Targets, Tensor
