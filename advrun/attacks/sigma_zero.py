@@ -65,8 +65,8 @@ def sigma_zero(
         slope = smooth_count_slope(state.x_adv - x, sigma) - per_image(ops.where(success, 0.0, 1.0), x) * gradient
         slope = slope / ops.maximum(ops.max(ops.abs(slope), axis=axes(x), keepdims=True), 1e-12)
         eta = cosine(step_size, step_size / 10, k, steps)
-        x_adv, adam = move(state.x_adv, slope, state.adam, state.tau, eta, k)
         tau = ops.clip(state.tau + eta * threshold_step * ops.where(success, 1.0, -1.0), 0.0, 1.0)
+        x_adv, adam = move(state.x_adv, slope, state.adam, tau, eta, k)
         return State(x_adv, adam, tau, best)
 
     start = State(x, Adam.start(x), ops.full(x.shape[:1], initial_threshold, dtype="float32"), Best.nothing(x))

@@ -70,8 +70,8 @@ def by_hand(two, x: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         z = z - eta * (m / (1 - 0.9 ** (k + 1))) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8)
         z = np.clip(z, 0, 1)
-        z = np.where(np.abs(z - clean) < tau[:, None], clean, z)
         tau = np.clip(tau + 0.01 * eta * np.where(lead > 0, 1, -1), 0, 1)
+        z = np.where(np.abs(z - clean) < tau[:, None], clean, z)
     return fewest
 
 
