@@ -38,7 +38,7 @@ Those of a bound, whose file says `SOUND = True` where no attack can come nearer
     rng: Rng                    random numbers
 
 Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
-`ABOUT = "the smoothed classifier"`.
+`ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)`, whether the system that it is given is that one already.
 
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
@@ -190,6 +190,12 @@ class Plugin:
     def about(self) -> str:
         """What a bound is about, in words, where that is another system than the one it is given; else ""."""
         return str(getattr(self.module, "ABOUT", ""))
+
+    def about_of(self, system: Any, settings: Mapping[str, Any]) -> str:
+        """The same of this system: "" where, as the file's function `is_itself` says, it is the one that the bound is about."""
+        function = getattr(self.module, "is_itself", None)
+        itself = function and function(system, **{name: settings[name] for name in parameters(function)[1:]})
+        return "" if itself else self.about
 
     @property
     def learns(self) -> bool:

@@ -6,8 +6,9 @@ import numpy as np
 
 from advrun.bounds._weibull import location
 from advrun.engine import Rng, in_python, ops, repeat
+from advrun.errors import UnboundedError
 from advrun.geometry import L1, L2, Ball, Linf
-from advrun.system import Gradients
+from advrun.system import Chain, Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 SOUND = False
@@ -20,6 +21,7 @@ REACH: dict[type[Ball], float] = {L2: 5.0, Linf: 0.05, L1: 40.0}
 
 def clever(
     model: Gradients,
+    system: Chain,
     x: Tensor,
     y: Labels | Targets,
     norm: L2 | Linf | L1,
@@ -48,6 +50,8 @@ def clever(
         radius: R, of the ball that is sampled; by default 5 in L2, 0.05 in Linf and 40 in L1.
         classes: of the other classes only this many, those with the largest logits; null for all, as in the paper.
     """
+    if system.votes:
+        raise UnboundedError("the system votes, as a smoothed classifier does, and votes have no slope")
     reach = radius or REACH[type(norm)]
     ball = norm.resized(reach)
     logits = model.logits(x)
