@@ -40,6 +40,8 @@ Those of a bound, whose file says `SOUND = True` where no attack can come nearer
 Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
 `ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)`, whether the system that it is given is that one already.
 
+The file of a plugin may hold `nonsense(*, settings) -> (setting, why) | None`: what of legal settings makes no sense together, which is
+refused with its place in the YAML file. Of a defence that is swept it sees tuples.
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
@@ -226,6 +228,12 @@ class Plugin:
     def survey(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter looks at beyond its images, after the last one."""
         return getattr(self.module, "survey", None) if "fitted" in self.arguments else None
+
+    def nonsense(self, settings: Mapping[str, Any]) -> tuple[str, str] | None:
+        """A setting, and why it makes no sense beside the others, though each is legal; None where all do, or nobody looks."""
+        function = getattr(self.module, "nonsense", None)
+        found: tuple[str, str] | None = function and function(**{name: settings[name] for name in parameters(function)})
+        return found
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""

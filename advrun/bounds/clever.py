@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Interval
 
 from advrun.bounds._weibull import location
 from advrun.engine import Rng, in_python, ops, repeat
@@ -27,7 +30,7 @@ def clever(
     norm: L2 | Linf | L1,
     rng: Rng,
     *,
-    batches: Count = 50,
+    batches: Annotated[int, Interval(ge=3)] = 50,
     samples: Count = 64,
     radius: Positive | None = None,
     classes: Count | None = 10,
@@ -45,7 +48,7 @@ def clever(
     median; ART draws its gradients again from a smaller pool, which makes its scores about 5 % larger.
 
     Args:
-        batches: N_b, how many maxima the distribution is fitted to.
+        batches: N_b, how many maxima the distribution is fitted to, which has three parameters.
         samples: N_s, how many gradients each maximum is of.
         radius: R, of the ball that is sampled; by default 5 in L2, 0.05 in Linf and 40 in L1.
         classes: of the other classes only this many, those with the largest logits; null for all, as in the paper.

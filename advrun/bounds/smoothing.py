@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -64,6 +65,14 @@ def smoothing(
     like = ops.zeros((2, x.shape[0]), "float32")
     found = in_python(lambda first, second, y: certified(first, second, y, sigma, alpha), [first, second, y], like=like)
     return found[0], {"abstained": found[1]}
+
+
+def nonsense(*, n: int, alpha: float) -> tuple[str, str] | None:
+    """So few samples that it abstains even where all of them are of one class: alpha^(1/n), the bound of that share, is 1/2 at most."""
+    if alpha ** (1 / n) > 0.5:
+        return None
+    least = math.floor(math.log(alpha) / math.log(0.5)) + 1
+    return "n", f"got {n}; at alpha {alpha:g} every image is abstained from with fewer than {least} samples, whatever they show"
 
 
 def is_itself(system: Chain, *, sigma: float) -> bool:

@@ -131,6 +131,12 @@ class Gradients(Scores, Protocol):
         Never negated, also for a targeted attack. Counts as k gradients, though the forward pass is shared.
         """
 
+    def without_corners(self) -> Gradients:
+        """The view for attacks that step onto linearised boundaries: where that of a class meets a detector's there is no corner.
+
+        Who has succeeded in it has succeeded.
+        """
+
     def part(self, rows: Tensor) -> Gradients: ...
 
 
@@ -176,6 +182,9 @@ class Classifier:
 
     draws = Draws()
     """How a random system is asked; a system that draws nothing is asked once."""
+
+    smoothly = False
+    """Whether *rejected* is folded in so that boundaries have no corners, see `detectors.folded`."""
 
     def _begin(self) -> None:
         self.sign = 1.0
@@ -278,6 +287,13 @@ class Classifier:
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
 
+    def without_corners(self) -> Classifier:
+        if not self.detects:
+            return self
+        view = copy(self)
+        view.smoothly = True
+        return view
+
     def part(self, rows: Tensor) -> Classifier:
         view = copy(self)
         view.rows = rows if self.rows is None else ops.take(self.rows, rows)
@@ -359,7 +375,7 @@ class Classifier:
         if not self.detects:
             return outputs
         about = self.about if self.about is None or self.rows is None else ops.take(self.about, self.rows)
-        return as_attacked(outputs, about, y, self.targeted)
+        return as_attacked(outputs, about, y, self.targeted, self.smoothly)
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
