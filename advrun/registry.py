@@ -38,7 +38,7 @@ Those of a bound, whose file says `SOUND = True` where no attack can come nearer
     rng: Rng                    random numbers
 
 Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
-`ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)`, whether the system that it is given is that one already.
+`ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)` says whether the system that it is given is that one.
 
 The file of a plugin may hold `nonsense(*, settings) -> (setting, why) | None`: what of legal settings makes no sense together, which is
 refused with its place in the YAML file. Of a defence that is swept it sees tuples.

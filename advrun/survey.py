@@ -43,7 +43,8 @@ class Survey:
     cuts: (k, fine, fine) uint8, the same shapes for a printer. fill: the sign's width as a share of the image's.
     cover: (k,), share of the sign that each covers. targeted: whether `aims` are to be reached, or left. aims: (n,) int32.
     plain: (3, n) int16, predictions of the photographs as they are; moved: (3, n), each under one view at random; grid: (3, distances,
-    angles, n), each at that distance and angle; `NO_CLASS` where a detector rejects one. distances: in units of that from which the sign has all pixels of the image.
+    angles, n), each at that distance and angle; `NO_CLASS` where a detector rejects one. distances: in units of that from which the sign
+    has all pixels of the image.
     angles: degrees. pictures: (distances, angles, h, w, c) uint8, one photograph of the sign with its sticker.
     """
 

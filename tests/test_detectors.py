@@ -85,7 +85,9 @@ def test_so_do_other_attacks_inside_a_ball(guarded, grey, name, settings):
 SLOWLY = [("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("boundary", {"queries": 400}), ("hopskipjump", {"queries": 400})]
 
 
-@pytest.mark.parametrize(("name", "given"), [("deepfool", {}), ("fab", {"steps": 30}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)])
+@pytest.mark.parametrize(
+    ("name", "given"), [("deepfool", {}), ("fab", {"steps": 30}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)]
+)
 def test_the_nearest_example_is_one_that_is_not_rejected(guarded, grey, name, given):
     """Also where an attack asks for gradients of single logits, or sees answers alone."""
     x, y = grey

@@ -104,7 +104,14 @@ def test_the_score_is_counted_from_what_random_search_finds():
 
 
 @pytest.mark.parametrize(
-    ("n", "found", "verdict"), [(5, 5, "too few images to tell"), (58, 58, "too few images to tell"), (59, 59, "strong enough"), (59, 57, "strong enough"), (5, 4, "TOO WEAK")]
+    ("n", "found", "verdict"),
+    [
+        (5, 5, "too few images to tell"),
+        (58, 58, "too few images to tell"),
+        (59, 59, "strong enough"),
+        (59, 57, "strong enough"),
+        (5, 4, "TOO WEAK"),
+    ],
 )
 def test_few_images_do_not_make_an_attack_strong_enough(n, found, verdict):
     """From 59 on an attack that finds 95 % of examples misses one of them with 95 %: 1 - 0.95^59."""

@@ -12,8 +12,8 @@ def randomized_smoothing(system: Chain, *, sigma: Positive = 0.25) -> Chain:
 
     The smoothed classifier g(x) = argmax_c P(f(x + noise) = c), equation 1. The noise is not clipped. It is asked by `draws`, and votes;
     `draws: 100` or more brings the votes near to the probabilities. Attacks that see gradients climb the mean softmax over draws of
-    their own (SmoothAdv, Salman et al., 2019, arXiv:1906.04584, equation 6). The bound `smoothing` of the same sigma certifies it. A network that
-    has not seen such noise knows little behind it: put `gaussian_augmentation` first in the chain.
+    their own (SmoothAdv, Salman et al., 2019, arXiv:1906.04584, equation 6). The bound `smoothing` of the same sigma certifies it. A
+    network that has not seen such noise knows little behind it: put `gaussian_augmentation` first in the chain.
 
     Args:
         sigma: standard deviation of the noise; pixels run from 0 to 1, and noisy ones beyond.

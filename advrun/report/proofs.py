@@ -55,11 +55,12 @@ def said(findings: Findings) -> list[str]:
         sentences = [f"{len(weak)} of {len(tested)} tests found less than {least}: what these attacks leave right says little."]
     few = [proof for proof in tested if proof.too_few]
     if few:
-        low, high = few[0].interval
-        sentences.append(
-            f"{len(few)} of the {len(tested)} found enough, of so few images that it may be chance ({few[0].found} of {few[0].n}: {percent(low)} to "
-            f"{percent(high)} %). {100 * ENOUGH:g} % can be told from {FEWEST} planted examples on: take --images {max(p.wanted for p in few)}."
-        )
+        low, high = (percent(each) for each in few[0].interval)
+        seen = f"{few[0].found} of {few[0].n}: {low} to {high} %"
+        sentences += [
+            f"{len(few)} of the {len(tested)} found enough, of so few images that it may be chance ({seen}).",
+            f"{100 * ENOUGH:g} % can be told from {FEWEST} planted examples on: take --images {max(each.wanted for each in few)}.",
+        ]
     if unproven:
         named = ", ".join(f"{model} / {defense}" for model, defense in unproven)
         sentences.append(f"Of {named} no attack of this configuration is strong enough: do not believe its accuracy.")

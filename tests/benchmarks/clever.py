@@ -1,10 +1,10 @@
 """CLEVER beside ART's: `python -m tests.benchmarks.clever --victim lnet.keras --images images.npz`, in the peers' environment.
 
-ART's `clever_t` and `clever_u` on its KerasClassifier, at the same numbers of batches and samples. ART does not draw fresh samples for each
+ART's `clever_t` and `clever_u` on its KerasClassifier, at the same numbers of batches and samples. ART draws no fresh samples for each
 batch: it takes `pool_factor` times as many as a batch has, and draws the batches from these, with replacement. So of 50 batches of 64 at
 its default, 10, there are 640 gradients where 3,200 are asked for; its maxima are then often one and the same gradient, the largest of a
-small pool, and scores, which divide by it, come out larger. At a pool as large as all batches together both sample alike. What is left then is
-the fit: SciPy's from one start there, ours from twenty.
+small pool, and scores, which divide by it, come out larger. At a pool as large as all batches together both sample alike. What is left
+then is the fit: SciPy's from one start there, ours from twenty.
 """
 
 from __future__ import annotations

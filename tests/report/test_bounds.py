@@ -60,6 +60,16 @@ def test_certified_is_below_what_is_left_on_the_same_images():
     assert not any(CONTRADICTED in flag for each in found.results for flag in each.row.flags)
 
 
+def test_eps_at_which_all_is_the_same_share_a_line():
+    """Nothing is certified at any: one line says so, and the CSV has all."""
+    found, summary = made([certificate([0.0] * 8, norm="l2")], ROWS)
+    header, line = bounds.lines(found, summary)
+    assert dict(zip(header, line, strict=True))["ε"] == "0.1 to 1"
+    assert len(list(csv.DictReader(io.StringIO(tables.files(found, summary)["bounds.csv"])))) == 4
+    header, *lines = bounds.lines(*made([certificate(SOUND)], ROWS))
+    assert [line[header.index("ε")] for line in lines] == ["0.1", "0.2"]
+
+
 def test_fewer_images_are_compared_with_as_many():
     both = bounds.sandwich_of(certificate(SOUND[:4]), ROWS)
     assert (both.shared, both.beyond(0.1), both.left(0.1)) == (4, 0.5, 1.0)
