@@ -263,17 +263,18 @@ def test_ten_thousand_attacks_stay_outside_of_what_smoothing_certifies(dense, sm
     x, y = toy_data.x_test[::8] / np.float32(255), toy_data.y_test[::8]
     found = certify(smoothed, bound("smoothing", L2(), sigma=SIGMA, n=2000), x, y)
     assert found.about == ""
-    x, y, radius = x[found.radius > 0], y[found.radius > 0], found.radius[found.radius > 0] * np.float32(0.9999)
-    assert len(x) >= 8
+    few = np.flatnonzero(found.radius > 0)[:10]
+    assert len(few) == 10
+    x, y, radius = x[few], y[few], found.radius[few] * np.float32(0.9999)
     rng, logits = np.random.default_rng(0), engine.compiled(dense.forward)
-    each, few = -(-10_000 // len(x)), 50
+    each, aimed = 1000, 25
     plugin, tried, fooled = registry.get("attacks", "pgd"), 0, 0
     for image, label, reach in zip(x, y, radius, strict=True):
-        changes = rng.standard_normal((each - few, *image.shape), np.float32)
+        changes = rng.standard_normal((each - aimed, *image.shape), np.float32)
         changes *= reach / np.sqrt(np.square(changes).sum((1, 2, 3), keepdims=True))
         for times in (1, 3):
             attack = Attack(plugin, L2(float(times * reach)), settings_of(plugin, {"steps": 10, "step_size": 0.25}), draws=4)
-            crafted = craft(smoothed, attack, np.repeat(image[None], few, 0), np.full(few, label), seed=1).x_adv
+            crafted = craft(smoothed, attack, np.repeat(image[None], aimed, 0), np.full(aimed, label), seed=1).x_adv
             shown = np.concatenate([crafted, image + changes]) if times == 1 else crafted
             chance = no_majority(logits, shown, label, seed=times)
             if times == 1:
@@ -281,7 +282,7 @@ def test_ten_thousand_attacks_stay_outside_of_what_smoothing_certifies(dense, sm
                 tried += len(shown)
             fooled += int((chance < 1e-6).sum()) * (times > 1)
     assert tried >= 10_000
-    assert fooled > 0.2 * few * len(x)
+    assert fooled > 0.2 * aimed * len(x)
 
 
 def test_smoothing_of_the_smoothed_classifier_is_about_itself_and_asks_what_is_behind_the_noise(dense, smoothed, toy_data):

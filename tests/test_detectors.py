@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from advrun import Classifier, Linf, attacks, defend, engine
 from advrun.checkpoints import Checkpoints
 from advrun.cli import main
+from advrun.config import loads
 from advrun.contract.systems import fit_on
 from advrun.craft import choose_targets
 from advrun.defenses._features import penultimate
@@ -175,6 +176,15 @@ def test_a_threshold_of_scores():
         calibrated(np.empty(0), 0.05)
     with pytest.raises(ModelError, match="score of 1 of 2 clean images is no number"):
         calibrated(np.array([np.nan, 1.0]), 0.05)
+
+
+@pytest.mark.parametrize("name", ["feature_squeezing", "mahalanobis", "binary_detector", "magnet_detector"])
+@pytest.mark.parametrize("share", [0, 0.51, 1])
+def test_who_rejects_most_clean_images_is_refused(name, share):
+    said = rf"defenses\[0\]\.false_positives: got {share}; expected a number"
+    with pytest.raises(ConfigError, match=said):
+        loads(f"defenses: [{{name: {name}, false_positives: {share}}}]\n")
+    loads(f"defenses: [{{name: {name}, false_positives: 0.5}}]\n")
 
 
 def test_what_counts_as_right(guarded, grey):

@@ -139,7 +139,7 @@ def test_without_attacks_in_the_norm_there_is_a_table_all_the_same():
     details = {"abstained": np.array([1, 0, 0, 0], np.float32), "ks_p": np.array([0.5, 0.01, np.nan, 0.2], np.float32)}
     found, summary = made([certificate([0, 0.3, 0.6, 1.2], norm="l2", details=details)], ROWS[:1])
     lines = bounds.lines(found, summary)
-    assert [line[7] for line in lines[1:]] == ["0.1", "0.25", "0.5", "1"]
+    assert [line[7] for line in lines[1:]] == ["0.1 to 0.25", "0.5", "1"]
     assert lines[1][13] == "abstained 25.0 %, KS test kept 66.7 %"
     assert [name for _, name, _ in figures._sandwiches(found, summary)] == ["sandwich-m-ibp-l2"]
 
