@@ -48,6 +48,8 @@ def main() -> int:
         peers = np.array([theirs(victim, "clever_t", image, options, factor, int(label)) for image, label in zip(x, second, strict=True)])
         print(in_words(f"targeted, pool of {factor * options.samples}", own / peers), flush=True)
     few = options.untargeted
+    if not few:
+        return 0
     own = ours(victim, x[:few], y[:few], options)
     peers = np.array([theirs(victim, "clever_u", image, options, options.batches) for image in x[:few]])
     print(in_words(f"untargeted, pool of {options.batches * options.samples}", own / peers), flush=True)
