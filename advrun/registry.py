@@ -38,8 +38,10 @@ Those of a bound, whose file says `SOUND = True` where no attack can come nearer
     rng: Rng                    random numbers
 
 Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
-`ABOUT = "the smoothed classifier"`.
+`ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)` says whether the system that it is given is that one.
 
+The file of a plugin may hold `nonsense(*, settings) -> (setting, why) | None`: what of legal settings makes no sense together, which is
+refused with its place in the YAML file. Of a defence that is swept it sees tuples.
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
@@ -191,6 +193,12 @@ class Plugin:
         """What a bound is about, in words, where that is another system than the one it is given; else ""."""
         return str(getattr(self.module, "ABOUT", ""))
 
+    def about_of(self, system: Any, settings: Mapping[str, Any]) -> str:
+        """The same of this system: "" where, as the file's function `is_itself` says, it is the one that the bound is about."""
+        function = getattr(self.module, "is_itself", None)
+        itself = function and function(system, **{name: settings[name] for name in parameters(function)[1:]})
+        return "" if itself else self.about
+
     @property
     def learns(self) -> bool:
         """True for attacks that see training images: they learn from them, or start from some."""
@@ -220,6 +228,12 @@ class Plugin:
     def survey(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter looks at beyond its images, after the last one."""
         return getattr(self.module, "survey", None) if "fitted" in self.arguments else None
+
+    def nonsense(self, settings: Mapping[str, Any]) -> tuple[str, str] | None:
+        """A setting, and why it makes no sense beside the others, though each is legal; None where all do, or nobody looks."""
+        function = getattr(self.module, "nonsense", None)
+        found: tuple[str, str] | None = function and function(**{name: settings[name] for name in parameters(function)})
+        return found
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""

@@ -61,7 +61,7 @@ INNER = {
         ["stages"],
         ["modelfile", "inputs"],
         ["ends", "draws"],
-        ["foreign"],
+        ["foreign", "votes"],
         ["candidates", "oracle"],
         ["readings"],
         ["classifier", "ledger", "vocabulary", "wire"],

@@ -351,6 +351,8 @@ def complete(plugin: Plugin, raw: Mapping[str, Any], base: type[EntryForm]) -> t
     chosen = plugin.presets.get(preset, {}) if isinstance(preset, str) else {}
     values = vars(form_of(plugin.kind, plugin.name, base).model_validate({**chosen, **raw}))
     settings = {key: values[key] for key in plugin.settings}
+    if (nonsense := plugin.nonsense(settings)) is not None:
+        refuse(problem(nonsense[1], nonsense[0]))
     return settings, {key: value for key, value in values.items() if key not in settings and key != "preset"}
 
 
