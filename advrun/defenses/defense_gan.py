@@ -96,8 +96,19 @@ def nearest(generator: Callable[[Tensor], Tensor], x: Tensor, start: Tensor, ste
     return engine.shaped(ops.take_along_axis(each, best[:, None, None], axis=1), x)
 
 
+def wasserstein(score: Callable[[Tensor], Tensor], real: Tensor, made: Tensor, share: Tensor, penalty: float) -> dict[str, Tensor]:
+    """The critic's loss f(G(z)) - f(x) + lambda (|grad f| - 1)^2 (n,), the gap f(x) - f(G(z)), and |grad f|.
+
+    The gradient is that at the point which is `share` (n, 1, 1, 1), 0 to 1, of the way from the made image to the real one.
+    """
+    slope = engine.value_and_gradient(lambda x: (score(x), None), share * real + (1 - share) * made)[2]
+    steepness = ops.sqrt(engine.total(ops.square(slope)) + 1e-12)
+    gap = score(real) - score(made)
+    return {"loss": penalty * ops.square(steepness - 1) - gap, "gap": gap, "steepness": steepness}
+
+
 def trained_generator(fit: Fit, shape: tuple[int, ...], latent: int, width: int, critic_steps: int, penalty: float) -> Any:
-    """G, trained against a critic f: E f(G(z)) - E f(x) + lambda E (|grad f| - 1)^2, the gradient at random points between the two."""
+    """G, trained to make E f(G(z)) large against a critic f, who learns by `wasserstein`."""
     generator, critic = dcgan.painter(shape, latent, width), dcgan.discriminator(shape, width)
 
     def score(x: Tensor) -> Tensor:
@@ -108,11 +119,7 @@ def trained_generator(fit: Fit, shape: tuple[int, ...], latent: int, width: int,
 
     def judged(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
         made = ops.stop_gradient(paint(x, rng, training))
-        share = rng.uniform((ops.shape(x)[0], 1, 1, 1))
-        slope = engine.value_and_gradient(lambda x: (score(x), None), share * x + (1 - share) * made)[2]
-        steepness = ops.sqrt(engine.total(ops.square(slope)) + 1e-12)
-        gap = score(x) - score(made)
-        return {"loss": penalty * ops.square(steepness - 1) - gap, "gap": gap, "steepness": steepness}
+        return wasserstein(score, x, made, rng.uniform((ops.shape(x)[0], 1, 1, 1)), penalty)
 
     def several(step: TrainStep, x: Tensor, y: Tensor, rng: Rng, progress: Any) -> dict[str, Tensor]:
         """One update of the critic after the other, each with its part of the batch."""

@@ -60,7 +60,7 @@ def unet(
     seen: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda x: x, "logits": undefended.forward}
     if guidance == "features":
         features = penultimate(undefended.model)
-        seen["features"] = lambda x: features(x, training=False)
+        seen["features"] = lambda x: features([x], training=False)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
         restored = purifier(opponent(x, y, rng), training=training)
