@@ -172,13 +172,13 @@ class Fit:
         self.fitted.append(model.get_weights())
         return model
 
-    def game(self, model: Any, players: Mapping[str, Player], *, stage: str = "", picture: Picture | None = None) -> Any:
+    def game(self, model: Any, players: Mapping[str, Player], *, stage: str = "") -> Any:
         """Train networks that learn from one another, one after the other on each batch, as those of a GAN do; the last epoch is taken.
 
         Args:
             model: the one that is kept, with its last weights.
             players: by name, in order; curves are called after them, "critic_loss", but those of the player "".
-            stage, picture: as above and below.
+            stage: as above.
 
         Raises:
             ModelError: when a loss becomes NaN or infinite. ConfigError: where the training shall keep an average or the most robust epoch.
@@ -197,7 +197,7 @@ class Fit:
             )
             for name, player in players.items()
         }
-        self.play(Game(steps), monitor="", stage=stage, picture=picture)
+        self.play(Game(steps), monitor="", stage=stage)
         self.fitted.append(model.get_weights())
         return model
 

@@ -154,8 +154,8 @@ def _different(trial: Trial, again: Any) -> list[str]:
         if not np.array_equal(judged[0], judged[1]):
             return ["what its detectors say"]
     if chained(trial.system).purifiers:
-        shown = [Classifier(system).purify(trial.data.x_test) for system in (trial.system, again)]
-        if not np.array_equal(*shown):
+        shown = [np.asarray(Classifier(system).purify(trial.data.x_test)) for system in (trial.system, again)]
+        if not np.array_equal(shown[0], shown[1]):
             return ["what its purifiers make of images"]
     one, other = chained(trial.system).network, chained(again).network
     hold(len(one.weights) == len(other.weights), f"made a second time it has {len(other.weights)} weights, before {len(one.weights)}")
