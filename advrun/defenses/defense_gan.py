@@ -17,7 +17,7 @@ PRESETS = {
     "small": {"restarts": 2, "steps": 30, "latent": 32, "width": 8},
     "paper": {"restarts": 10, "steps": 200, "latent": 128, "width": 64},
 }
-CONTRACT = {"settings": {"restarts": 2, "steps": 10, "latent": 4, "width": 4}}
+CONTRACT = {"settings": {"restarts": 4, "steps": 50, "learning_rate": 3.0, "latent": 8}, "epochs": 40}
 ADAM = 0.5
 """beta_1 for both networks."""
 
