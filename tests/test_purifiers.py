@@ -161,15 +161,28 @@ def test_an_image_is_purified_alike_alone_and_in_a_batch(painted, toy_data):
     assert painted.random
 
 
-def test_attacks_pass_it_as_if_it_were_not_there(painted, undefended, toy_data):
-    """BPDA: the gradient is the classifier's own at what the GAN painted; so every attack that goes up it sees."""
+def test_attacks_pass_the_last_steps_of_the_descent(linear_generator, images):
+    """Of G(z) = A z + b four steps leave (1 - 2 rate / d)^4 of what was apart: backward they are A A', the projection, times the rest."""
+    basis, _, generator = linear_generator
+    start = np.random.default_rng(1).normal(size=(len(images), 2, 5)).astype(np.float32)
+    weights = np.random.default_rng(6).normal(size=images.shape).astype(np.float32)
+
+    def seen(x):
+        return engine.total(weights * gan.nearest(generator, x, start, 10, 15.0, 0.7)), None
+
+    slope = np.asarray(engine.value_and_gradient(seen, images)[2]).reshape(-1, SIZE)
+    share = 1 - (1 - 2 * 15.0 / SIZE) ** gan.UNROLLED
+    np.testing.assert_allclose(slope, share * weights.reshape(-1, SIZE) @ basis @ basis.T, atol=1e-4)
+
+
+def test_attacks_see_a_gradient_through_the_stage(painted, toy_data):
+    """Of every image, though it is painted anew."""
     x, y = batch(toy_data, 6)
     system = Classifier(painted, draws=1)
-    shown = system.purify(x)
-    np.testing.assert_allclose(
-        np.asarray(system.gradient(cross_entropy, x, y)), np.asarray(Classifier(undefended).gradient(cross_entropy, shown, y)), atol=1e-4
-    )
-    assert np.abs(shown - x).max() > 0.1
+    slope = np.asarray(system.gradient(cross_entropy, x, y))
+    assert np.isfinite(slope).all()
+    assert (np.abs(slope).max((1, 2, 3)) > 0).all()
+    assert np.abs(system.purify(x) - x).max() > 0.1
 
 
 def test_networks_that_play_have_no_averages_and_no_robust_epoch(toy_data, tmp_path):
@@ -271,7 +284,7 @@ def test_the_unet_is_strong_when_static_and_falls_to_who_knows_it(undefended, to
     plain, x, y = Classifier(undefended), toy_data.x_test, toy_data.y_test
     replayed, adaptive = (attacks.pgd(model, x, y, Linf(24 / 255), steps=10) for model in (plain, system))
     assert system.accuracy(replayed, y) > plain.accuracy(replayed, y) + 0.1
-    assert system.accuracy(adaptive, y) < system.accuracy(replayed, y) - 0.1
+    assert system.accuracy(adaptive, y) < system.accuracy(replayed, y) - 0.05
 
 
 # Lists of attacks ----------------------------------------------------------------------------------------------------
