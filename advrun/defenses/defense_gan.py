@@ -45,8 +45,8 @@ def defense_gan(
     Backward it is passed through the last steps of the descent that won, as if those before were fixed: so attacks move an image along what
     G can paint. That is stronger than to pass it as if it were not there (BPDA), as Athalye, Carlini and Wagner did (2018, section 5.4.2
     of arXiv:1802.00420), who left 55 % on MNIST at an L2 distortion of 0.005: of 96 digits PGD with 20 steps at Linf 0.3 left 46 %, and
-    68 % by BPDA. As it is random, attacks average over `draws`; each draw is a descent of its own, `restarts` times `steps` passes through G,
-    which makes every attack slow: `draws: 1` is the cheapest.
+    68 % by BPDA. As it is random, attacks average over `draws`; each draw is a descent of its own, `restarts` times `steps` passes through
+    G, which makes every attack slow: `draws: 1` is the cheapest.
 
     NOTE: the networks are a DCGAN's with layer normalisation. Each of the critic's steps sees its own part of the batch.
 
