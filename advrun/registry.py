@@ -76,7 +76,7 @@ from advrun.files import digest
 from advrun.folders import KINDS, LAYERS, PACKAGE
 from advrun.types import Aside, AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
-__all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
+__all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "on_attacks", "parameters", "place"]
 
 
 ACCESS = ("none", "blind", "decisions", "scores", "gradients")
@@ -98,8 +98,8 @@ class Setting:
 
     @property
     def is_attack(self) -> bool:
-        """True when the value is itself an attack, as in adversarial training."""
-        return AttackChoice in _members(self.annotation)
+        """True when the value is itself an attack, as in adversarial training, or a list of attacks (`on_attacks`)."""
+        return any(AttackChoice in (part, *typing.get_args(part)) for part in _members(self.annotation))
 
     @property
     def names_attack(self) -> bool:
@@ -287,6 +287,11 @@ class Plugin:
         views = [self.arguments.get("model"), *([fitting["model"]] if "model" in fitting else [])]
         asked = [getattr(view, "__name__", str(view)).lower() for view in views]
         return max(asked, key=lambda view: ACCESS.index(view) if view in ACCESS else len(ACCESS))
+
+
+def on_attacks(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` of the attack that is the value of a setting, or of each of them where it is a list."""
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
 
 def parameters(function: Callable[..., Any]) -> tuple[str, ...]:

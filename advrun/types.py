@@ -42,7 +42,8 @@ class Targets:
 
 
 AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
-"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `craft.Attack` in the function."""
+"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `attack.Attack` in the function. Several are a
+`tuple[AttackChoice, ...]`, a list in YAML."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ RANKS = [
     ["npz", "hdf5", "images"],
     ["checkpoints", "registry", "engine"],
     ["config", "geometry"],
-    ["losses", "data", "masked", "jpeg"],
+    ["losses", "data", "masked", "jpeg", "dcgan"],
     ["system", "results", "paired", "meanings"],
     ["proof"],
     ["evidence", "agreement", "roc"],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Interval, doc
+from annotated_types import Interval, MinLen, doc
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -474,4 +474,6 @@ def _typed(annotation: Any) -> Any:
         return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return Annotated[annotation, MappingField(annotation)]
+    if annotation == tuple[AttackChoice, ...]:
+        return Annotated[tuple[Annotated[InnerAttack, INNER_ATTACK], ...], MinLen(1)]
     return Annotated[InnerAttack, INNER_ATTACK] if annotation == AttackChoice else annotation
