@@ -21,6 +21,7 @@ from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
+from advrun.verify import commands as verify_commands
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 
@@ -405,3 +406,4 @@ def doctor(as_json: bool) -> None:
 commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
 compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)
+verify_commands.bind(main, options, SET, PLUGINS, AS_JSON)

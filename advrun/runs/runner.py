@@ -39,6 +39,8 @@ from advrun.runs.store import Store
 if TYPE_CHECKING:
     from advrun.report.gates import Demands, Spot
 
+RECORD = "manifests/report.json"
+"""What the report was made from, and the hashes of its files."""
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
 """Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
 
@@ -290,6 +292,26 @@ def pictures(path: Path) -> dict[str, np.ndarray]:
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
+
+    key, code = identity(found)
+    record = inside(store.root, RECORD)
+    known = reported(record)
+    if (known.get("key"), known.get("code")) == (key, code) and all(store.holds(name, value) for name, value in known["files"].items()):
+        return [store.root / name for name in known["files"]]
+    console.event("report", label=str(store.root))
+    paths: list[Path] = package.write(found, store.root, summary)
+    files = {path.relative_to(store.root).as_posix(): digest(path) for path in paths}
+    content = {"key": key, "code": code, "config": content_key(found.config_yaml), "files": files}
+    write_text(record, json.dumps({**content, "seal": content_key(content)}, indent=1))
+    for name in known.get("files", {}).keys() - files.keys():  # figures of what is no longer in the configuration
+        if name.startswith(("tables/", "figures/")):
+            store.remove(name)
+    return paths
+
+
+def identity(found: Any) -> tuple[str, str]:
+    """Hashes of all that the report is made from, and of the code that makes it."""
+    from advrun import report as package
     from advrun.report import stickers
 
     folder = Path(package.__file__).parent
@@ -300,27 +322,17 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     rows += [",".join(line) for line in stickers.lines(found.signs)]
     rows += [each.to_json() for each in (*found.certificates, *found.proofs)]
     key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
-    record = inside(store.root, "manifests/report.json")
-    known = _written(record)
-    if known.get("key") == key and all(store.holds(name, value) for name, value in known["files"].items()):
-        return [store.root / name for name in known["files"]]
-    console.event("report", label=str(store.root))
-    paths: list[Path] = package.write(found, store.root, summary)
-    files = {path.relative_to(store.root).as_posix(): digest(path) for path in paths}
-    write_text(record, json.dumps({"key": key, "files": files}, indent=1))
-    for name in known.get("files", {}).keys() - files.keys():  # figures of what is no longer in the configuration
-        if name.startswith(("tables/", "figures/")):
-            store.remove(name)
-    return paths
+    return key, content_key(code)
 
 
-def _written(record: Path) -> dict[str, Any]:
+def reported(record: Path) -> dict[str, Any]:
     """What the last report left on record: its key, and its files with their hashes. Nothing where it is no whole record."""
     try:
         content = read_json(record)
+        seal = content.pop("seal", None)
         whole = isinstance(content["files"], dict) and all(isinstance(value, str) for value in content["files"].values())
-        return content if whole else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return content if whole and seal in (None, content_key(content)) else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
