@@ -16,6 +16,7 @@ import click
 
 from advrun import __version__, process, prove, registry, verdicts
 from advrun.compare import commands as compare_commands
+from advrun import __version__, process, prove, registry, upkeep
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError
@@ -407,3 +408,4 @@ commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
 compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)
 verify_commands.bind(main, options, SET, PLUGINS, AS_JSON)
+upkeep.bind(main, options, CONFIG, SET, PLUGINS, AS_JSON)

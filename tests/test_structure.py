@@ -88,6 +88,8 @@ INNER = {
         ["columns", "examples", "store"],
         ["record"],
         ["gallery", "oracles", "proofs"],
+        ["gallery", "oracles", "proofs", "untouched"],
+        ["leftovers", "standing"],
         ["opened"],
         ["work"],
         ["schedule", "signals"],

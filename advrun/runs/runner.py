@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 RECORD = "manifests/report.json"
 """What the report was made from, and the hashes of its files."""
+from advrun.runs.store import RECORD, Store
+
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
 """Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""
 

@@ -55,6 +55,8 @@ FOLDERS = (
     "figures",
 )
 """Of a results folder."""
+RECORD = "manifests/report.json"
+"""What the report was made from, and the hashes of its files."""
 T = TypeVar("T")
 
 

@@ -18,10 +18,12 @@ from advrun.errors import AdvrunError
 from advrun.files import content_key, inside
 from advrun.report.accuracy import crafted_on
 from advrun.results import Result, Row
-from advrun.runs.runner import RECORD, identity, reported
+from advrun.runs.runner import identity, reported
+from advrun.runs.store import RECORD
+from advrun.runs.untouched import NOTHING, Untouched
 from advrun.verify.minutes import Minutes
 from advrun.verify.rows import CLOSE
-from advrun.verify.seals import NOTHING, Untouched, bytes_of
+from advrun.verify.seals import bytes_of
 from advrun.worst import worst_cases
 
 PAGE = "report.html"

@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from advrun.errors import AdvrunError
-from advrun.files import MAX_JSON, content_key, digest_of, inside, opened
+from advrun.files import MAX_JSON, content_key, inside, opened
 from advrun.runs.plan import stem_of
-from advrun.runs.runner import RECORD
-from advrun.runs.store import Manifest, Store
+from advrun.runs.store import RECORD, Manifest
+from advrun.runs.untouched import NOTHING, Untouched, listed
 from advrun.verify.minutes import Minutes
 
 SYSTEM = (".keras", ".npz")
 """Endings of the file that holds a system."""
-NOTHING = "nothing: it is "
 ADVICE = "what the manifest of its cell says"
-
-
-class Untouched(Store):
-    """A results folder of which nothing is written, forgotten or removed, and in whose log nothing is said. Files are hashed once."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.hashes: dict[str, str] = {}
-
-    def hash_of(self, name: str) -> str:
-        """The hash of a file of the folder; in its place, in words, what is wrong with it."""
-        if name not in self.hashes:
-            self.hashes[name] = _hash_of(self.root, name)
-        return self.hashes[name]
-
-    def holds(self, name: str, expected: str | None = None) -> bool:
-        """As `Store.holds`."""
-        found = self.hash_of(name)
-        return found == expected if expected is not None else not found.startswith(NOTHING)
-
-    def event(self, kind: str, /, **details: Any) -> None:
-        """Not logged."""
-
-    def forget(self, cell: Any) -> None:
-        """Not forgotten."""
-
-    def remove(self, name: str) -> None:
-        """Not removed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,17 +96,6 @@ def fingerprint(cells: Mapping[str, Sealed]) -> str:
     return content_key(sorted((key, cell.manifest.output, content_key(dict(cell.manifest.info))) for key, cell in cells.items()))
 
 
-def listed(root: Path, folder: str) -> Iterator[str]:
-    """Names of what lies in a folder of the results, sorted; hidden files aside. Nothing where it is a link, or no folder."""
-    try:
-        place = inside(root, f"{folder}/x").parent
-        with os.scandir(place) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    except (OSError, AdvrunError):
-        return
-    yield from (f"{folder}/{name}" for name in names)
-
-
 def bytes_of(root: Path, name: str, most: int = MAX_JSON) -> bytes:
     """The content of a file of the folder. Raises OSError for what is no file in itself, or too large; AdvrunError for names elsewhere."""
     with opened(inside(root, name)) as file:
@@ -146,24 +103,6 @@ def bytes_of(root: Path, name: str, most: int = MAX_JSON) -> bytes:
     if len(content) > most:
         raise OSError(f"larger than {most >> 20} MiB")
     return content
-
-
-def _hash_of(root: Path, name: str) -> str:
-    try:
-        with opened(inside(root, name)) as file:
-            return digest_of(file)
-    except FileNotFoundError:
-        return f"{NOTHING}missing"
-    except (OSError, AdvrunError):
-        return f"{NOTHING}{_kind(root / name)}"
-
-
-def _kind(path: Path) -> str:
-    try:
-        mode = os.lstat(path).st_mode
-    except (OSError, ValueError):
-        return "missing, or elsewhere"
-    return "a link" if stat.S_ISLNK(mode) else "no file that can be read"
 
 
 def _manifest(root: Path, name: str, minutes: Minutes) -> Manifest | None:

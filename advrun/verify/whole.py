@@ -15,10 +15,12 @@ from advrun.errors import AdvrunError, DataError, ModelError, did_you_mean
 from advrun.files import content_key, inside, is_regular
 from advrun.runs import runner
 from advrun.runs.plan import Plan, make_plan
+from advrun.runs.store import RECORD
+from advrun.runs.untouched import Untouched, listed
 from advrun.verify.minutes import Minutes
 from advrun.verify.pages import Remade, check_report
 from advrun.verify.rows import Measured, check_columns, check_labels, is_of, measured
-from advrun.verify.seals import Sealed, Untouched, bytes_of, fingerprint, listed, sealed
+from advrun.verify.seals import Sealed, bytes_of, fingerprint, sealed
 
 CONFIG = "config.yaml"
 LEFT = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs")
@@ -101,7 +103,7 @@ def _experiment(root: Path, minutes: Minutes) -> Experiment | None:
     except (OSError, ValueError, AdvrunError) as error:
         minutes.find(CONFIG, f"nothing that can be read ({error})", "the resolved configuration")
         return None
-    record = runner.reported(inside(root, runner.RECORD))
+    record = runner.reported(inside(root, RECORD))
     if record.get("config") not in (None, content_key(text)):
         minutes.find(CONFIG, f"a configuration with the hash {content_key(text)[:12]}", f"{record['config'][:12]}, that of the report")
     try:
