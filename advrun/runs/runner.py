@@ -198,7 +198,15 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     notes: dict[str, str] = {}
     promised: dict[tuple[str, str, int], float] = {}
     class_names = plan.data.class_names
+    shown: dict[tuple[Any, ...], Cell] = {}
     for cell in plan.cells:
+        if cell.metric:
+            try:
+                if (row := results.get(cell.needs[0].key)) and (said := store.leaf(cell, columns)):
+                    row.row.metrics.update(said)
+            except AdvrunError as error:
+                console.warn(str(error))
+            continue
         manifest = store.manifest(cell)
         if manifest is None:
             continue
@@ -206,13 +214,15 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 measured = store.read(cell, ".json", Result.read)
                 results[cell.key] = replace(measured, row=replace(measured.row, access=seen(cell)))
-                galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
+                if manifest.has(".npz"):
+                    place = cell.name, cell.attack_label, cell.norm, aim(cell), cell.eps
+                    before = shown.setdefault(place, cell)  # of these a figure shows one
+                    if _eagerness(cell) < _eagerness(before):
+                        shown[place] = cell
                 if manifest.has(SCORES):
                     scored = store.read(cell, SCORES, Scored.read)
                     attack = cell.attack_label, cell.norm, aim(cell)
                     watched.append(Watched(cell.model.label, cell.defense_label, *attack, cell.eps, cell.threat, cell.seed, scored))
-            elif cell.metric and (row := results.get(cell.needs[0].key)):
-                row.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind in ("attack", "learn"):
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
                 if cell.kind == "learn":  # whatever the system and the attack
@@ -223,7 +233,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 if manifest.has(".json"):
                     histories[label] = store.read(cell, ".json", curves)
                 if manifest.has(PICTURES):
-                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
+                    growth |= {f"{label} {stage}".strip(): made for stage, made in store.read(cell, PICTURES, pictures).items()}
                 if told := "; ".join((*manifest.info.get("fit_notes", ()), *manifest.info.get("said", ()))):
                     notes |= {f"note on {label}": told}
             elif cell.kind == "bound":
@@ -236,6 +246,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 histories[trained_label(plan, cell)] = history = store.read(cell, ".json", curves)
                 if history.get("val_accuracy"):
                     promised[cell.model.label, cell.defense_label, cell.seed] = max(history["val_accuracy"])
+        except AdvrunError as error:
+            console.warn(str(error))
+    for cell in shown.values():
+        try:
+            galleries.append(store.read(cell, ".npz", Gallery.read))
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
@@ -261,6 +276,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     )
 
 
+def _eagerness(cell: Cell) -> tuple[Any, ...]:
+    """The smaller, the sooner its images are shown: adaptive rather than replayed ones, and those of the first seed."""
+    return cell.threat != "adaptive", cell.seed
+
+
 def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
     """What training curves are headed by: "lnet / hybrid", and what an attack trained against it, "lnet / advgan / linf 8/255"."""
     parts = (cell.model.label, *((cell.defense.label,) if cell.defense else ()), *more)
@@ -269,7 +289,11 @@ def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
 
 def numbers(path: Path) -> dict[str, float | None]:
     """The columns of a metric. Raises ValueError where the file holds anything else."""
-    content = read_json(path)
+    return columns(read_json(path))
+
+
+def columns(content: Any) -> dict[str, float | None]:
+    """The same of what such a file holds."""
     if not isinstance(content, dict) or not all(value is None or isinstance(value, (int, float)) for value in content.values()):
         raise ValueError("no columns of a metric")
     return content
