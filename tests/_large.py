@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advrun import registry
-from advrun.config import Experiment, loads
+from advrun.config import loads
 from advrun.metrics import softmax
 from advrun.report import Gallery
 from advrun.results import Result, Row, binomial_interval
@@ -60,14 +59,14 @@ def unsynchronised():
         os.fsync = sync
 
 
-def fill(config: Path) -> tuple[Experiment, int]:
-    """Finish every cell of the configuration; returns it, and how many rows there are."""
+def fill(config: Path) -> int:
+    """Finish every cell of the configuration; returns how many rows there are."""
     experiment = loads(config.read_text(), name="large")
     plan, store = make_plan(experiment, runner.load_data(experiment)), runner.folder(experiment)
     with unsynchronised(), store.locked():
         for cell in plan.cells:
             store.finish(cell, *MAKE[cell.kind](plan, store, cell))
-    return experiment, sum(cell.kind == "measure" for cell in plan.cells)
+    return sum(cell.kind == "measure" for cell in plan.cells)
 
 
 def _train(plan: Plan, store: Store, cell: Cell):
@@ -124,11 +123,3 @@ def _written(files: dict[str, bytes]):
 
 
 MAKE = {"train": _train, "attack": _attack, "measure": _measure, "metric": _metric, "probe": _metric}
-
-if __name__ == "__main__":
-    import sys
-
-    place = Path(sys.argv[1])
-    place.mkdir(exist_ok=True)
-    registry.names("metrics")
-    fill(write_config(place, *map(int, sys.argv[2:])))

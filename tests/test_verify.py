@@ -298,4 +298,4 @@ def test_a_folder_that_is_written_is_verified_all_the_same(folder):
 def test_differences_are_told_from_separator_to_separator():
     assert difference("lnet,none,0.25,x", "lnet,none,0.35,x") == ("0.25", "0.35")
     assert difference("<td>45.2</td>", "<td>45.3</td>") == ("45.2", "45.3")
-    assert difference("a b", "a b c") == ("", " c")
+    assert difference("a b", "a b c") == ("b", "b c")

@@ -21,7 +21,7 @@ from advrun.runs.examples import read_examples
 from advrun.runs.runner import numbers
 from advrun.system import Classifier
 from advrun.verify.minutes import Minutes
-from advrun.verify.rows import Measured, check_labels, labelled
+from advrun.verify.rows import Claim, check_labels, labelled
 from advrun.verify.seals import SYSTEM, Sealed
 
 ROUNDING = 1e-3
@@ -75,7 +75,7 @@ class Asker:
         return self._clean[places]
 
 
-def check_examples(asker: Asker, rows: Iterable[Measured], metrics: Mapping[str, list[Sealed]]) -> None:
+def check_examples(asker: Asker, rows: Iterable[Claim], metrics: Mapping[str, list[Sealed]]) -> None:
     """Check all rows system by system. metrics: by the key of a row's cell, those of its metrics that can be measured again."""
     checked: set[str] = set()
     for each in sorted(rows, key=lambda each: each.cell.system.label if each.cell.system else ""):
@@ -144,7 +144,7 @@ def _check_images(asker: Asker, images: Sealed, arrays: Mapping[str, Any]) -> No
             asker.minutes.find(images.record, f"{what} {said}", f"{mean}, the mean of {name}")
 
 
-def _check_ball(asker: Asker, each: Measured, images: Sealed, arrays: Mapping[str, Any]) -> None:
+def _check_ball(asker: Asker, each: Claim, images: Sealed, arrays: Mapping[str, Any]) -> None:
     """The distance of each image, and that it is within eps."""
     row, stored = each.result.row, each.result.distances
     if not row.norm:
@@ -160,7 +160,7 @@ def _check_ball(asker: Asker, each: Measured, images: Sealed, arrays: Mapping[st
         asker.minutes.find(each.name, f"distance {stored[image]:.6g} of image {image}", f"{distances[image]:.6g}, by {images.examples}")
 
 
-def _asked(asker: Asker, each: Measured, rows: np.ndarray, arrays: dict[str, Any] | None) -> Outcome | None:
+def _asked(asker: Asker, each: Claim, rows: np.ndarray, arrays: dict[str, Any] | None) -> Outcome | None:
     """What the system makes of the images now."""
     system = each.cell.system
     classifier = asker.classifier(system, each.result.row.seed) if system is not None else None
@@ -185,7 +185,7 @@ def _asked(asker: Asker, each: Measured, rows: np.ndarray, arrays: dict[str, Any
     return Transferred(*seen, crafted=arrays["attacked"].astype(bool), source_after=answers)
 
 
-def _check_answers(asker: Asker, each: Measured, outcome: Outcome) -> None:
+def _check_answers(asker: Asker, each: Claim, outcome: Outcome) -> None:
     """The predictions of a row; and that what was attacked was right before, where the attack met this system itself."""
     sure = np.minimum(_sure(outcome.before), _sure(outcome.after))
     wrong = np.flatnonzero((outcome.answers != each.result.predictions) & sure)

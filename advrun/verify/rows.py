@@ -1,4 +1,4 @@
-"""Measured rows against themselves, against what they were made from, and against the labels of the data set."""
+"""Claim rows against themselves, against what they were made from, and against the labels of the data set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COSTS = ("gradients", "queries", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Claim:
     """A row with the cell that left it. name: its file."""
 
     cell: Sealed
@@ -33,7 +33,7 @@ class Measured:
     result: Result
 
 
-def measured(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> Iterator[Measured]:
+def measured(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> Iterator[Claim]:
     """All rows that can be read, each checked by itself; one at a time is in memory."""
     for cell in cells.values():
         name = cell.row
@@ -44,12 +44,12 @@ def measured(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> Itera
         except (OSError, ValueError, AdvrunError) as error:
             minutes.find(name, f"nothing that is a row ({error})", "a measured row")
             continue
-        each = Measured(cell, name, result)
+        each = Claim(cell, name, result)
         _check(each, minutes)
         yield each
 
 
-def _check(each: Measured, minutes: Minutes) -> None:
+def _check(each: Claim, minutes: Minutes) -> None:
     row, images = each.result.row, each.cell.images
     right = int(each.result.correct.sum())
     if abs(row.accuracy - right / row.n) > CLOSE:
@@ -72,7 +72,7 @@ def _check(each: Measured, minutes: Minutes) -> None:
         minutes.find(each.name, f"{row.attack}, {row.threat}", f"what its cell is called, {each.cell.label}")
 
 
-def check_columns(each: Measured, cell: Cell, minutes: Minutes) -> None:
+def check_columns(each: Claim, cell: Cell, minutes: Minutes) -> None:
     """The columns that the configuration decides. cell: the same cell of its plan."""
     cost = each.cell.images.manifest.info if each.cell.images else {}
     if cell.images is not None and not set(COSTS) <= cost.keys():
@@ -100,14 +100,14 @@ def labelled(cell: Sealed, data: Dataset) -> Dataset:
     return data.with_classes(len(names), names)
 
 
-def rows_of(each: Measured, data: Dataset) -> np.ndarray:
+def rows_of(each: Claim, data: Dataset) -> np.ndarray:
     """The rows of the test set that a measured row must be about, in order: those of its class where its attack concerns one."""
     order, source = data.evaluation_order(), each.result.row.settings.get("source_class")
     kept = order if source is None else order[data.y_test[order] == source]
     return kept[: each.result.row.n]
 
 
-def check_labels(each: Measured, data: Dataset, minutes: Minutes) -> np.ndarray | None:
+def check_labels(each: Claim, data: Dataset, minutes: Minutes) -> np.ndarray | None:
     """The labels must be those of the data set; returns the rows of the test set, or None where they are not."""
     try:
         data = labelled(each.cell, data)
@@ -127,12 +127,12 @@ def check_labels(each: Measured, data: Dataset, minutes: Minutes) -> np.ndarray 
     return rows
 
 
-def is_of(rows: list[Measured], data: Dataset) -> bool:
+def is_of(rows: list[Claim], data: Dataset) -> bool:
     """Whether most rows have the labels of this data set: then it is the one that they were measured on."""
     return 2 * sum(_has_labels_of(each, data) for each in rows) > len(rows)
 
 
-def _has_labels_of(each: Measured, data: Dataset) -> bool:
+def _has_labels_of(each: Claim, data: Dataset) -> bool:
     try:
         data = labelled(each.cell, data)
     except DataError:

@@ -19,7 +19,7 @@ from advrun.runs.store import RECORD
 from advrun.runs.untouched import Untouched, listed
 from advrun.verify.minutes import Minutes
 from advrun.verify.pages import Remade, check_report
-from advrun.verify.rows import Measured, check_columns, check_labels, is_of, measured
+from advrun.verify.rows import Claim, check_columns, check_labels, is_of, measured
 from advrun.verify.seals import Sealed, bytes_of, fingerprint, sealed
 
 CONFIG = "config.yaml"
@@ -184,7 +184,7 @@ def _ask(
     root: Path,
     data: Dataset,
     experiment: Experiment | None,
-    rows: list[Measured],
+    rows: list[Claim],
     cells: Mapping[str, Sealed],
     known: Mapping[str, Any],
     minutes: Minutes,
