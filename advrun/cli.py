@@ -14,9 +14,8 @@ from typing import Any
 
 import click
 
-from advrun import __version__, process, prove, registry, verdicts
+from advrun import __version__, process, prove, registry, upkeep, verdicts
 from advrun.compare import commands as compare_commands
-from advrun import __version__, process, prove, registry, upkeep
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.errors import GOES_ON, AdvrunError

@@ -87,7 +87,6 @@ INNER = {
         ["expected"],
         ["columns", "examples", "store"],
         ["record"],
-        ["gallery", "oracles", "proofs"],
         ["gallery", "oracles", "proofs", "untouched"],
         ["leftovers", "standing"],
         ["opened"],

@@ -34,14 +34,10 @@ from advrun.runs.needs import is_trained, learns
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
-from advrun.runs.store import Store
+from advrun.runs.store import RECORD, Store
 
 if TYPE_CHECKING:
     from advrun.report.gates import Demands, Spot
-
-RECORD = "manifests/report.json"
-"""What the report was made from, and the hashes of its files."""
-from advrun.runs.store import RECORD, Store
 
 PLACES = {"report": "report.html", "numbers": "tables/accuracy.csv", "results": ""}
 """Where a reader goes on, by what is there: one page with figures, every row, and the folder with everything."""

@@ -30,7 +30,7 @@ def bind(main: click.Group, options: Callable[..., Decorator], *shared: Callable
 
         RESULTS is a folder RESULTS/NAME that a run has left, your own or somebody else's. Hashes and seals, box, norm and label of
         every stored example, the answers of the stored models, accuracies, intervals and flags, tables and page are checked, and a
-        line says what each thing that is found says, and what it should say (exit code 12). Nothing in the folder is run or changed.
+        line says what each thing that is found says, and what it should say (exit code 11). Nothing in the folder is run or changed.
         `--set data.root=PATH` says where the data set is on this machine.
         """
         from advrun import process

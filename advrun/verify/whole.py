@@ -13,7 +13,7 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, DataError, ModelError, did_you_mean
 from advrun.files import content_key, inside, is_regular
-from advrun.runs import runner
+from advrun.runs import record, runner
 from advrun.runs.plan import Plan, make_plan
 from advrun.runs.store import RECORD
 from advrun.runs.untouched import Untouched, listed
@@ -70,6 +70,8 @@ def verify(root: Path, *, quick: bool = False, model: Path | None = None, system
             check_columns(each, known[each.cell.manifest.key], minutes)
         if quick and data is not None:
             check_labels(each, data, minutes)
+    if plan is not None and len(known) == len(plan.cells):
+        _check_record(root, plan, minutes)
     remade = None
     if known and plan is not None and written is not None:
         found = runner.findings(dataclasses.replace(plan, experiment=written), store, Console(quiet=True))
@@ -96,6 +98,18 @@ def _loose_files(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> N
         minutes.note(f"{unfinished} cells are not finished: partial/ has their checkpoints")
 
 
+def _check_record(root: Path, plan: Plan, minutes: Minutes) -> None:
+    """What `advrun compare` pairs rows by, where there is such a record: the same must come of the data and the plan."""
+    try:
+        said = bytes_of(root, record.FILE, record.MAX_BYTES)
+    except FileNotFoundError:
+        return
+    except (OSError, AdvrunError):
+        said = b""
+    if said != record.record_of(plan).says().encode():
+        minutes.find(record.FILE, "other images, labels, code or rows", "what the data and config.yaml give")
+
+
 def _experiment(root: Path, minutes: Minutes) -> Experiment | None:
     """The configuration that the folder holds."""
     try:
@@ -103,9 +117,9 @@ def _experiment(root: Path, minutes: Minutes) -> Experiment | None:
     except (OSError, ValueError, AdvrunError) as error:
         minutes.find(CONFIG, f"nothing that can be read ({error})", "the resolved configuration")
         return None
-    record = runner.reported(inside(root, RECORD))
-    if record.get("config") not in (None, content_key(text)):
-        minutes.find(CONFIG, f"a configuration with the hash {content_key(text)[:12]}", f"{record['config'][:12]}, that of the report")
+    known = runner.reported(inside(root, RECORD))
+    if known.get("config") not in (None, content_key(text)):
+        minutes.find(CONFIG, f"a configuration with the hash {content_key(text)[:12]}", f"{known['config'][:12]}, that of the report")
     try:
         return loads(text, source=str(root / CONFIG))
     except AdvrunError as error:
