@@ -27,7 +27,7 @@ from advrun.verify.seals import SYSTEM, Sealed
 ROUNDING = 1e-3
 """By so much, as a share, a mean may come out otherwise on another processor."""
 TIE, TIES = 1e-5, 0.005
-"""By so much, as a share of the largest logit, may another processor round two classes into another order; and for so many of the images."""
+"""By so much, as a share of the largest logit, may another processor round two classes into another order, for so many images."""
 GRID = 1e-3
 """Of a grey level: how near to a multiple of 1/255 a pixel must be that somebody was asked about in 8 bits."""
 
