@@ -41,7 +41,7 @@ RANKS = [
     ["report"],
     ["runs", "doctor"],
     ["serve"],
-    ["contract", "physical", "prove", "compare", "verdicts"],
+    ["contract", "physical", "prove", "compare", "upkeep", "verdicts", "verify"],
     ["picture"],
     ["cli"],
     ["__main__"],
@@ -87,7 +87,8 @@ INNER = {
         ["expected"],
         ["columns", "examples", "store"],
         ["record"],
-        ["gallery", "oracles", "proofs"],
+        ["gallery", "oracles", "proofs", "untouched"],
+        ["leftovers", "standing"],
         ["opened"],
         ["work"],
         ["schedule", "signals"],
@@ -96,6 +97,7 @@ INNER = {
     ],
     "compare": [["__init__"], ["sides"], ["changes"], ["pairs"], ["told"], ["shown"], ["commands"]],
     "physical": [["__init__"], ["chosen", "sheet", "corners", "table"], ["photos"], ["commands"]],
+    "verify": [["__init__"], ["minutes"], ["seals"], ["rows"], ["pages", "examples"], ["whole"], ["commands"]],
     "picture": [["__init__"], ["pixels", "bench", "thread"], ["study"], ["answers", "drawing"], ["server"], ["commands"]],
 }
 """The order within the rooms."""

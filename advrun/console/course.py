@@ -42,9 +42,13 @@ class Course:
         part = self.parts[number]
         start, before = self._inside[0] if not self._measured and self._inside else (self._entered, 0.0)  # the first waits for TensorFlow
         self._inside = [(self._entered, 0.0), (self._clock(), 1.0)]
+        self.learn(part, self._clock() - start, part.work * (1 - before))
+
+    def learn(self, part: Part, seconds: float, work: float | None = None) -> None:
+        """So many seconds were spent on a part, or on so much of its work."""
         for group in ("", *part.alike):
-            seconds, work = self._measured.get(group, (0.0, 0.0))
-            self._measured[group] = seconds + self._clock() - start, work + part.work * (1 - before)
+            before, known = self._measured.get(group, (0.0, 0.0))
+            self._measured[group] = before + seconds, known + (part.work if work is None else work)
 
     def within(self, share: float) -> None:
         """The current part is so far, 0 to 1."""
