@@ -77,11 +77,11 @@ class _Process:
     def give(self, key: str) -> bool:
         """Returns False where it is gone. Where it goes now, its last message names the key."""
         with self._changing:
-            if not self._is_gone:
-                self._key = key
-            gone = self._is_gone
+            if self._is_gone:
+                return False
+            self._key = key
         self._write(key)
-        return not gone
+        return True
 
     def end(self) -> None:
         with contextlib.suppress(OSError):
@@ -89,7 +89,7 @@ class _Process:
         self._process.wait()
 
     def _write(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # it is gone: `_listen` says so
+        with contextlib.suppress(OSError, ValueError):  # it is gone, or its pipe closed already: `_listen` says so
             pipe: Any = self._process.stdin
             pipe.write(line.encode(errors="surrogateescape") + b"\n")
             pipe.flush()

@@ -163,7 +163,7 @@ def run(
                 claims.close()
         store.event("finished", failure=str(failure or ""))
     broken = None
-    if found:
+    if found and summary:
         _present(found, summary, store, paths, console)
         broken = asked.close(found, summary, console) if asked else None
     if end := failure or broken:

@@ -16,7 +16,7 @@ from advrun import pools
 from advrun.console import Console, Course, Part
 from advrun.console.screen import Screen
 from advrun.errors import AdvrunError, CellError, ConfigError, LockError
-from advrun.pools import _machine
+from advrun.pools import Job, _machine
 from advrun.runs.board import Board
 from advrun.runs.claims import Claims
 from advrun.runs.forecast import speeds
@@ -239,6 +239,22 @@ def test_pools_are_found_by_their_files():
 def test_a_pool_that_is_none_is_refused(text, why):
     with pytest.raises(ConfigError, match=why):
         pools.chosen(text)
+
+
+def test_a_process_that_is_gone_is_started_anew():
+    """Twice one that cannot read its job, and says why."""
+    pool = pools.opened("processes:2", Job("no job", pools._never, 2))
+    try:
+        for _ in range(2):
+            pool.give(0, "a key")
+            said = []
+            while not said:
+                said = pool.hear(1.0)
+            (message,) = said
+            assert (message["kind"], message["worker"], message["key"]) == ("lost", 0, "a key")
+            assert message["why"].startswith("ended with exit code 1: json.decoder.JSONDecodeError")
+    finally:
+        pool.close()
 
 
 def test_memory_limits_the_workers(monkeypatch):
