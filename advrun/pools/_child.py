@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from typing import Any
 
 from advrun import process
@@ -36,12 +37,17 @@ def main() -> None:
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    from advrun.runs.hand import made
+    try:
+        from advrun.runs.hand import made
 
-    with made(job, send) as hand:
-        send({"kind": "ready"})
-        while True:
-            hand.do(keys.get())
+        with made(job, send) as hand:
+            send({"kind": "ready"})
+            while True:
+                hand.do(keys.get())
+    except BaseException:  # its last line is what the driver says
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # the thread still reads, and Python would not end without a lock that it holds
 
 
 if __name__ == "__main__":
