@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
-from advrun import __version__, process, prove, registry, upkeep, verdicts
+from advrun import __version__, cell, process, prove, registry, upkeep, verdicts
 from advrun.compare import commands as compare_commands
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
+from advrun.dryrun import show_plan
 from advrun.errors import GOES_ON, AdvrunError
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
@@ -124,6 +125,12 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     return lambda function: functools.reduce(lambda wrapped, option: option(wrapped), reversed(decorators), function)
 
 
+POOL = (
+    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4."),
+    click.option("--shard", default="", metavar="I/N", help="Do the I-th of N shares; N such runs may fill one folder together."),
+)
+
+
 def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: bool = True) -> None:
     """Define one of the five commands that work through the plan. gates: options of those that CI asks for a verdict."""
 
@@ -138,6 +145,7 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         click.option(
             "--yes", "spend", is_flag=True, help="Ask services whose answers cost money; without it, only say what they may cost."
         ),
+        *(POOL if compute else ()),
         *gates,
         *OUTPUT,
     )
@@ -151,32 +159,29 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         quiet: bool,
         verbose: bool,
         as_json: bool,
+        pool: str = "",
+        shard: str = "",
         **given: Any,
     ) -> None:
+        from advrun import pools
         from advrun.config import load
-        from advrun.runs import runner
+        from advrun.runs import runner, shares
         from advrun.runs.signals import interrupted_soon
 
+        pools.chosen(pool or "serial")
+        portion = shares.Shard.parse(shard) if shard else None
         experiment = load(config, overrides)
         asked = verdicts.asked(**given) if given else None
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:
-            planned = runner.status(experiment, upto)
+            planned, foreseen, doer = runner.status(experiment, upto, pool=pool, portion=portion)
             if asked:
                 asked.check(runner.spots(each.cell for each in planned))
-            show_plan(planned, as_json)
-        else:
-            with interrupted_soon(runner.folder(experiment)):
-                runner.run(
-                    experiment,
-                    upto=upto,
-                    compute=compute,
-                    console=console,
-                    wait=wait,
-                    fail_fast=fail_fast,
-                    spend=spend,
-                    asked=asked,
-                )
+            show_plan(planned, foreseen, doer, as_json)
+            return
+        rest: dict[str, Any] = {"wait": wait, "fail_fast": fail_fast, "spend": spend, "pool": pool, "portion": portion, "asked": asked}
+        with interrupted_soon(runner.folder(experiment)):
+            runner.run(experiment, upto=upto, compute=compute, console=console, **rest)
 
 
 stage("train", "train", "Train the undefended classifiers.")
@@ -185,20 +190,7 @@ stage("defend", "defend", "Build the defences, attack each defended system, and 
 stage("report", "defend", "Tables, figures and one HTML page from what is on disk.", *verdicts.GATES, compute=False)
 stage("run", "defend", "All of it, in order.", *verdicts.GATES)
 prove.bind(main, options, OUTPUT, CONFIG, SET, PLUGINS)
-
-
-def show_plan(cells: list[Any], as_json: bool) -> None:
-    """One line for each cell: done or to do."""
-    if as_json:
-        for each in cells:
-            write_json({"cell": each.cell.label, "kind": each.cell.kind, "stage": each.cell.stage, "done": each.done})
-        return
-    for each in cells:
-        if not each.cell.metric:
-            write(f"{'done' if each.done else 'to do':<6} {each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}")
-    metrics = [each.done for each in cells if each.cell.metric]
-    write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
-    write(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
+cell.bind(main, options, OUTPUT, CONFIG, SET, PLUGINS)
 
 
 @main.command()

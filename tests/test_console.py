@@ -168,7 +168,7 @@ def running() -> Course:
     course = Course([Part(41), Part(59)], clock)
     with course.part(0):
         clock.now += 41
-    course.part(1).__enter__()
+    course.enter(1)
     return course
 
 

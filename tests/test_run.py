@@ -23,7 +23,7 @@ from advrun.cli import main
 from advrun.config import loads
 from advrun.report import Gallery
 from advrun.results import Result
-from advrun.runs import columns, schedule
+from advrun.runs import columns, hand
 from advrun.runs.plan import Cell
 
 CONFIG = """
@@ -233,14 +233,14 @@ def test_a_failing_plugin_is_named_with_its_line():
     with pytest.raises(TypeError) as error:
         engine.compiled(names["branching"])(engine.tf.constant(1.0))
     place = "advrun/attacks/branching.py:2: "
-    assert schedule.place(error.value) == place
-    assert schedule.place(ValueError()) == ""
+    assert hand.place(error.value) == place
+    assert hand.place(ValueError()) == ""
     assert re.fullmatch(r"\w+: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed: .* by repeat", engine.reason(error.value))
     exec(compile("def fit(train):\n    train()", registry.PACKAGE / "defenses/fitting.py", "exec"), names)
     exec(compile("def train():\n    raise OSError('no space left')", registry.PACKAGE / "train.py", "exec"), names)
     with pytest.raises(OSError, match="no space") as error:
         names["fit"](names["train"])
-    assert schedule.place(error.value) == ""
+    assert hand.place(error.value) == ""
 
 
 def test_kill_at_random_moments_changes_nothing(finished, workplace):

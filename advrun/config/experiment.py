@@ -12,6 +12,7 @@ from annotated_types import Interval, MinLen, doc
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
+from advrun import pools
 from advrun.config import yamlfile
 from advrun.config.chains import ChainField, Sweep, Written, expanded, sweeps
 from advrun.config.entries import (
@@ -51,6 +52,16 @@ class Compute(Form):
     deterministic: bool = Field(default=True, description="Only use operations whose results repeat to the last bit.")
     mixed_precision: bool = Field(default=False, description="Train in float16 with float32 weights.")
     jit: Literal["auto", "on", "off"] = Field(default="auto", description="Compile with XLA; auto means on a GPU only.")
+    pool: str = Field(default="serial", description="Who does the cells: serial, processes (as many as fit), or processes:N.")
+
+    @field_validator("pool")
+    @classmethod
+    def _pool_is_known(cls, pool: str) -> str:
+        try:
+            pools.chosen(pool)
+        except ConfigError as error:
+            refuse(problem(str(error)))
+        return pool
 
 
 class Experiment(Form):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 HIGHEST = 0.99
@@ -22,26 +22,57 @@ class Part:
 
 
 class Course:
-    """The parts of a run, done in order. Speeds are measured by group; a part of a new group goes at the speed of all."""
+    """The parts of a run, of which several may be worked on at once. Speeds are measured by group; a part of a new group goes at the speed
+    of all. What is asked costs as much with ten thousand parts as with ten."""
 
-    def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.monotonic) -> None:
-        self.parts, self.number = parts, 0
+    def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.monotonic, workers: int = 1) -> None:
+        self.parts, self.entered, self.workers = parts, 0, workers
+        """entered: how many parts were begun, or dropped."""
         self._clock = clock
-        self._began = self._entered = clock()
-        self._inside: list[tuple[float, float]] = []
-        """(clock, share) of the current part: where it was first heard of, and now."""
+        self._began = clock()
+        self._inside: dict[int, _Inside] = {}
+        """The parts that are worked on, by number."""
+        self._waiting: dict[tuple[str, ...], list[float]] = {}
+        """Number and work of the parts that were not begun, by their groups."""
         self._measured: dict[str, tuple[float, float]] = {}
         """Seconds and work by group; "" is all."""
         self._highest = 0.0
+        for part in parts:
+            self._wait(part, 1)
 
     @contextmanager
     def part(self, number: int) -> Iterator[None]:
         """While inside, the part (counted from 0) is worked on; its speed counts if nothing is raised."""
-        self.number, self._entered, self._inside = number, self._clock(), []
-        yield
-        part = self.parts[number]
-        start, before = self._inside[0] if not self._measured and self._inside else (self._entered, 0.0)  # the first waits for TensorFlow
-        self._inside = [(self._entered, 0.0), (self._clock(), 1.0)]
+        self.enter(number)
+        try:
+            yield
+        except BaseException:
+            self.leave(number, counts=False)
+            raise
+        self.leave(number)
+
+    def enter(self, number: int) -> None:
+        """The part is worked on from now."""
+        self.drop(number)
+        self._inside[number] = _Inside(self._clock())
+
+    def drop(self, number: int) -> None:
+        """The part need not be waited for: it is done, or never will be."""
+        self.entered += 1
+        self._wait(self.parts[number], -1)
+
+    def give_up(self, number: int) -> None:
+        """The part waits again: who worked on it is gone."""
+        del self._inside[number]
+        self.entered -= 1
+        self._wait(self.parts[number], 1)
+
+    def leave(self, number: int, *, counts: bool = True) -> None:
+        """The part is over; `counts` says whether its speed does."""
+        inside, part = self._inside.pop(number), self.parts[number]
+        if not counts:
+            return
+        start, before = inside.heard[0] if not self._measured and inside.heard else (inside.since, 0.0)  # the first waits for TensorFlow
         self.learn(part, self._clock() - start, part.work * (1 - before))
 
     def learn(self, part: Part, seconds: float, work: float | None = None) -> None:
@@ -50,9 +81,11 @@ class Course:
             before, known = self._measured.get(group, (0.0, 0.0))
             self._measured[group] = before + seconds, known + (part.work if work is None else work)
 
-    def within(self, share: float) -> None:
-        """The current part is so far, 0 to 1."""
-        self._inside = [*self._inside[:1], (self._clock(), share)]
+    def within(self, share: float, number: int | None = None) -> None:
+        """The part, or the one begun last, is so far, 0 to 1."""
+        if self._inside:
+            inside = self._inside[next(reversed(self._inside)) if number is None else number]
+            inside.heard = [*inside.heard[:1], (self._clock(), share)]
 
     @property
     def elapsed(self) -> float:
@@ -60,16 +93,20 @@ class Course:
 
     def remaining(self) -> float | None:
         """Seconds that the rest will take; None before anything could be measured."""
-        if not self.parts:
-            return None
-        now = self.parts[self.number]
-        share = self._inside[-1][1] if self._inside else 0.0
-        seconds = [self._seconds(part) for part in self.parts[self.number + 1 :]] + [self._seconds(now)]
-        if any(each is None for each in seconds):
-            return None
-        *later, current = (each or 0.0 for each in seconds)
-        since = self._clock() - (self._inside[-1][0] if self._inside else self._entered)
-        return sum(later) + max(current * (1 - share) - since, 0.0)
+        known = self._speeds()
+        later, current = 0.0, []
+        for groups, (_, work) in tuple(self._waiting.items()):  # another thread asks
+            if (speed := pace(groups, known)) is None:
+                return None
+            later += work * speed
+        for number, inside in tuple(self._inside.items()):
+            if (speed := pace(self.parts[number].alike, known)) is None:
+                return None
+            left = self.parts[number].work * speed * (1 - inside.share)
+            current.append(max(left - (self._clock() - (inside.heard[-1][0] if inside.heard else inside.since)), 0.0))
+        if not (self._waiting or self._inside):
+            return 0.0 if self._measured else None
+        return max((later + sum(current)) / self.workers, *current, 0.0)
 
     def share(self) -> float:
         """Of the whole run, 0 to 1; never less than it was."""
@@ -83,23 +120,44 @@ class Course:
         remaining = self.remaining()
         return None if remaining is None else datetime.now() + timedelta(seconds=remaining)
 
-    def _seconds(self, part: Part) -> float | None:
-        """What a part takes, by the nearest group whose speed is known."""
-        running = self._running()
-        for group in (*part.alike, ""):
-            seconds, work = self._measured.get(group, (0.0, 0.0))
-            if running and group in (*self.parts[self.number].alike, ""):
-                seconds, work = seconds + running[0], work + running[1]
-            if work > 0:
-                return part.work * seconds / work
-        return None
+    def _wait(self, part: Part, by: int) -> None:
+        count, work = self._waiting.get(part.alike, (0.0, 0.0))
+        if count + by:
+            self._waiting[part.alike] = [count + by, work + by * part.work]
+        else:
+            self._waiting.pop(part.alike, None)
 
-    def _running(self) -> tuple[float, float] | None:
-        """Seconds and work of the current part since it was first heard of: what it did before may have been done by an earlier run."""
-        if len(self._inside) < 2 or self._inside[1][1] <= self._inside[0][1] or self._inside[1][1] >= 1:
-            return None
-        (start, before), (now, share) = self._inside
-        return now - start, (share - before) * self.parts[self.number].work
+    def _speeds(self) -> dict[str, tuple[float, float]]:
+        """Seconds and work by group, with what is worked on: what that did before it was first heard of may be an earlier run's."""
+        known = dict(self._measured)
+        for number, inside in tuple(self._inside.items()):
+            if len(inside.heard) > 1 and 1 > inside.heard[1][1] > inside.heard[0][1]:
+                (start, before), (now, share) = inside.heard
+                for group in ("", *self.parts[number].alike):
+                    seconds, work = known.get(group, (0.0, 0.0))
+                    known[group] = seconds + now - start, work + (share - before) * self.parts[number].work
+        return known
+
+
+@dataclass
+class _Inside:
+    """A part that is worked on. since: by the clock. heard: (clock, share), where it was first heard of, and where last."""
+
+    since: float
+    heard: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        return self.heard[-1][1] if self.heard else 0.0
+
+
+def pace(groups: Iterable[str], known: Mapping[str, tuple[float, float]]) -> float | None:
+    """Seconds for a unit of work, by the nearest group whose speed is known."""
+    for group in (*groups, ""):
+        seconds, work = known.get(group, (0.0, 0.0))
+        if work > 0:
+            return seconds / work
+    return None
 
 
 def clock_time(moment: datetime, now: datetime | None = None) -> str:
@@ -113,3 +171,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """`0.3 s`, `3:20`: as a forecast says it."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else duration(seconds)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 BAR = 24
 """Columns of a bar."""
+SHOWN = 8
+"""Workers whose bars are shown; of more only the first."""
 
 
 def shortened(text: str, width: int, dots: str = "…") -> str:
@@ -30,6 +32,8 @@ def cut(text: str, width: int, dots: str = "…") -> str:
 def one_line(bar: Bar | None, course: Course | None, width: int = 80, dots: str = "…") -> str:
     """`41 %  ends 22:47  attack lnet hybrid pgd linf 8/255 [320/1000]`, for logs."""
     parts = [percent(course), end(course), "" if bar else place(course)] if course else []
+    if course and course.workers > 1 and bar:
+        parts.append(place(course))
     start = "  ".join(filter(None, parts))
     if bar is None:
         return start
@@ -54,7 +58,7 @@ def end(course: Course) -> str:
 
 def place(course: Course) -> str:
     """`cell 3 of 88`."""
-    return f"cell {course.number + 1} of {len(course.parts)}"
+    return f"cell {max(course.entered, 1)} of {len(course.parts)}"
 
 
 class Screen:
@@ -69,12 +73,15 @@ class Screen:
         width = options.max_width - len("100 % ") - BAR - 1
         if self.course and self.course.parts:
             yield self._line(self.course.share(), cut(self._of_all(self.course), width, self.dots))
-        for bar in self.bars[-1:]:
+        newest = {bar.worker: bar for bar in tuple(self.bars)}
+        for _, bar in sorted(newest.items())[:SHOWN]:
             count = f" [{bar.done}/{bar.total}]"
             label = shortened(bar.label, width - len(count), self.dots)
             yield self._line(bar.done / max(bar.total, 1), label + count)
             if bar.note:
                 yield Text(" " * (len("100 % ") + BAR + 1) + cut(bar.note, width, self.dots), "dim")
+        if len(newest) > SHOWN:
+            yield Text(f"and {len(newest) - SHOWN} workers more", "dim")
 
     @staticmethod
     def _of_all(course: Course) -> str:

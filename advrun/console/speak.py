@@ -56,6 +56,9 @@ class Bar:
     done: int = 0
     note: str = ""
     course: Course = field(default_factory=lambda: Course(()))
+    worker: int = 0
+    part: int | None = None
+    """Of the course; None for the one begun last."""
 
     def at(self, note: str, done: int, total: int) -> None:
         """Set where the task is, and what it works on."""
@@ -65,7 +68,7 @@ class Bar:
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         self.note = note
-        self.course.within(self.done / max(self.total, 1))
+        self.course.within(self.done / max(self.total, 1), self.part)
 
 
 class Console:
@@ -127,7 +130,9 @@ class Console:
         if self.as_json:
             known = {"label": bar.label, "done": bar.done, "total": bar.total, "note": bar.note} if bar else {}
             whole = {"share": round(course.share(), 4), "ends": _iso(course)} if course else {}
-            self.event("progress", **known, **whole)
+            others = {each.worker: {"label": each.label, "done": each.done, "total": each.total} for each in tuple(self._bars)}
+            workers = {"workers": others} if course and course.workers > 1 else {}
+            self.event("progress", **known, **whole, **workers)
         elif line := one_line(bar, course, WIDTH, self._dots):
             self._line(line)
 
@@ -138,12 +143,21 @@ class Console:
     @contextlib.contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         """A task of `total` parts."""
-        bar = Bar(spelt(label, sys.stderr), total, course=self.course)
-        self._bars.append(bar)
+        bar = self.show(label, total)
         try:
             yield bar
         finally:
-            self._bars.remove(bar)
+            self.hide(bar)
+
+    def show(self, label: str, total: int, *, worker: int = 0, part: int | None = None) -> Bar:
+        """A bar from now on; of the worker, and of the part of the course."""
+        bar = Bar(spelt(label, sys.stderr), total, course=self.course, worker=worker, part=part)
+        self._bars.append(bar)
+        return bar
+
+    def hide(self, bar: Bar) -> None:
+        """The task of the bar is over."""
+        self._bars.remove(bar)
 
     @contextlib.contextmanager
     def listening(self, record: Callable[..., Any] | None = None) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 from advrun import engine, registry
 from advrun.contract.promise import Inapplicable, Promise, name_of
 from advrun.errors import AdvrunError
-from advrun.runs.schedule import place
+from advrun.runs.hand import place
 
 
 @dataclass(frozen=True)

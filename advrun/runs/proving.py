@@ -45,7 +45,7 @@ def prove(
         cells = proofs.cells(plan, images)
         store.tidy()
         store.event("run", upto="prove", cells=len(cells))
-        failure: AdvrunError | None = runner.computed(plan, cells, store, console, fail_fast)
+        failure: AdvrunError | None = runner.computed(plan, cells, store, console, fail_fast, pool=experiment.compute.pool)
         proofs.remember(store, images)
         found = runner.findings(plan, store, console)
         runner.report(found, summarise(found.results, found.sweeps, found.planned), store, console)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advrun import registry
+from advrun import pools
 from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.contradictions import contradicted
-from advrun.data import Dataset
 from advrun.errors import AdvrunError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
@@ -27,13 +26,18 @@ from advrun.npz import unpack
 from advrun.process import terminated_as_interrupt
 from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
+from advrun.runs.claims import Claims
 from advrun.runs.columns import aim
+from advrun.runs.forecast import Forecast, forecast
 from advrun.runs.keys import closure
+from advrun.runs.loading import load_data as load_data
+from advrun.runs.loading import room
 from advrun.runs.metering import seen
-from advrun.runs.needs import is_trained, learns
+from advrun.runs.needs import is_trained
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
+from advrun.runs.shares import Portion
 from advrun.runs.store import RECORD, Store
 
 if TYPE_CHECKING:
@@ -51,23 +55,6 @@ class Status:
     done: bool
 
 
-def load_data(experiment: Experiment, *, training: bool | None = None) -> Dataset:
-    """The experiment's data set. Raises DataError.
-
-    Args:
-        experiment: from `config.load`.
-        training: False for test images alone; None reads training images where something of the experiment learns from them.
-    """
-    settings = experiment.data
-    plugin = registry.get("datasets", settings.name)
-    handed = {"training": learns(experiment) if training is None else training}
-    handed = {name: value for name, value in handed.items() if name in plugin.arguments}
-    data: Dataset = plugin.function(**handed, **settings.settings)
-    if settings.train_limit or settings.test_limit:
-        data = data.limited(settings.train_limit, settings.test_limit)
-    return data
-
-
 def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded."""
     if all(map(is_trained, experiment.models)):
@@ -77,10 +64,19 @@ def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return opened.inspect(experiment, load_data)
 
 
-def status(experiment: Experiment, upto: str = STAGES[-1]) -> list[Status]:
-    """Every cell of the experiment with what the results folder says of it; computes nothing."""
+def status(
+    experiment: Experiment, upto: str = STAGES[-1], *, pool: str = "", portion: Portion | None = None
+) -> tuple[list[Status], Forecast, str]:
+    """Every cell of the experiment, or of a portion of it, with what the results folder says of it; computes nothing.
+
+    Returns them with the forecast of those that are to be done, and the pool that does them.
+    """
+    pool = pool or experiment.compute.pool
     plan, store = make_plan(experiment, load_data(experiment)), folder(experiment)
-    return [Status(cell, store.manifest(cell) is not None) for cell in plan.upto(upto)]
+    cells = plan.upto(upto)
+    found = [Status(cell, store.output(cell) is not None) for cell in (portion.among(plan, cells) if portion else cells)]
+    missing = [each.cell for each in found if not each.done]
+    return found, forecast(plan, missing, store, pools.size(pool, len(missing), room(plan.data))), pool
 
 
 def folder(experiment: Experiment) -> Store:
@@ -97,6 +93,8 @@ def run(
     wait: bool = False,
     fail_fast: bool = False,
     spend: bool = False,
+    pool: str = "",
+    portion: Portion | None = None,
     asked: Demands | None = None,
 ) -> Any:
     """Do what is missing, write the report, and return its findings (`report.Findings`).
@@ -109,6 +107,9 @@ def run(
         wait: wait while another process writes the same results folder.
         fail_fast: stop at the first cell that fails.
         spend: ask also models whose answers cost money; without it they are refused, and what they may cost is said.
+        pool: who does it, such as "processes:4"; that of the experiment by default.
+        portion: the share of one of several runs that fill the folder together, or one cell: then others may write it too, and the
+            report is written, and returned, by the run after which nothing is missing.
         asked: gates, and a summary in Markdown for CI.
 
     Raises:
@@ -122,52 +123,84 @@ def run(
     store = folder(experiment)
     heard = console.listening(store.event) if console else nullcontext()  # without one, Python's own ways of warning stay as they are
     console = console or Console(quiet=True)
-    with store.locked(wait), terminated_as_interrupt(), heard:
+    with store.locked(wait, shared=portion is not None), terminated_as_interrupt(), heard:
         data = load_data(experiment)
         plan = make_plan(experiment, data)
         if asked:
             asked.check(spots(plan.cells))
-        cells = plan.upto(upto)
+        every = plan.upto(upto)
+        cells = every if portion is None else portion.among(plan, every)
+        claims = None if portion is None else Claims(store.root)
         failure: AdvrunError | None = None
         paths: list[Path] = []
-        store.tidy()
+        found = summary = None
+        if portion is None:
+            store.tidy()
         write_text(inside(store.root, "config.yaml"), experiment.to_yaml())
         keep_record(plan, store)
-        store.event("run", upto=upto, cells=len(cells))
+        store.event("run", upto=upto, cells=len(cells), **({"portion": str(portion)} if portion else {}))
         try:
             for _ in range(2):  # again where a finished cell turns out to be unusable
                 if compute:
-                    failure = computed(plan, cells, store, console, fail_fast, spend=spend)
+                    failure = computed(
+                        plan, cells, store, console, fail_fast, spend=spend, pool=pool or experiment.compute.pool, claims=claims
+                    )
+                if claims and not _is_last(every, store, claims, portion, console):
+                    break
                 found = findings(plan, store, console)
                 summary = summarise(found.results, found.sweeps, found.planned)
-                if failure or not compute or all(store.manifest(cell) for cell in cells):
+                if failure or not compute or all(map(store.output, cells)):
                     break
             try:
-                paths = report(found, summary, store, console)
+                paths = report(found, summary, store, console) if found else []
             except WriteError as error:
                 failure = failure or error
         except KeyboardInterrupt:
             store.event("interrupted")
             raise
+        finally:
+            if claims:
+                claims.close()
         store.event("finished", failure=str(failure or ""))
-    _present(found, summary, store, paths, console)
-    broken = asked.close(found, summary, console) if asked else None
+    broken = None
+    if found and summary:
+        _present(found, summary, store, paths, console)
+        broken = asked.close(found, summary, console) if asked else None
     if end := failure or broken:
         raise end
     return found
 
 
+def _is_last(every: tuple[Cell, ...], store: Store, claims: Claims, portion: Portion | None, console: Console) -> bool:
+    """Whether nothing is missing after this run, and no other one writes the report. Says so where something is."""
+    missing = sum(store.output(cell, verify=False) is None for cell in every)
+    if missing:
+        console.event("portion", label=f"{portion} is over", missing=f"{missing} of {len(every)} cells")
+        return False
+    return claims.take("report")
+
+
 def computed(
-    plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, fail_fast: bool, *, spend: bool = False
+    plan: Plan,
+    cells: tuple[Cell, ...],
+    store: Store,
+    console: Console,
+    fail_fast: bool,
+    *,
+    spend: bool = False,
+    pool: str = "serial",
+    claims: Claims | None = None,
 ) -> AdvrunError | None:
     """Do the cells that are not done. Returns what the run shall end with where some failed."""
-    if all(store.manifest(cell) for cell in cells):
+    if all(map(store.output, cells)):
         console.event("nothing", label="to do: every cell is finished", cells=len(cells))
         return None
     from advrun.runs.opened import open_models
     from advrun.runs.schedule import execute
 
-    return execute(plan, cells, store, console, open_models(plan, store, console, spend=spend), fail_fast=fail_fast).error(len(cells))
+    opened = open_models(plan, store, console, spend=spend)
+    outcomes = execute(plan, cells, store, console, opened, pool=pool, claims=claims, fail_fast=fail_fast, spend=spend)
+    return outcomes.error(len(cells))
 
 
 def spots(cells: Iterable[Cell]) -> list[Spot]:

@@ -1,125 +1,287 @@
-"""Runs the cells of a plan, one after the other, each once. One that fails does not stop the others."""
+"""Gives the cells of a plan to the workers of a pool, each cell once, when those that it needs are done. One that fails stops no other."""
 
 from __future__ import annotations
 
 import time
-import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from advrun import engine, folders, registry
-from advrun.console import Console, Course
-from advrun.errors import GOES_ON, AdvrunError, CellError, ModelError, WriteError
+from advrun import pools
+from advrun.console import Bar, Console, Course
+from advrun.console.course import about
+from advrun.errors import CellError
+from advrun.pools import Message, Pool
+from advrun.runs import hand
+from advrun.runs.board import Board
+from advrun.runs.claims import Claims
 from advrun.runs.expected import part
-from advrun.runs.needs import is_trained
+from advrun.runs.forecast import Forecast, forecast
+from advrun.runs.needs import is_oracle
 from advrun.runs.opened import Opened
+from advrun.runs.outcomes import Outcomes
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
-from advrun.runs.work.worker import Worker
 
-WORK = [registry.PACKAGE / name for name in ("craft.py", "batchwise.py", "runs/store.py", "files.py", "checkpoints.py", "train.py")]
-"""What plugins call that does more than arithmetic."""
+PATIENCE = 1.0
+"""Seconds after which it is looked again whether somebody else has finished a cell, and whether a worker has said anything."""
+STARTS = 4
+"""A run ends where so many workers in a row are gone before they can begin."""
 
 
-@dataclass
-class Outcomes:
-    """What happened to the cells of a run: labels by fate; `failed` holds (label, reason).
+def execute(
+    plan: Plan,
+    cells: tuple[Cell, ...],
+    store: Store,
+    console: Console,
+    opened: Opened,
+    *,
+    pool: str = "serial",
+    claims: Claims | None = None,
+    fail_fast: bool = False,
+    spend: bool = False,
+) -> Outcomes:
+    """Do every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it, and so
+    does a disk that is full.
 
-    refused: what is wrong with model files of the user's own, each reason once. unwritten: what could not be written, which ended the run.
+    Args:
+        plan, cells: what there is, and what of it is to be done, with all that it needs.
+        store, console: where results and progress go.
+        opened: the models that come trained.
+        pool: who does it, such as `processes:4`.
+        claims: where other runs do cells of the same folder; each cell is claimed before it is begun.
+        fail_fast: whether to stop at the first failure.
+        spend: whether models may be asked that cost money.
+
+    Raises:
+        ConfigError: for a pool that is unknown.
     """
-
-    done: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    unwritten: WriteError | None = None
-
-    def add(self, cell: Cell, error: BaseException) -> str:
-        """A cell has failed; returns the reason, in one line."""
-        reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
-        if isinstance(error, ModelError) and not is_trained(cell.model) and cell.defense is None and cell.kind != "learn":
-            reason = with_file(cell, reason)
-            if reason not in self.refused:
-                self.refused.append(reason)
-        if isinstance(error, WriteError):
-            self.unwritten = error
-        self.failed.append((cell.label, reason))
-        return reason
-
-    def error(self, cells: int) -> AdvrunError | None:
-        """What a run of so many cells ends with: None where all went well, ModelError where only model files of the user's own failed."""
-        if not self.failed:
-            return None
-        kept = f"{f', {len(self.blocked)} more need them' if self.blocked else ''}; what is done is kept"
-        if {reason for _, reason in self.failed} == set(self.refused):
-            return ModelError(f"{'; '.join(self.refused)} ({len(self.failed)} of {cells} cells failed{kept})")
-        if self.unwritten is not None and len(self.failed) == 1:
-            return WriteError(f"{self.unwritten}; {GOES_ON}")
-        listed = "; ".join(f"{labels[0]}{f' and {len(labels) - 1} more' * (len(labels) > 1)}: {why}" for why, labels in self._causes()[:5])
-        return CellError(f"{len(self.failed)} of {cells} cells failed{kept}: {listed}")
-
-    def _causes(self) -> list[tuple[str, list[str]]]:
-        """Each reason once, with the labels of the cells that failed for it."""
-        causes: dict[str, list[str]] = {}
-        for label, reason in self.failed:
-            causes.setdefault(reason, []).append(label)
-        return list(causes.items())
-
-
-def execute(plan: Plan, cells: tuple[Cell, ...], store: Store, console: Console, opened: Opened, *, fail_fast: bool = False) -> Outcomes:
-    """Run every cell that is not done. A cell whose input failed is not tried; with `fail_fast` the first failure ends it, and so
-    does a disk that is full."""
-    outcomes = Outcomes()
-    worker = Worker(plan, store, console, opened)
     pending = [cell for cell in cells if store.manifest(cell) is None]
-    outcomes.skipped = [cell.label for cell in cells if cell not in pending]
-    course = Course([part(cell, plan) for cell in pending])
-    with console.live(course):
-        for number, cell in enumerate(pending, 1):
-            if store.manifest(cell) is not None:  # its input was lost, and has been rebuilt to the same bytes
-                outcomes.skipped.append(cell.label)
-                continue
-            if any(store.manifest(needed) is None for needed in cell.needs):
-                outcomes.blocked.append(cell.label)
-                continue
-            store.event("start", cell=cell.label, kind=cell.kind)
-            clock = time.perf_counter()
-            try:
-                with course.part(number - 1):
-                    worker.run(cell)
-            except (Exception, MemoryError) as error:
-                known = list(outcomes.refused)
-                reason = outcomes.add(cell, error)
-                store.event("failed", cell=cell.label, reason=reason, traceback=traceback.format_exc())
-                if console.as_json or reason not in known:
-                    console.event("failed", label=cell.label, reason=reason)
-                if fail_fast or isinstance(error, WriteError):  # whatever else is computed could not be written either
-                    break
-                continue
-            seconds = round(time.perf_counter() - clock, 2)
-            store.event("done", cell=cell.label, seconds=seconds)
-            if not cell.metric or console.as_json:  # a line for each metric of each row would bury the others
-                console.event("done", label=cell.label, cell=f"{number} of {len(pending)}", seconds=seconds)
-            outcomes.done.append(cell.label)
+    names = {cell.key for cell in pending}
+    outcomes = Outcomes(skipped=[cell.label for cell in cells if cell.key not in names])
+    job = hand.job(plan, {cell.key: cell for cell in pending}, store, console, opened, spend=spend)
+    workers = pools.opened(pool, job)
+    course = Course([part(cell, plan) for cell in pending], workers=min(workers.size, len(pending)))
+    foreseen = forecast(plan, pending, store, workers.size)
+    try:
+        with console.live(course):
+            _Run(pending, workers, store, console, course, outcomes, claims, fail_fast).all()
+    finally:
+        workers.close()
+    if len(outcomes.done) == len(pending):
+        compare(foreseen, course.elapsed, len(pending), store, console)
     return outcomes
 
 
-def with_file(cell: Cell, reason: str) -> str:
-    """The reason, beginning with the file that the model of a cell comes from."""
-    settings = registry.get("models", cell.model.name).settings
-    file = next((str(value) for name, value in cell.model.settings.items() if settings[name].is_file), "")
-    return reason if file in reason else f"{file}: {reason}"
+def compare(foreseen: Forecast, took: float, cells: int, store: Store, console: Console) -> None:
+    """Say what was expected, and what it was."""
+    store.event("forecast", cells=cells, expected=round(foreseen.total, 1), took=round(took, 1), measured=foreseen.measured)
+    was = "forecast" if foreseen.measured else "guessed"
+    console.event("took", label=f"{about(took)} for {cells} cells", **{was: about(foreseen.total)})
 
 
-def place(error: BaseException) -> str:
-    """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing: what training or the disk did is no fault
-    of the defence that asked for it."""
-    found, roots = "", folders.roots()
-    for frame in traceback.extract_tb(error.__traceback__):
-        file = Path(frame.filename)
-        if file.parent.parent in roots:
-            found = f"{folders.shown(file)}:{frame.lineno}: "
-        elif file in WORK:
-            found = ""
-    return found
+@dataclass
+class _Task:
+    """A cell that a worker has. begun: whether it has said so. place: how far it was when it was last heard of."""
+
+    cell: Cell
+    begun: bool = False
+    place: tuple[str, int] = ("", 0)
+    bar: Bar | None = None
+
+
+@dataclass
+class _Run:
+    pending: list[Cell]
+    pool: Pool
+    store: Store
+    console: Console
+    course: Course
+    outcomes: Outcomes
+    claims: Claims | None
+    fail_fast: bool
+    tasks: dict[int, _Task] = field(default_factory=dict)
+    """By worker."""
+    idle: set[int] = field(default_factory=set)
+    elsewhere: list[Cell] = field(default_factory=list)
+    """Cells that another run has claimed."""
+    asked: set[str] = field(default_factory=set)
+    """Labels of models that can only be asked, and are being asked: by one worker at a time, for what is spent is counted in order."""
+    deaths: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    """How far each cell was when its worker died."""
+    starts: int = 0
+    ends: bool = False
+
+    def all(self) -> None:
+        """Until nothing is left that could be done."""
+        self.board, self.idle = Board(self.pending, self.pool.size), set(range(self.pool.size))
+        looked = time.monotonic()
+        while self.board.left and not self.ends:
+            if self.elsewhere and (not self.tasks or time.monotonic() - looked >= PATIENCE):
+                looked = time.monotonic()
+                self._look_again()
+            self._give()
+            if not self.tasks and self.elsewhere:
+                time.sleep(PATIENCE)
+            elif not self.tasks:
+                return
+            for message in self.pool.hear(PATIENCE) if self.tasks else ():
+                getattr(self, f"_{message['kind']}")(message)
+
+    # Cells to workers ---------------------------------------------------------------------------------------------------
+
+    def _give(self) -> None:
+        """A cell to each idle worker, as far as there are cells that are ready."""
+        put_off: list[Cell] = []
+        for worker in sorted(self.idle):
+            cell = self._next(worker, put_off)
+            if cell is None:  # nor is there one for the others
+                break
+            self._begin(cell, worker)
+        for cell in put_off:
+            self.board.back(cell)
+
+    def _next(self, worker: int, put_off: list[Cell]) -> Cell | None:
+        """What the worker can begin now, claimed; cells of a model that is being asked are put off."""
+        while (cell := self.board.take(worker)) is not None:
+            if is_oracle(cell.model) and cell.model.label in self.asked:
+                put_off.append(cell)
+            elif self.claims is not None and not self.claims.take(_claimed(cell)):
+                self.elsewhere.append(cell)
+            elif self.store.manifest(cell) is not None:  # its input was lost, and is rebuilt to the same bytes; or another run did it
+                self._skip(cell, worker)
+            else:
+                return cell
+        return None
+
+    def _begin(self, cell: Cell, worker: int) -> None:
+        where = {"worker": worker} if self.pool.size > 1 else {}
+        self.store.event("start", cell=cell.label, kind=cell.kind, **where)
+        self.tasks[worker] = _Task(cell)
+        self.idle.discard(worker)
+        self.course.enter(self.board.place[cell.key])
+        if is_oracle(cell.model):
+            self.asked.add(cell.model.label)
+        self.pool.give(worker, cell.key)
+
+    def _skip(self, cell: Cell, worker: int | None = None) -> None:
+        self._drop(cell)
+        self.course.drop(self.board.place[cell.key])
+        self.outcomes.skipped.append(cell.label)
+        self.board.done(cell, worker)
+
+    def _look_again(self) -> None:
+        """Cells that another run had claimed: it has finished them, or given them up."""
+        waiting, self.elsewhere = self.elsewhere, []
+        for cell in waiting:
+            if self.store.manifest(cell) is not None:
+                self._skip(cell)
+            else:
+                self.board.back(cell)
+
+    def _over(self, worker: int, *, counts: bool) -> Cell:
+        """The worker is idle again; returns the cell that it had."""
+        cell = self._free(worker)
+        self.course.leave(self.board.place[cell.key], counts=counts)
+        return cell
+
+    def _free(self, worker: int) -> Cell:
+        task = self.tasks.pop(worker)
+        self.idle.add(worker)
+        if task.bar:
+            self.console.hide(task.bar)
+        self.asked.discard(task.cell.model.label)
+        self._drop(task.cell)
+        return task.cell
+
+    def _drop(self, cell: Cell) -> None:
+        if self.claims is not None and cell.model.label not in self.asked:  # else the claim is that of the cell that asks
+            self.claims.drop(_claimed(cell))
+
+    # What workers say; a method for each kind of message ----------------------------------------------------------------
+
+    def _ready(self, message: Message) -> None:
+        self.starts = 0
+
+    def _begun(self, message: Message) -> None:
+        self.tasks[message["worker"]].begun = True
+
+    def _bar(self, message: Message) -> None:
+        worker = message["worker"]
+        task, number = self.tasks[worker], self.board.place[self.tasks[worker].cell.key]
+        if task.bar is None or task.place[0] != message["label"]:
+            if task.bar:
+                self.console.hide(task.bar)
+            task.bar = self.console.show(message["label"], message["total"], worker=worker, part=number)
+        task.place = message["label"], message["done"]
+        task.bar.done = 0
+        task.bar.total = message["total"]
+        task.bar.advance(message["done"], message["note"])
+
+    def _event(self, message: Message) -> None:
+        self.console.event(message["event"], **message["details"])
+
+    def _warning(self, message: Message) -> None:
+        self.console.warn(message["text"])
+
+    def _detail(self, message: Message) -> None:
+        self.console.detail(message["text"])
+
+    def _done(self, message: Message) -> None:
+        worker, seconds = message["worker"], message["seconds"]
+        cell = self.tasks[worker].cell
+        if self.store.adopt(cell) is None:
+            self._fail(worker, "its worker says that it is done, and the results folder does not", {})
+            return
+        self._over(worker, counts=True)
+        work = self.course.parts[self.board.place[cell.key]]
+        self.store.event("done", cell=cell.label, seconds=seconds, work=round(work.work, 3), alike=work.alike)
+        if not cell.metric or self.console.as_json:  # a line for each metric of each row would bury the others
+            self.console.event("done", label=cell.label, cell=f"{self.course.entered} of {len(self.pending)}", seconds=seconds)
+        self.outcomes.done.append(cell.label)
+        self.board.done(cell, worker)
+
+    def _failed(self, message: Message) -> None:
+        self._fail(message["worker"], message["reason"], message)
+
+    def _lost(self, message: Message) -> None:
+        """A worker is gone. Its cell is done again, by a new one, unless it kills its workers."""
+        worker, task = message["worker"], self.tasks.get(message["worker"])
+        self.board.forget(worker)
+        if task is None or task.cell.key != message["key"]:  # it was idle
+            return
+        self.store.event("lost", cell=task.cell.label, worker=worker, reason=message["why"])
+        if not task.begun:
+            self.starts += 1
+            if self.starts >= STARTS:
+                self.outcomes.stuck = CellError(f"{self.starts} workers in a row could not begin: the last {message['why']}")
+                self.ends = True
+                return
+        elif task.place in self.deaths.setdefault(task.cell.key, set()):
+            self._fail(
+                worker,
+                f"its worker died of it twice, the last time {message['why']}; fewer workers, or smaller batches, take less memory",
+                {},
+            )
+            return
+        else:
+            self.deaths[task.cell.key].add(task.place)
+            self.console.event("lost", label=task.cell.label, reason=f"its worker {message['why']}; another one goes on with it")
+        self._free(worker)
+        self.course.give_up(self.board.place[task.cell.key])
+        self.board.back(task.cell)
+
+    def _fail(self, worker: int, reason: str, details: Message) -> None:
+        cell = self._over(worker, counts=False)
+        is_new = self.outcomes.add(cell, reason, refused=details.get("refused", False), unwritten=details.get("unwritten", False))
+        self.store.event("failed", cell=cell.label, reason=reason, traceback=details.get("traceback", ""))
+        if self.console.as_json or is_new:
+            self.console.event("failed", label=cell.label, reason=reason)
+        for needing in self.board.failed(cell):
+            self.course.drop(self.board.place[needing.key])
+            self.outcomes.blocked.append(needing.label)
+        if self.fail_fast or details.get("unwritten"):  # whatever else is computed could not be written either
+            self.ends = True
+
+
+def _claimed(cell: Cell) -> str:
+    """What is claimed before the cell is begun: the cell, or the model where that can only be asked."""
+    return f"asks {cell.model.label}" if is_oracle(cell.model) else cell.key

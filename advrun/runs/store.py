@@ -69,6 +69,8 @@ FOLDERS = (
 """Of a results folder."""
 RECORD = "manifests/report.json"
 """What the report was made from, and the hashes of its files."""
+RECENT = 256
+"""Manifests that are kept in memory."""
 T = TypeVar("T")
 
 
@@ -122,7 +124,10 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._verified: dict[str, Manifest] = {}
+        self._outputs: dict[str, str] = {}
+        """Of each cell that is known to be finished, by its key."""
+        self._recent: dict[str, Manifest] = {}
+        """Manifests of the last of them: of ten thousand, memory holds few."""
 
     # Cells -------------------------------------------------------------------------------------------------------
 
@@ -131,17 +136,19 @@ class Store:
 
         A cell is finished only if the cells that it was made from are, and have the outputs that it was made from.
         """
-        if cell.key in self._verified:
-            return self._verified[cell.key]
+        if cell.key in self._recent:
+            return self._recent[cell.key]
         manifest = self._sealed(cell, verify)
         if manifest is None:
             return None
+        if self._outputs.get(cell.key) == manifest.output:
+            return manifest
         for name, expected in manifest.files.items():
             if not self.holds(name, expected if verify else None):
                 self._damaged(cell.label, name, "its bytes are not those that were written")
                 return None
         if verify:
-            self._verified[cell.key] = manifest
+            self._remember(manifest)
         return manifest
 
     def leaf(self, cell: Any, parse: Callable[[Any], T]) -> T | None:
@@ -180,11 +187,33 @@ class Store:
             return None
         if manifest is None or manifest.key != cell.key:
             return None
+        if self._outputs.get(cell.key) == manifest.output:
+            return manifest
         for needed in cell.needs:
-            source = self.manifest(needed, verify=verify)
-            if source is None or manifest.inputs.get(needed.key) != source.output:
+            source = self.output(needed, verify=verify)
+            if source is None or manifest.inputs.get(needed.key) != source:
                 return None
         return manifest
+
+    def output(self, cell: Any, *, verify: bool = True) -> str | None:
+        """What `Manifest.output` says of a finished cell, or None; a cell that is known to be finished is not read again."""
+        if cell.key in self._outputs:
+            return self._outputs[cell.key]
+        manifest = self.manifest(cell, verify=verify)
+        return None if manifest is None else manifest.output
+
+    def adopt(self, cell: Any) -> Manifest | None:
+        """The manifest that another process has just written, or None: its files need not be read again, for it has hashed them."""
+        manifest = self.manifest(cell, verify=False)
+        if manifest is not None:
+            self._remember(manifest)
+        return manifest
+
+    def _remember(self, manifest: Manifest) -> None:
+        self._outputs[manifest.key] = manifest.output
+        self._recent[manifest.key] = manifest
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
 
     def finish(self, cell: Any, files: Mapping[str, Callable[[Path], Any]], info: Mapping[str, Any]) -> Manifest:
         """Write a cell's files and then its manifest. `files` maps a relative path to a function that writes that path.
@@ -199,10 +228,10 @@ class Store:
                 write(temporary)
             with opened(place) as file:
                 digests[name] = digest_of(file)
-        inputs = {needed.key: manifest.output for needed in cell.needs if (manifest := self.manifest(needed))}
+        inputs = {needed.key: output for needed in cell.needs if (output := self.output(needed))}
         manifest = Manifest(cell.key, cell.label, digests, inputs, dict(info))
         write_text(inside(self.root, f"manifests/{cell.stem}.json"), manifest.to_json())
-        self._verified[cell.key] = manifest
+        self._remember(manifest)
         return manifest
 
     def finished(self, cell: Any) -> Manifest:
@@ -242,7 +271,8 @@ class Store:
 
     def forget(self, cell: Any) -> None:
         """A cell is not finished after all."""
-        self._verified.pop(cell.key, None)
+        self._outputs.pop(cell.key, None)
+        self._recent.pop(cell.key, None)
         self.remove(f"manifests/{cell.stem}.json")
 
     def holds(self, name: str, expected: str | None = None) -> bool:
@@ -285,6 +315,7 @@ class Store:
             with opened(self.root / "log.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
                 if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, perhaps elsewhere
                     return
+                _lock(file)
                 torn = file.tell() > 0 and _last_byte(file) != b"\n"
                 file.write((b"\n" if torn else b"") + line.encode(errors="surrogateescape") + b"\n")
 
@@ -319,20 +350,24 @@ class Store:
             self.event("damaged", file="log.jsonl", reason="a link, or no file")
 
     @contextlib.contextmanager
-    def locked(self, wait: bool = False) -> Iterator[None]:
+    def locked(self, wait: bool = False, *, shared: bool = False) -> Iterator[None]:
         """Hold the folder for writing. The lock is the kernel's, so it dies with its owner, however that ends.
+
+        Args:
+            wait: until it is free.
+            shared: others may hold it so too; they claim each cell (`runs/claims.py`).
 
         Raises:
             LockError: when another process holds it, naming that process; with `wait`, waits instead.
         """
         from filelock import FileLock, Timeout
 
-        owner = self.root / ".owner"
-        lock = FileLock(self.root / ".lock", timeout=-1 if wait else 0.5)
+        owner, place = self.root / ".owner", self.root / ".lock"
+        lock = _Shared(place, wait) if shared else FileLock(place, timeout=-1 if wait else 0.5)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(self.root / ".lock") and not is_regular(self.root / ".lock"):
-                raise AdvrunError(f"{self.root / '.lock'} is a link, or no file; remove it, and run again")
+            if os.path.lexists(place) and not is_regular(place):
+                raise AdvrunError(f"{place} is a link, or no file; remove it, and run again")
             lock.acquire()
         except Timeout as error:
             held_by = _text(owner) or "another process"
@@ -349,6 +384,33 @@ class Store:
             lock.release()
 
 
+class _Shared:
+    """The lock that `FileLock` takes alone, as several hold it at once."""
+
+    def __init__(self, place: Path, wait: bool) -> None:
+        self._place, self._wait = place, wait
+
+    def acquire(self) -> None:
+        """Raises filelock.Timeout where somebody has it alone, for longer than half a second."""
+        import fcntl
+
+        from filelock import Timeout
+
+        self._file = opened(self._place, os.O_RDWR | os.O_CREAT, "r+b")
+        ends = time.monotonic() + 0.5
+        while True:
+            with contextlib.suppress(BlockingIOError, PermissionError):
+                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            if not self._wait and time.monotonic() > ends:
+                self._file.close()
+                raise Timeout(str(self._place))
+            time.sleep(0.05)
+
+    def release(self) -> None:
+        self._file.close()
+
+
 def _text(path: Path) -> str:
     """The first words of a small file of text; "" where there is none."""
     try:
@@ -357,6 +419,15 @@ def _text(path: Path) -> str:
             return "".join(letter if letter.isprintable() else "?" for letter in text)
     except OSError:
         return ""
+
+
+def _lock(file: BinaryIO) -> None:
+    """Until it is closed: several processes append, perhaps from several machines, and only a lock makes file servers tell each its end."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
 
 
 def _last_byte(file: BinaryIO) -> bytes:

@@ -1,0 +1,100 @@
+"""How long each cell will take, and who will do it: the work of a cell as estimated, at the speeds that earlier runs left in the log."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from advrun.console import Part
+from advrun.console.course import pace
+from advrun.files import opened
+from advrun.runs.board import Board
+from advrun.runs.expected import part
+from advrun.runs.plan import Cell, Plan
+from advrun.runs.store import Store
+
+GUESS = 1500 * 32 * 32 * 3
+"""Where nothing was measured: gradients of L-net in a second on two cores, for images of one pixel value."""
+READ = 32 << 20
+"""Bytes at the end of a log that are read."""
+Speeds = Mapping[str, tuple[float, float]]
+"""Seconds and work by group of cells; "" is all."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """seconds: of each cell, by key. worker: who will do it, numbered from 0. total: seconds of all of it together.
+
+    measured: cells done before whose speeds these are; 0 where it is guessed.
+    """
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    worker: Mapping[str, int] = field(default_factory=dict)
+    total: float = 0.0
+    measured: int = 0
+
+
+def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> Forecast:
+    """Of cells that are to be done, by so many workers: they do them as a run would, in the time that is expected of each."""
+    known, measured = speeds(store)
+    guess = math.prod(plan.data.image_shape) / GUESS
+    seconds = {cell.key: expected(part(cell, plan), known, guess) for cell in cells}
+    board, idle = Board(cells, max(workers, 1)), list(range(max(workers, 1)))
+    busy: list[tuple[float, int, Cell]] = []
+    who: dict[str, int] = {}
+    now = 0.0
+    while idle or busy:
+        while idle and (cell := board.take(idle[0])) is not None:
+            worker = heapq.heappop(idle)
+            who[cell.key] = worker
+            heapq.heappush(busy, (now + seconds[cell.key], worker, cell))
+        if not busy:
+            break
+        now, worker, cell = heapq.heappop(busy)
+        board.done(cell, worker)
+        heapq.heappush(idle, worker)
+    return Forecast(seconds, who, now, measured)
+
+
+def expected(part: Part, known: Speeds, guess: float) -> float:
+    """Seconds for a part. guess: seconds for a unit of work where nothing is known."""
+    found = pace(part.alike, known)
+    return part.work * (guess if found is None else found)
+
+
+def speeds(store: Store) -> tuple[Speeds, int]:
+    """What the cells of a results folder took, and how many are known; a log may be torn, or somebody else's."""
+    known: dict[str, tuple[float, float]] = {}
+    count = 0
+    for seconds, work, groups in _done(_lines(store)):
+        count += 1
+        for group in ("", *groups):
+            before = known.get(group, (0.0, 0.0))
+            known[group] = before[0] + seconds, before[1] + work
+    return known, count
+
+
+def _lines(store: Store) -> list[bytes]:
+    try:
+        with opened(store.root / "log.jsonl") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - READ, 0))
+            return file.read(READ).split(b"\n")
+    except OSError:
+        return []
+
+
+def _done(lines: Iterable[bytes]) -> Iterable[tuple[float, float, list[str]]]:
+    for line in lines:
+        if b'"done"' not in line:
+            continue
+        try:
+            event = json.loads(line)
+            seconds, work, groups = float(event["seconds"]), float(event["work"]), [str(each) for each in event["alike"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if math.isfinite(seconds) and math.isfinite(work) and seconds >= 0 and work > 0:
+            yield seconds, work, groups

@@ -1,0 +1,114 @@
+"""A worker of a pool, in this process or in any other: it does cells, and says in words how that went."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from advrun import engine, folders, registry
+from advrun.config import loads
+from advrun.console import Console, Relay
+from advrun.errors import AdvrunError, ModelError, WriteError
+from advrun.pools import Job, Send
+from advrun.runs import proofs
+from advrun.runs.loading import load_data, room
+from advrun.runs.needs import is_trained
+from advrun.runs.opened import Opened, open_models
+from advrun.runs.plan import Cell, Plan, make_plan
+from advrun.runs.store import Store
+from advrun.runs.work.worker import Worker
+
+WORK = [registry.PACKAGE / name for name in ("craft.py", "batchwise.py", "runs/store.py", "files.py", "checkpoints.py", "train.py")]
+"""What plugins call that does more than arithmetic."""
+
+
+def job(plan: Plan, cells: Mapping[str, Cell], store: Store, console: Console, opened: Opened, *, spend: bool = False) -> Job:
+    """What a pool must know to do these cells, by key."""
+    content = {
+        "config": plan.experiment.to_yaml(),
+        "results": str(store.root.absolute()),
+        "plugins": list(map(str, folders.own())),
+        "planted": max((cell.count for cell in cells.values() if isinstance(cell, proofs.ProofCell)), default=0),
+        "spend": spend,
+        "verbose": console.verbose,
+    }
+    return Job(
+        text=json.dumps(content),
+        here=lambda send: CellHand(cells, Worker(plan, store, console, opened), send),
+        useful=len(cells),
+        room=room(opened.data),
+    )
+
+
+@contextmanager
+def made(text: str, send: Send) -> Iterator[CellHand]:
+    """A hand in a process of its own, of the text of a `Job`; all that is said while inside is sent. Raises AdvrunError."""
+    content = json.loads(text)
+    console, store = Relay(send, verbose=content["verbose"]), Store(Path(content["results"]))
+    with console.listening(store.event):
+        for folder in content["plugins"]:
+            folders.plugins(folder)
+        experiment = loads(content["config"])
+        plan = make_plan(experiment, load_data(experiment))
+        cells = {cell.key: cell for cell in (*plan.cells, *(proofs.cells(plan, content["planted"]) if content["planted"] else ()))}
+        opened = open_models(plan, store, Relay(_unsaid), spend=content["spend"])  # the driver has said it
+        yield CellHand(cells, Worker(plan, store, console, opened), send)
+
+
+def _unsaid(message: Mapping[str, Any]) -> None:
+    """Nobody hears it."""
+
+
+class CellHand:
+    """Does cells by their keys."""
+
+    def __init__(self, cells: Mapping[str, Cell], worker: Worker, send: Send) -> None:
+        self._cells, self._worker, self._send = cells, worker, send
+
+    def do(self, key: str) -> None:
+        """Do the cell, and send `begun`, and then `done` or `failed`."""
+        self._send({"kind": "begun", "key": key})
+        clock = time.perf_counter()
+        try:
+            if key not in self._cells:
+                raise AdvrunError(f"the worker knows no cell {key[:8]}: its code or its data are not those of the driver")
+            self._worker.run(self._cells[key])
+        except (Exception, MemoryError) as error:
+            self._send({"kind": "failed", "key": key, **told(self._cells.get(key), error), "traceback": traceback.format_exc()})
+        else:
+            self._send({"kind": "done", "key": key, "seconds": round(time.perf_counter() - clock, 2)})
+
+
+def told(cell: Cell | None, error: BaseException) -> dict[str, Any]:
+    """An error in words: the reason in one line, whether a model file of the user's own is to blame, and whether the disk is."""
+    reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
+    refused = isinstance(error, ModelError) and cell is not None and cell.kind != "learn"
+    if cell is not None and refused:
+        refused = not is_trained(cell.model) and cell.defense is None
+        reason = with_file(cell, reason) if refused else reason
+    return {"reason": reason, "refused": refused, "unwritten": isinstance(error, WriteError)}
+
+
+def with_file(cell: Cell, reason: str) -> str:
+    """The reason, beginning with the file that the model of a cell comes from."""
+    settings = registry.get("models", cell.model.name).settings
+    file = next((str(value) for name, value in cell.model.settings.items() if settings[name].is_file), "")
+    return reason if file in reason else f"{file}: {reason}"
+
+
+def place(error: BaseException) -> str:
+    """The line of a plugin that the error came from, `advrun/attacks/pgd.py:31: `, or nothing: what training or the disk did is no fault
+    of the defence that asked for it."""
+    found, roots = "", folders.roots()
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if file.parent.parent in roots:
+            found = f"{folders.shown(file)}:{frame.lineno}: "
+        elif file in WORK:
+            found = ""
+    return found
