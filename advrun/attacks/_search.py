@@ -32,20 +32,23 @@ class Search(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The batch's loss at the last of about ten checks of a search step, and whether it has not fallen since: the authors' early abort."""
+    """Each image's loss (n,) at the last of about ten checks of a search step, and whether it fell no more: the authors' early abort.
+
+    Theirs adds up the losses of a batch, which is by default of one image.
+    """
 
     loss: Tensor
     stalled: Tensor
 
     @classmethod
-    def start(cls) -> Progress:
-        return cls(ops.cast(float("inf"), "float32"), ops.cast(False, "bool"))
+    def start(cls, images: int) -> Progress:
+        return cls(ops.full((images,), float("inf"), dtype="float32"), ops.zeros((images,), dtype="bool"))
 
     def check(self, i: Tensor, steps: int, loss: Callable[[], Tensor]) -> Progress:
         """After iteration i of `steps`; loss: gives (n,), none of them negative, and is called at the checks alone."""
         due = ops.equal(i % max(steps // 10, 1), 0)
-        total = ops.cond(due, lambda: ops.sum(loss()), lambda: self.loss)
-        return Progress(total, ops.logical_and(due, total > 0.9999 * self.loss))
+        now = ops.cond(due, loss, lambda: self.loss)
+        return Progress(now, ops.logical_or(self.stalled, ops.logical_and(due, now > 0.9999 * self.loss)))
 
 
 Minimise = Callable[[Tensor, Search, Best], tuple[Tensor, Best]]
