@@ -23,6 +23,8 @@ FACTORS, STEPS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 """The multipliers, and what is added to the key in each round (the paper's section 2.2)."""
 TOGETHER = 4
 """Blocks of an image are filled up to a multiple of so many, so that the processor's vectors hold no rest that is computed otherwise."""
+ROOMS = np.array([1, 4, *(part * 2**power for power in range(3, 28) for part in (2, 3))], np.int32)
+"""Numbers of images that kernels are made for; the others take the next one."""
 TURN = np.float32(2 * math.pi)
 SINE = (-1 / 6, 1 / 120, -1 / 5040, 1 / 362880)
 COSINE = (-1 / 2, 1 / 24, -1 / 720, 1 / 40320)
@@ -53,12 +55,10 @@ def drawn_for(kind: str, images: Tensor, key: Tensor, draw: int, sides: tuple[An
 
 
 def _room(rows: Any) -> Any:
-    """The next of 1, 2, 3, 4, 6, 8, 12 and so on: a kernel is compiled for each number of images that it meets."""
-    sizes = [size for power in range(31) for size in (2**power, 3 * 2**power // 2) if size * 2 != 3]
+    """The next of `ROOMS`: a kernel is compiled for each number of images that it meets."""
     if isinstance(rows, int):
-        return next(size for size in sorted(set(sizes)) if size >= max(rows, 1))
-    known = tf.constant(sorted(size for size in set(sizes) if size < 2**31), tf.int32)
-    return tf.gather(known, tf.searchsorted(known, tf.maximum(rows, 1)[None])[0])
+        return int(ROOMS[np.searchsorted(ROOMS, rows)])
+    return tf.gather(ROOMS, tf.searchsorted(ROOMS, rows[None])[0])
 
 
 @cache
@@ -70,7 +70,7 @@ def _kernel(kind: str) -> Any:
         whole = tf.zeros((tf.shape(images)[0], tf.shape(blocks)[0]), tf.uint32)
         counter = [whole + tf.bitcast(blocks, tf.uint32), *(whole + words[i] for i in (0, 2, 3))]
         made = KINDS[kind](philox(counter, (whole + images[:, :1], whole + images[:, 1:])), words[1])
-        return tf.reshape(tf.stack(made, axis=2), (tf.shape(images)[0], 4 * tf.shape(blocks)[0]))
+        return tf.concat(made, axis=1)  # the first words of all blocks, then the second ones: to interleave them takes longer than to draw
 
     signature = [tf.TensorSpec((None, 2), tf.uint32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((4,), tf.int32)]
     return tf.function(numbers, input_signature=signature, autograph=False, jit_compile=True)

@@ -113,7 +113,7 @@ class EachImage(Rng):
         sides = tuple(shape) if not tf.is_tensor(shape) else tuple(tf.unstack(shape))
         sides = tuple(side if isinstance(side, int) or (known := tf.get_static_value(side)) is None else int(known) for side in sides)
         images = self.images.shape[0]
-        if not sides or (images is not None and sides[0] not in (images, None) and (isinstance(sides[0], int) or tf.is_tensor(sides[0]))):
+        if not sides or (images is not None and sides[0] is not None and (not isinstance(sides[0], int) or sides[0] != images)):
             raise ModelError(
                 f"random numbers of the shape {sides} for {images} images; the first axis is the images: write (x.shape[0], ...), "
                 "and inside `repeat_undecided` draw from rng.part(rows)"
