@@ -158,14 +158,16 @@ def test_targets(network, images):
     logits = network.predict(images)
     y = logits.argmax(-1)
     ordered = logits.argsort(-1)
-    np.testing.assert_array_equal(choose_targets("second", logits, y, 0), ordered[:, -2])
-    np.testing.assert_array_equal(choose_targets("least_likely", logits, y, 0), ordered[:, 0])
-    random = choose_targets("random", logits.repeat(50, 0), y.repeat(50), 0)
+    np.testing.assert_array_equal(choose_targets("second", logits, images, y, 0), ordered[:, -2])
+    np.testing.assert_array_equal(choose_targets("least_likely", logits, images, y, 0), ordered[:, 0])
+    many = np.random.default_rng(0).random((500, *images.shape[1:])).astype(np.float32)
+    random = choose_targets("random", logits.repeat(50, 0), many, y.repeat(50), 0)
     assert not (random == y.repeat(50)).any()
     assert set(random) == set(range(5))
-    assert set(choose_targets(3, logits, y, 0)) == {3}
+    np.testing.assert_array_equal(choose_targets("random", logits[:3], many[7:10], y.repeat(50)[7:10], 0), random[7:10])
+    assert set(choose_targets(3, logits, images, y, 0)) == {3}
     with pytest.raises(ConfigError, match="0 to 4"):
-        choose_targets(7, logits, y, 0)
+        choose_targets(7, logits, images, y, 0)
 
 
 @pytest.mark.parametrize("attack", ["pgd", "cw"])

@@ -121,7 +121,7 @@ def test_apgd_is_algorithm_1_step_by_step(bowl, images, ball):
     x, y, eps, steps = np.repeat(images[:1], 3, axis=0), np.zeros(3, np.int32), ball.eps, 60
     apgd = registry.get("attacks", "apgd")
     found = craft(bowl, Attack(apgd, ball, settings_of(apgd, {"steps": steps})), x, y).x_adv
-    starts = np.asarray(ball.sample(x, Rng(Rng.from_seed(0, 0).key).fold(0)))
+    starts = np.asarray(ball.sample(x, Rng.from_seed(0).of(x).fold(0)))
     gradient = engine.compiled(lambda x: bowl.value_and_gradient(cross_entropy, x, y[:1]))
 
     def look(x):
@@ -443,7 +443,7 @@ def test_simba_against_a_loop(network, images):
     """Image by image, direction by direction, as algorithm 1 has it."""
     y = network.predict(images).argmax(-1)
     dimension, step_size, queries, n = images[0].size, 0.05, 60, 3
-    order = np.asarray(ops.argsort(Rng(Rng.from_seed(0, 0).key).uniform((n, dimension)), axis=1))
+    order = np.asarray(ops.argsort(Rng.from_seed(0).of(images[:n]).uniform((n, dimension)), axis=1))
 
     def ask(x, label):
         logits = network.predict(x[None])[0].astype(np.float64)
@@ -863,7 +863,7 @@ def test_one_pixel_is_differential_evolution(shape, n, base, generations):
     settings = {"queries": members * generations, "population": members, "base": base}
     found = craft(sure, Attack(plugin, None, settings_of(plugin, settings)), x, y)
     assert (sure.predict(found.x_adv).argmax(-1) == y).all(), "no success ends the search"
-    rng = Rng(Rng.from_seed(0, 0).key)
+    rng = Rng.from_seed(0).of(x)
 
     def painted(image, candidate):
         image, place = image.copy(), np.minimum(np.floor(candidate[:2] * np.array(shape[:2], np.float32)), np.array(shape[:2]) - 1)
