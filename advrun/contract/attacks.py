@@ -225,8 +225,10 @@ def an_image_costs_the_same_whatever_the_others_cost(attack: Attack) -> None:
     plugin = attack.plugin
     if plugin.is_cascade or plugin.fit:
         raise Inapplicable("its stages are tried one by one, or it learns from others")
-    if plugin.in_python:
-        raise Inapplicable("ends when rounding lets SciPy's line search end")
+    if attack.settings.get("abort_early") or plugin.in_python or "starts" in plugin.arguments:
+        raise Inapplicable(
+            "rounding, other in other batches, decides when a loss stalls, a line search ends, or on which side an image lies"
+        )
     few = changed(attack, queries=60)
     most = plugin.cost(few.settings)
     for share in (1, 0.3, 0.01) if plugin.needs_eps else (1,):  # soon, later, never
