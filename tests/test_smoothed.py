@@ -104,7 +104,7 @@ def test_noise_is_not_clipped_for_the_network_and_is_for_the_eye(system):
 
 def explicit(view: Classifier, count: int):
     """The mean softmax over the draws that the view is about to take, as a function of images."""
-    rng = Rng(view.draws.key).fold(view.draws.counter.total() - view.draws.before)
+    rng = view.draws._rng()
 
     def mean(x):
         total = 0.0

@@ -56,7 +56,7 @@ def cw(
         step_size: Adam's learning rate, in units of w.
         confidence: kappa, by how much the wrong class must lead, in logits.
         initial_c: first c of the search.
-        abort_early: end a search step when a tenth of its iterations no longer lowers the image's loss, as the authors do.
+        abort_early: end a search step when two tenths of its iterations no longer lower the image's loss; the authors wait one.
     """
 
     def move(x: Tensor, w: Tensor, adam: Adam, tanh: Tensor, gradient: Tensor, push: Tensor, i: Tensor) -> tuple[Tensor, Adam]:

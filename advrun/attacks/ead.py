@@ -60,8 +60,8 @@ def ead(
         initial_c: first c of the search.
         confidence: kappa, by how much the wrong class must lead, in logits.
         rule: which success is kept: the smallest in L1, or in the elastic net beta |.|_1 + |.|_2^2.
-        abort_early: end a search step when a tenth of its iterations no longer lowers the image's loss at x^(k), as in the authors'
-            code: about half the gradients, and about a tenth farther.
+        abort_early: end a search step when two tenths of its iterations no longer lower the image's loss at x^(k); the authors' code
+            waits one.
     """
 
     def sizes(x_adv: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,32 +13,66 @@ from advrun.craft import craft
 from advrun.engine import keras, ops
 
 SHAPE = (8, 8, 3)
-IMAGES = 20
+CLASSES = 16
+"""As many as the processor's vectors hold, or a multiple: then no row of logits is a rest, whose exponentials are computed otherwise."""
+IMAGES = 64
+SOON = {"square-linf", "hopskipjump-l2", "noise-linf", "simba-l2", "sigma_zero-l0"}
+"""Tried each time; all others in `make test-all`."""
+
+
+ROUNDED = (
+    "arccos",
+    "arctan2",
+    "arctanh",
+    "cos",
+    "exp",
+    "log",
+    "log1p",
+    "logaddexp",
+    "logsumexp",
+    "power",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "softplus",
+    "tanh",
+)
+"""What the processor's vectors compute otherwise than one number by itself, so that the last bit depends on the place in the batch."""
+
+
+@pytest.fixture(autouse=True)
+def rounded_alike(monkeypatch):
+    """In these tests `ROUNDED` are computed in doubles, whose last bits get lost: they are the same in every place."""
+
+    def in_doubles(function):
+        def rounded(*given, **options):
+            wide = [ops.cast(each, "float64") if getattr(each, "dtype", None) == "float32" else each for each in given]
+            return ops.cast(function(*wide, **options), "float32")
+
+        return rounded
+
+    for name in ROUNDED:
+        monkeypatch.setattr(keras.ops, name, in_doubles(getattr(keras.ops, name)))
 
 
 @cache
 def exact() -> Classifier:
-    """Logits of a few pixels each, by sums and products of one image's numbers: no kernel sums in another order in a larger batch."""
+    """Logits by sums over one image's numbers, each in an order of its own whatever the batch, as those of matrix products are not."""
     x = keras.Input(SHAPE)
-    places = np.random.default_rng(3).integers(0, (8, 8, 3), (4, 6, 3))
-    values = [[x[:, row, column, channel] for row, column, channel in own.tolist()] for own in places]
-    logits = [4 * a - 3 * b + 2 * c * d + ops.abs(e - 0.5) - f * f for a, b, c, d, e, f in values]
-    return Classifier(keras.Model(x, ops.stack(logits, axis=-1), name="exact"))
+    weights = np.random.default_rng(3).normal(size=(CLASSES, int(np.prod(SHAPE)))).astype(np.float32)
+    values = keras.layers.Flatten()(x) - 0.5
+    values = values + values * values
+    return Classifier(keras.Model(x, ops.sum(values[:, None] * weights, axis=-1), name="exact"))
 
 
 @cache
 def victims() -> tuple[np.ndarray, np.ndarray]:
-    """Some images next to a boundary, which fall at once, and some far from it."""
-    x = np.random.default_rng(8).random((400, *SHAPE)).astype(np.float32)
-    logits = exact().predict(x)
-    lead = np.diff(np.sort(logits, axis=1)[:, -2:], axis=1)[:, 0]
-    order = np.argsort(lead)
+    """The first half next to a boundary, which falls at once; the second far from it."""
+    x = np.random.default_rng(8).random((1000, *SHAPE)).astype(np.float32)
+    ranked = np.sort(exact().predict(x), axis=1)
+    order = np.argsort(ranked[:, -1] - ranked[:, -2])
     x = x[np.concatenate([order[: IMAGES // 2], order[-IMAGES // 2 :]])]
     return x, exact().predict(x).argmax(-1)
-
-
-QUICK = ("square-linf", "hopskipjump-l2")
-"""One that looks at scores, whose images are done at different times, and one that walks along the boundary."""
 
 
 def cases():
@@ -46,25 +80,22 @@ def cases():
         plugin = registry.get("attacks", name)
         for norm in plugin.norms or ("",):
             case = f"{name}-{norm}".strip("-")
-            if not plugin.is_cascade:  # whose stages are tried one by one
-                yield pytest.param(name, norm, id=case, marks=() if case in QUICK else pytest.mark.slow)
+            yield pytest.param(name, norm, id=case, marks=[] if case in SOON else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize(("name", "norm"), list(cases()))
 def test_an_image_becomes_the_same_in_any_batch(name, norm):
-    """Among twenty, in sevens in another order, and alone: the same bytes, at the same cost.
-
-    What an attack learns first depends on the images that it learns from: here it is learnt once.
-    """
+    """Together; in sevens and another order; in sevens without the early ones; and alone."""
     plugin = registry.get("attacks", name)
-    settings = {setting: 3 for setting in plugin.settings if setting.endswith("steps") or setting == "epochs"}
-    attack = changed(bound(plugin, norm), queries=30, levels=5, **settings)
+    attack = changed(bound(plugin, norm), queries=60, epochs=1)
     x, y = victims()
-    pool = x[::-1].copy(), y[::-1].copy()
+    others = np.random.default_rng(9).random((200, *SHAPE)).astype(np.float32)
+    pool = others, exact().predict(others).argmax(-1)
     whole = craft(exact(), attack, x, y, seed=3, batch_size=64, train=pool)
     learnt = whole.learnt[0] if whole.learnt else None
-    order = np.random.default_rng(0).permutation(len(x))
-    for rows, size in ((order, 7), (np.array([13]), 1)):
+    order = np.random.default_rng(0).permutation(IMAGES)
+    for rows, size in ((order, 7), (np.arange(IMAGES // 2, IMAGES), 7), (np.array([1, IMAGES // 2 + 1]), 1)):
         part = craft(exact(), attack, x[rows], y[rows], seed=3, batch_size=size, train=pool, learnt=learnt)
-        for what in ("gradients", "queries", "x_adv"):
-            np.testing.assert_array_equal(getattr(part, what), getattr(whole, what)[rows], err_msg=f"{what} in batches of {size}")
+        for what in ("x_adv", "gradients", "queries"):
+            apart = np.abs(getattr(part, what) - getattr(whole, what)[rows]).reshape(len(rows), -1).max(1)
+            assert not apart.any(), f"{what} of {np.count_nonzero(apart)} images in batches of {size}, by up to {apart.max():g}"
