@@ -17,7 +17,9 @@ CLASSES = 16
 """As many as the processor's vectors hold, or a multiple: then no row of logits is a rest, whose exponentials are computed otherwise."""
 IMAGES = 64
 SOON = {"square-linf", "hopskipjump-l2", "noise-linf", "simba-l2", "sigma_zero-l0"}
-"""Tried each time; all others in `make test-all`."""
+"""Tried each time, and byte for byte; all others in `make test-all`."""
+ROUNDING = 1e-5
+"""How far pixels may be apart where an attack's own kernels round otherwise in another batch; other random numbers make far more of it."""
 
 
 ROUNDED = (
@@ -98,4 +100,5 @@ def test_an_image_becomes_the_same_in_any_batch(name, norm):
         part = craft(exact(), attack, x[rows], y[rows], seed=3, batch_size=size, train=pool, learnt=learnt)
         for what in ("x_adv", "gradients", "queries"):
             apart = np.abs(getattr(part, what) - getattr(whole, what)[rows]).reshape(len(rows), -1).max(1)
-            assert not apart.any(), f"{what} of {np.count_nonzero(apart)} images in batches of {size}, by up to {apart.max():g}"
+            most = ROUNDING if what == "x_adv" and f"{name}-{norm}" not in SOON else 0
+            assert (apart <= most).all(), f"{what} of {np.count_nonzero(apart)} images in batches of {size}, by up to {apart.max():g}"
