@@ -128,5 +128,6 @@ def _differences(original: bytes, shape: tuple[int, ...]) -> bytes:
 
 
 def packed(content: bytes) -> str:
-    """Deflated, in base64."""
-    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+    """Deflated, in base64. What is mostly noise, such as a change, is smaller where no repetitions are looked for."""
+    ways = (zlib.compressobj(9, strategy=strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY))
+    return base64.b64encode(min((way.compress(content) + way.flush() for way in ways), key=len)).decode("ascii")

@@ -97,7 +97,7 @@ def robustness(summary: Summary) -> Iterator[Chart]:
             legend += [Sample(threat, None, threat) for threat in dict.fromkeys(curve.threat for curve in found)]
             caption = robustness_caption(summary, panel, model, doubtful=any(curve.doubtful.any() for curve in found))
             title = attack_and_norm(panel.attack)
-            title = f"{model}: {title}" if len(summary.models) > 1 else title[0].upper() + title[1:]
+            title = f"{model}: {title}" if len(summary.models) > 1 else title[0].upper() + title[1:] if panel.attack.is_worst_case else title
             yield Chart(model, title, caption, svg, tuple(legend), panel.attack.is_worst_case)
 
 
@@ -151,8 +151,10 @@ def drawn(traces: Iterable[Trace], across: Axis, up: Axis, name: str) -> Markup:
             dot = Markup('<path class="dot{}" transform="translate({} {})" d="{}"/><title>{}</title>').format(
                 " doubtful" if mark.doubtful else "", x(mark.x), y(mark.y), MARKERS[trace.shape], mark.text
             )
-            link = Markup("<g>{}</g>") if mark.row is None else Markup('<a href="#row-{}" aria-label="{}">{{}}</a>').format(mark.row, mark.text)
-            parts.append(link.format(dot))
+            if mark.row is None:
+                parts += [Markup("<g>"), dot, Markup("</g>")]
+            else:
+                parts += [Markup('<a href="#row-{}" aria-label="{}">').format(mark.row, mark.text), dot, Markup("</a>")]
         parts.append(Markup("</g>"))
     return Markup("").join([*parts, Markup("</svg>")])
 

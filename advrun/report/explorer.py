@@ -15,21 +15,21 @@ from advrun.report.layout import attack_label, ball_label, eps_label, norm_label
 from advrun.report.summary import Summary, attack_of
 from advrun.results import Result, Row
 
-IMAGES, CONFUSIONS = 2_500_000, 1_000_000
-"""Bytes of the page for images, and for confusions."""
+CONFUSIONS = 1_000_000
+"""Bytes of the page for confusions."""
 CHOICES = ("model", "defence", "attack", "ε", "threat", "seed")
 """What a reader chooses a row by."""
 LINE_ENDS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """What a page or a script could take for its own inside of a text."""
 
 
-def data(findings: Findings, summary: Summary) -> dict[str, Any]:
-    """Everything that a script shows beyond what the page says without one.
+def data(findings: Findings, summary: Summary, room: int) -> dict[str, Any]:
+    """Everything that a script shows beyond what the page says without one; its images in `room` bytes.
 
     classes: names by number. choices: names of what a row is chosen by. rows: their values of these, and a title. first: the row to begin
     with, or None. confusions: by row, (true class, answer, count) as uint32, deflated; images: an `Album`.
     """
-    found = album(dict(_kept(findings, summary)), IMAGES)
+    found = album(dict(_kept(findings, summary)), room)
     return {
         "classes": list(findings.class_names),
         "choices": CHOICES,

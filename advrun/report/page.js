@@ -194,10 +194,11 @@ async function card(images, place, view, ends) {
   const rank = images.rank[place];
   const end = fate === 1 && rank === 0 ? ", the first of all" : fate === 2 && rank === ends ? ", the last of all" : "";
   const said = make("p", {}, make("span", { className: `fate ${["wrong", "fell", "stood"][fate]}` }, FATES[fate]), end);
-  const notes = [make("p", {}, names.label)];
-  if (fate === 2) notes.push(make("p", { className: "note" }, `${images.sureBefore[place]} % → ${images.sureAfter[place]} %`));
-  else notes.push(make("p", { className: "note" }, `${names.before} ${images.sureBefore[place]} % → ${names.after} ${images.sureAfter[place]} %`));
-  if (images.distance[place]) notes.push(make("p", { className: "note" }, `distance ${images.distance[place]}`));
+  const [before, after] = [`${images.sureBefore[place]}\u00a0%`, `${images.sureAfter[place]}\u00a0%`];
+  const notes = [make("p", {}, names.label, fate ? make("span", { className: "note" }, ` ${before}`) : "")];
+  if (!fate) notes.push(make("p", { className: "note" }, `taken for ${names.before} ${before}`));
+  notes.push(make("p", {}, "→ ", names.after === names.label ? "the same" : names.after, make("span", { className: "note" }, ` ${after}`)));
+  if (new Set(images.distance).size > 1) notes.push(make("p", { className: "note" }, `distance ${images.distance[place]}`));
   if (view === "change" || view === "all") notes.push(make("p", { className: "note" }, change.some(Boolean) ? `change × ${factor}` : "no change"));
   const seen = (view === "all" ? ["original", "attacked", "change"] : [view]).map((name) => what[name]());
   return make("li", {}, make("div", { className: "views" }, ...seen), said, ...notes);
@@ -227,7 +228,7 @@ function looking(place) {
     if (mine !== turn) return;
     cards.replaceChildren(...drawn);
     const told = images
-      ? "Of the images that were right before the attack: those that fell first (the nearest, then the most surely wrong), those that stood last, and some between. Below each its true class, and the answer with its confidence before → after."
+      ? "Of the images that were right before the attack: those that fell first (the nearest, then the most surely wrong), those that stood last, and some between. Below each its true class and the answer, with its confidence before and after the attack."
       : "No images are kept for this row.";
     note.textContent = told;
   }
@@ -363,7 +364,7 @@ const unhide = filterable(rows);
 const select = data.rows.length ? looking(document.getElementById("looking")) : () => {};
 [...rows.tBodies[0].rows].forEach((line, number) => {
   const cell = line.cells[0];
-  if (data.images.rows[number] || data.confusions[number]) cell.append(" ", make("a", { href: `#see-${number}`, "aria-label": `row ${number}, image by image` }, "see"));
+  if (data.images.rows[number] || data.confusions[number]) cell.append(" ", make("a", { href: `#see-${number}`, "aria-label": `see row ${number}, image by image` }, "see"));
 });
 
 const waiting = new IntersectionObserver((seen) => seen.forEach(({ isIntersecting, target }) => {

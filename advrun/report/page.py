@@ -37,8 +37,9 @@ SECTIONS = (
 )
 PIXELS = {**dict.fromkeys((name for name, _ in SECTIONS), 97), "gallery": 112}
 """CSS pixels per inch of a figure: three of one column, or a gallery and its caption, then stand side by side."""
-FIGURES = 3_500_000
-"""Bytes of the page for figures that are no curves, in base64; what goes beyond lies beside the page, in figures/."""
+FIGURES, ROOM = 2_500_000, 7_000_000
+"""Bytes of the page, in base64, for figures that are no curves, and for these and the images of the rows together: figures beyond that lie
+beside the page, in figures/, and of every row fewer images are in it."""
 OPEN = {"gallery": 2, "confusion": 3}
 """Figures of a section that stand open, 6 elsewhere; those behind them are folded by model."""
 UNFOLDED = {"paragraphs": 4, "tables_open": 4, "notes_open": 24, "config_open": 80}
@@ -54,6 +55,12 @@ class Section:
     shown: list[Any] = field(default_factory=list)
     folded: list[tuple[str, list[Any]]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[dict[str, Any]]:
+        """The figures that are in the page as pixels."""
+        every = [*self.shown, *(each for _, figures in self.folded for each in figures)]
+        return [each for each in every if isinstance(each, dict)]
 
 
 def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
@@ -78,14 +85,15 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         return Markup("").join(parts)
 
     environment.filters |= {"linked": linked, "range": reached}
-    explained = notes(summary)
+    explained, drawn = notes(summary), sections(findings, summary, pictures)
+    taken = sum(len(each["source"]) for section in drawn for each in section.pictures)
     return environment.get_template(TEMPLATE).render(
         **UNFOLDED,
         findings=findings,
         style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
         script=Markup(script),
         digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        data=Markup(safe(data(findings, summary))),
+        data=Markup(safe(data(findings, summary, ROOM - taken))),
         headline=sentences(summary),
         headlines=[table for table in shown if table.headline],
         others=[table for table in shown if not table.headline],
@@ -101,7 +109,7 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         proofs=proofs.lines(findings),
         proof_notes=proofs.said(findings),
         several=len(summary.models) > 1,
-        sections=sections(findings, summary, pictures),
+        sections=drawn,
         markers=charts.MARKERS,
         header=header,
         flags=header.index("flags"),

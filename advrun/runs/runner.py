@@ -370,7 +370,8 @@ def identity(found: Any) -> tuple[str, str]:
     from advrun.report import stickers
 
     folder = Path(package.__file__).parent
-    sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
+    dress = [file for file in folder.iterdir() if file.suffix in (".j2", ".css", ".js")]
+    sources = [Path(__file__), *dress, *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since
