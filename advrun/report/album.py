@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ WRONG, FELL, STOOD = 0, 1, 2
 
 
 @dataclass
-class Album:
+class Plates:
     """What a script draws. shape: (height, width, channels) of all images. originals: their bytes. rows: by number, the images of each."""
 
     shape: tuple[int, ...] = ()
@@ -47,13 +47,13 @@ class Kept:
     order: list[int]
 
 
-def album(kept: Mapping[int, tuple[Gallery, Result]], budget: int) -> Album:
+def album(kept: Mapping[int, tuple[Gallery, Result]], budget: int) -> Plates:
     """The images of these rows, of every row the same number (where it has so many), in at most `budget` bytes.
 
     First of each row comes that which fell first, then that which stood last, the second that fell, and so on.
     """
     rows = [Kept(row, gallery, result, _wanted(gallery)) for row, (gallery, result) in kept.items() if gallery.x.size]
-    made, known, spent = Album(), dict[bytes, int](), 0
+    made, known, spent = Plates(), dict[bytes, int](), 0
     for layer in range(max((len(each.order) for each in rows), default=0)):
         trial = [(each, _entry(each, each.order[layer])) for each in rows if layer < len(each.order)]
         new = dict.fromkeys(original for _, (original, _) in trial if original not in known)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from advrun.flags import marks
 from advrun.report.curves import PERCENT, Curve, curves, quantities, robustness_caption, titled
 from advrun.report.layout import attack_and_norm, eps_label, norm_label, percent
-from advrun.report.summary import Panel, Summary, System
+from advrun.report.summary import Summary, System
 
 WIDE, HIGH = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 40, 14, 10, 38
@@ -97,7 +97,9 @@ def robustness(summary: Summary) -> Iterator[Chart]:
             legend += [Sample(threat, None, threat) for threat in dict.fromkeys(curve.threat for curve in found)]
             caption = robustness_caption(summary, panel, model, doubtful=any(curve.doubtful.any() for curve in found))
             title = attack_and_norm(panel.attack)
-            title = f"{model}: {title}" if len(summary.models) > 1 else title[0].upper() + title[1:] if panel.attack.is_worst_case else title
+            title = (
+                f"{model}: {title}" if len(summary.models) > 1 else title[0].upper() + title[1:] if panel.attack.is_worst_case else title
+            )
             yield Chart(model, title, caption, svg, tuple(legend), panel.attack.is_worst_case)
 
 
@@ -132,11 +134,22 @@ def drawn(traces: Iterable[Trace], across: Axis, up: Axis, name: str) -> Markup:
     def y(value: float) -> str:
         return _place(HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * (value - up.low) / (up.high - up.low or 1))
 
-    parts = [Markup('<svg viewBox="0 0 {} {}" role="group" aria-label="{}">').format(WIDE, HIGH, name), Markup('<g class="axes" aria-hidden="true">')]
+    parts = [
+        Markup('<svg viewBox="0 0 {} {}" role="group" aria-label="{}">').format(WIDE, HIGH, name),
+        Markup('<g class="axes" aria-hidden="true">'),
+    ]
     for value, label in up.ticks:
-        parts.append(Markup('<path d="M{} {}H{}"/><text x="{}" y="{}" class="up">{}</text>').format(LEFT, y(value), WIDE - RIGHT, LEFT - 6, y(value), label))
+        parts.append(
+            Markup('<path d="M{} {}H{}"/><text x="{}" y="{}" class="up">{}</text>').format(
+                LEFT, y(value), WIDE - RIGHT, LEFT - 6, y(value), label
+            )
+        )
     for value, label in _clear(across, x):
-        parts.append(Markup('<path d="M{0} {1}v4"/><text x="{0}" y="{2}" class="across">{3}</text>').format(x(value), HIGH - BOTTOM, HIGH - BOTTOM + 16, label))
+        parts.append(
+            Markup('<path d="M{0} {1}v4"/><text x="{0}" y="{2}" class="across">{3}</text>').format(
+                x(value), HIGH - BOTTOM, HIGH - BOTTOM + 16, label
+            )
+        )
     parts.append(Markup('<text x="{}" y="{}" class="across">{}</text></g>').format((LEFT + WIDE - RIGHT) / 2, HIGH - 5, across.title))
     for trace in traces:
         if any(mark.low < mark.high for mark in trace.marks):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advrun.report.album import Album, album, packed
+from advrun.report.album import Plates, album, packed
 from advrun.report.findings import Findings, Gallery
 from advrun.report.layout import attack_label, ball_label, eps_label, norm_label, percent
 from advrun.report.summary import Summary, attack_of
@@ -19,7 +19,7 @@ CONFUSIONS = 1_000_000
 """Bytes of the page for confusions."""
 CHOICES = ("model", "defence", "attack", "ε", "threat", "seed")
 """What a reader chooses a row by."""
-LINE_ENDS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 """What a page or a script could take for its own inside of a text."""
 
 
@@ -27,7 +27,7 @@ def data(findings: Findings, summary: Summary, room: int) -> dict[str, Any]:
     """Everything that a script shows beyond what the page says without one; its images in `room` bytes.
 
     classes: names by number. choices: names of what a row is chosen by. rows: their values of these, and a title. first: the row to begin
-    with, or None. confusions: by row, (true class, answer, count) as uint32, deflated; images: an `Album`.
+    with, or None. confusions: by row, (true class, answer, count) as uint32, deflated; images: `album.Plates`.
     """
     found = album(dict(_kept(findings, summary)), room)
     return {
@@ -43,7 +43,7 @@ def data(findings: Findings, summary: Summary, room: int) -> dict[str, Any]:
 def safe(content: Any) -> str:
     """JSON for a `<script type="application/json">`: no text in it can end the element or begin another."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(str.maketrans(LINE_ENDS))
+    return text.translate(ESCAPED)
 
 
 def _row(row: Row) -> list[str]:
@@ -70,7 +70,7 @@ def _kept(findings: Findings, summary: Summary) -> Iterator[tuple[int, tuple[Gal
             yield number, (kept, result)
 
 
-def _first(summary: Summary, found: Album) -> int | None:
+def _first(summary: Summary, found: Plates) -> int | None:
     """An adaptive row of a defence with images of both kinds, as many as there are; else the first with images."""
 
     def both(number: int) -> tuple[Any, ...]:

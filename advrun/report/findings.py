@@ -98,7 +98,10 @@ class Gallery:
         """Read what `write` stored; nothing is unpickled. Raises DataError when the file is not a whole gallery."""
         try:
             gallery = cls.from_arrays(unpack(path))
-            images, numbers = (gallery.x, gallery.x_adv, gallery.defended), (gallery.label, gallery.predicted, gallery.predicted_adv, gallery.place, gallery.rank)
+            images, numbers = (
+                (gallery.x, gallery.x_adv, gallery.defended),
+                (gallery.label, gallery.predicted, gallery.predicted_adv, gallery.place, gallery.rank),
+            )
             if gallery.x.ndim != 4 or any(each is not None and (each.shape, each.dtype.kind) != (gallery.x.shape, "f") for each in images):
                 raise ValueError("its images do not belong together")
             if any(each.shape != gallery.x.shape[:1] for each in (*numbers, gallery.confidence, gallery.confidence_adv, gallery.distance)):

@@ -85,7 +85,7 @@ function filterable(table) {
   const shown = selects.filter(([, , , several]) => several).map(([name, , select]) => labelled(name, select));
   const check = make("label", { className: "check" }, flagged, "only flagged");
   const controls = make("div", { className: "controls", id: "filters" }, labelled("find", search), ...shown, check, count);
-  controls.addEventListener("input", apply);
+  for (const event of ["input", "change"]) controls.addEventListener(event, apply);
   table.parentElement.before(controls);
   apply();
   return (line) => { // a link leads to a row that the filters hide: they give way
@@ -198,7 +198,8 @@ async function card(images, place, view, ends) {
   const notes = [make("p", {}, names.label, fate ? make("span", { className: "note" }, ` ${before}`) : "")];
   if (!fate) notes.push(make("p", { className: "note" }, `taken for ${names.before} ${before}`));
   notes.push(make("p", {}, "→ ", names.after === names.label ? "the same" : names.after, make("span", { className: "note" }, ` ${after}`)));
-  if (new Set(images.distance).size > 1) notes.push(make("p", { className: "note" }, `distance ${images.distance[place]}`));
+  const far = new Set(images.distance.filter((text, at) => images.fate[at])); // of one eps most are as far as that: no news
+  if (far.size > 1 && images.distance[place]) notes.push(make("p", { className: "note" }, `distance ${images.distance[place]}`));
   if (view === "change" || view === "all") notes.push(make("p", { className: "note" }, change.some(Boolean) ? `change × ${factor}` : "no change"));
   const seen = (view === "all" ? ["original", "attacked", "change"] : [view]).map((name) => what[name]());
   return make("li", {}, make("div", { className: "views" }, ...seen), said, ...notes);
@@ -226,6 +227,7 @@ function looking(place) {
     places = places.filter((at) => !only.value || String(images.fate[at]) === only.value);
     const drawn = await Promise.all(places.map((at) => card(images, at, view, last)));
     if (mine !== turn) return;
+    cards.classList.toggle("wide", view === "all");
     cards.replaceChildren(...drawn);
     const told = images
       ? "Of the images that were right before the attack: those that fell first (the nearest, then the most surely wrong), those that stood last, and some between. Below each its true class and the answer, with its confidence before and after the attack."
@@ -301,7 +303,7 @@ async function confusing(place, number) {
   kept.sort((a, b) => a - b);
   const told = (entry) => `${data.classes[entry.label]} ${entry.label === entry.answer ? "is right" : `taken for ${data.classes[entry.answer]}`}: ${entry.count} of ${totals.get(entry.label)}`;
   const detail = make("p", { "aria-live": "polite", id: "cell" });
-  const found = make("ul", { className: "cards" });
+  const found = make("ul", { className: "cards wide" });
   const controls = [];
 
   async function open(entry) {

@@ -47,7 +47,7 @@ UNFOLDED = {"paragraphs": 4, "tables_open": 4, "notes_open": 24, "config_open": 
 
 
 @dataclass
-class Section:
+class Chapter:
     """Figures and charts under one title: those that stand open, the folded ones by title, and the names of those that are left out."""
 
     anchor: str
@@ -117,7 +117,7 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
     )
 
 
-def sections(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> list[Section]:
+def sections(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> list[Chapter]:
     """What is drawn, in the order of `SECTIONS`; curves as charts, and of the other figures as many as have room."""
     kinds: dict[str, list[Any]] = defaultdict(list)
     kinds["robustness"], kinds["training"] = list(charts.robustness(summary)), list(charts.training(findings.histories))
@@ -134,7 +134,7 @@ def sections(findings: Findings, summary: Summary, pictures: Iterable[Picture]) 
     for number, (kind, title) in enumerate(SECTIONS, 1):
         if kinds[kind] or left[kind]:
             shown, folded = _folded(kinds[kind], OPEN.get(kind, 6), partial(_whose, summary=summary))
-            found.append(Section(f"section-{number}", title, shown, folded, left[kind]))
+            found.append(Chapter(f"section-{number}", title, shown, folded, left[kind]))
     return found
 
 

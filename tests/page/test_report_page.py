@@ -44,13 +44,19 @@ def folder(tmp_path_factory) -> Path:
     found = findings()
     drawn = picture(lambda: (Figure(figsize=(7, 2)), "lnet under pgd."), "examples-lnet", "gallery")
     hostile = hostile_findings()
-    awkward = replace(hostile, class_names=("</script><b>bold</b>", *found.class_names[1:], "停止", "‮קדימה"), config_yaml="</pre><script>alert(1)</script>")
+    awkward = replace(
+        hostile,
+        class_names=("</script><b>bold</b>", *found.class_names[1:], "停止", "‮קדימה"),
+        config_yaml="</pre><script>alert(1)</script>",
+    )
     for name, what, figures in (("small", found, [drawn]), ("large", large(), pictures()), ("hostile", awkward, [])):
         (folder / f"{name}.html").write_text(page.html(what, summarise(what.results), figures), encoding="utf-8")
     return folder
 
 
-def opened(driver: webdriver.Chrome, file: Path, width: int = 1280, *, dark: bool = False, scripts: bool = True, at: str = "") -> webdriver.Chrome:
+def opened(
+    driver: webdriver.Chrome, file: Path, width: int = 1280, *, dark: bool = False, scripts: bool = True, at: str = ""
+) -> webdriver.Chrome:
     sized(driver, width, dark=dark)
     driver.get_log("browser")
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
@@ -123,7 +129,8 @@ def test_the_table_is_filtered_by_choices_words_and_flags(driver, folder):
     assert 0 < len(lines) < every
     assert driver.find_element(By.CSS_SELECTOR, "#filters output").text == f"{len(lines)} of {every} rows"
     all_of(driver, "#filters input[type=search]")[0].send_keys("PGD 8/255")
-    assert set(column(driver, heads(driver).index("attack"))) == {"pgd"}
+    assert set(column(driver, heads(driver).index("attack"))) == {"pgd", "worst case"}  # whose budget names the attacks
+    assert set(column(driver, heads(driver).index("ε"))) == {"8/255"}
     opened(driver, folder / "small.html")
     all_of(driver, "#filters input[type=checkbox]")[0].click()
     assert column(driver, heads(driver).index("flags"))
@@ -326,7 +333,9 @@ def test_hostile_names_stay_text(driver, folder):
 
 def test_the_policy_lets_no_other_script_run(driver, folder):
     opened(driver, folder / "small.html")
-    driver.execute_script("const other = document.createElement('script'); other.textContent = 'window.ran = 1'; document.body.append(other)")
+    driver.execute_script(
+        "const other = document.createElement('script'); other.textContent = 'window.ran = 1'; document.body.append(other)"
+    )
     assert driver.execute_script("return window.ran") is None
     assert any("Content Security Policy" in entry["message"] for entry in driver.get_log("browser"))
 

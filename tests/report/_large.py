@@ -8,7 +8,7 @@ import numpy as np
 
 from advrun.report import Findings, Gallery
 from advrun.report.style import Picture
-from tests.report._sample import CLASS_NAMES, findings, result
+from tests.report._sample import findings, result
 
 SIZE, KEPT = 32, 24
 
@@ -36,7 +36,9 @@ def large(models: int = 4, defenses: int = 5, attacks: int = 12, radii: int = 2)
                     galleries.append(_gallery(rng, photos, found))
     plain = findings(galleries=False)
     histories = {f"model{number}": plain.histories["lnet"] for number in range(models)}
-    return replace(plain, title="A long configuration", results=results, galleries=galleries, histories=histories, config_yaml="name: x\n" * 200)
+    return replace(
+        plain, title="A long configuration", results=results, galleries=galleries, histories=histories, config_yaml="name: x\n" * 200
+    )
 
 
 def pictures(count: int = 60, size: int = 100_000) -> list[Picture]:
