@@ -96,10 +96,8 @@ def robustness(summary: Summary) -> Iterator[Chart]:
             legend = [Sample(f"c{looks[name][0]}", looks[name][1], name) for name in defenses]
             legend += [Sample(threat, None, threat) for threat in dict.fromkeys(curve.threat for curve in found)]
             caption = robustness_caption(summary, panel, model, doubtful=any(curve.doubtful.any() for curve in found))
-            title = attack_and_norm(panel.attack)
-            title = (
-                f"{model}: {title}" if len(summary.models) > 1 else title[0].upper() + title[1:] if panel.attack.is_worst_case else title
-            )
+            title = f"{model}: " if len(summary.models) > 1 else ""
+            title += attack_and_norm(panel.attack)
             yield Chart(model, title, caption, svg, tuple(legend), panel.attack.is_worst_case)
 
 

@@ -1,4 +1,4 @@
-"""The HTML page: one file with everything in it, nothing loaded from elsewhere, whole without scripts, and more convenient with the one it has."""
+"""The HTML page: one file with everything in it, nothing loaded from elsewhere, whole without scripts, and more with the one it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""axe-core (Deque Systems, MPL-2.0), which finds what keeps people from using a page. It is fetched by npm, and kept outside the repository."""
+"""axe-core (Deque Systems, MPL-2.0), which finds what keeps people from using a page: npm fetches it, into a cache of the user's."""
 
 from __future__ import annotations
 

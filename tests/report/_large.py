@@ -63,7 +63,8 @@ def _gallery(rng: np.random.Generator, photos: np.ndarray, found) -> Gallery:
     x, label, after = np.rint(photos[place] * 255) / 255, found.labels[place], found.predictions[place]
     order = np.argsort(found.correct, kind="stable")
     return Gallery(
-        model=row.model, defense=row.defense, attack=row.attack, threat=row.threat, seed=row.seed, eps=row.eps, norm=row.norm, target=row.target,
+        model=row.model, defense=row.defense, attack=row.attack, threat=row.threat,
+        seed=row.seed, eps=row.eps, norm=row.norm, target=row.target,
         x=x.astype(np.float32),
         x_adv=np.clip(x + row.eps * rng.choice([-1, 1], x.shape), 0, 1).astype(np.float32),
         defended=None,
