@@ -22,7 +22,7 @@ from advrun.report.style import Picture
 from advrun.report.summary import Summary
 
 HERE = Path(__file__).parent
-TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+TEMPLATE, STYLE, SCRIPTS = "page.html.j2", "page.css", ("looking.js", "page.js")
 SECTIONS = (
     ("strength", "Strength of a defence"),
     ("robustness", "Accuracy against ε"),
@@ -74,7 +74,7 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
     shown = tables(summary)
     header, *lines = accuracy.readable(summary)
     links = {mark(flag): anchor(flag) for flag in reversed(summary.flags)}
-    script = "\n" + (HERE / SCRIPT).read_text(encoding="utf-8")
+    script = "\n" + "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
     def linked(text: str) -> Markup:
         """Text with its footnote marks as links to their explanation."""
