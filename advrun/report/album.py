@@ -24,6 +24,8 @@ LONGEST = 96
 """Pixels: of images with a longer side every second pixel, or third, ... is shown."""
 LEVELS, FINEST = 7, 1.5 / 255
 """Steps of a change to either side where it is small, and the size of a step where it is large."""
+PACKED = "z:"
+"""What a packed text of the page begins with: other versions of zlib may pack the same in other bytes."""
 WRONG, FELL, STOOD = 0, 1, 2
 """What became of an image: wrong before the attack, right and then wrong, right."""
 
@@ -128,6 +130,6 @@ def _differences(original: bytes, shape: tuple[int, ...]) -> bytes:
 
 
 def packed(content: bytes) -> str:
-    """Deflated, in base64. What is mostly noise, such as a change, is smaller where no repetitions are looked for."""
+    """Deflated, in base64, behind PACKED. What is mostly noise, such as a change, is smaller where no repetitions are looked for."""
     ways = (zlib.compressobj(9, strategy=strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY))
-    return base64.b64encode(min((way.compress(content) + way.flush() for way in ways), key=len)).decode("ascii")
+    return PACKED + base64.b64encode(min((way.compress(content) + way.flush() for way in ways), key=len)).decode("ascii")

@@ -18,9 +18,9 @@ function labelled(text, control) {
   return make("label", {}, text, control);
 }
 
-// Bytes that the page carries: base64 of what zlib deflated.
+// Bytes that the page carries: "z:", and base64 of what zlib deflated.
 async function unpacked(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(text.slice(2)), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advrun.report.album import FELL, STOOD, WRONG, album, levels
+from advrun.report.album import FELL, PACKED, STOOD, WRONG, album, levels
 from advrun.report.summary import summarise
 from tests.report._large import large
 from tests.report._sample import gallery, result
@@ -18,7 +18,7 @@ KIND = {"eps": 8 / 255, "norm": "linf"}
 
 
 def unpacked(text: str) -> bytes:
-    return zlib.decompress(base64.b64decode(text))
+    return zlib.decompress(base64.b64decode(text.removeprefix(PACKED)))
 
 
 def painted(made, row: int, at: int) -> tuple[np.ndarray, np.ndarray]:
