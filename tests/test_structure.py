@@ -88,7 +88,7 @@ INNER = {
         ["board", "expected", "outcomes"],
         ["claims", "columns", "examples", "shares", "store"],
         ["record"],
-        ["forecast", "gallery", "oracles", "proofs", "untouched"],
+        ["forecast", "gallery", "oracles", "pictured", "proofs", "untouched"],
         ["leftovers", "standing"],
         ["opened"],
         ["work"],

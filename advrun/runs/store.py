@@ -6,7 +6,7 @@
         models/              trained models (.keras) and their training history (.json)
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)
-        rows/                measured rows (.json) and the images for the figures (.npz)
+        rows/                measured rows (.json) and the images for the figures and the page (.npz)
         bounds/              how far no attack can reach, image by image (.json)
         answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
         proofs/              which planted examples each attack found (.json), where `advrun prove` was run
