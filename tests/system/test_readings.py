@@ -224,6 +224,7 @@ def rows(folder: Path) -> dict[str, float]:
     return {row["attack"]: row["accuracy"] for row in json.loads((folder / "results/c/tables/accuracy.json").read_text())}
 
 
+@pytest.mark.slow
 def test_a_run_says_which_reading_is_better_and_gives_plain_keras_accuracy_when_told(case, prototypes, data, tmp_path):
     model = nearest(prototypes, scaled(1 / 255), reversal(), order=ALPHABETICAL)
     first = case(model)
