@@ -254,6 +254,13 @@ def test_a_number_on_the_page_is_told_with_its_line(folder):
 
 
 @pytest.mark.slow
+def test_another_image_on_the_page_is_found_when_the_page_is_made_again(folder):
+    name = image_on_the_page(folder)
+    reseal(folder)
+    assert any(line.startswith(name) for line in found(folder))
+
+
+@pytest.mark.slow
 def test_another_model_is_found_by_asking_it(folder, toy_run, tmp_path):
     """Also where its file is swapped, or altered, and everything is sealed anew."""
     model = load_model(toy_run.parent / "net.keras")
