@@ -379,7 +379,7 @@ def test_a_network_that_knows_nothing_has_no_better_reading():
 # Inputs and outputs of other shapes -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ends", [lambda x: {"scores": x}, lambda x: [x]])
+@pytest.mark.parametrize("ends", [lambda x: {"scores": x}, pytest.param(lambda x: [x], marks=pytest.mark.slow)])
 def test_one_output_in_a_dictionary_or_list_is_checked_and_run(ends, case, prototypes):
     plain = nearest(prototypes)
     model = keras.Model(plain.inputs, ends(plain.outputs[0]))
