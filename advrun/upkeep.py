@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.filesize import decimal
 
 from advrun.console import write, write_json
 from advrun.errors import ConfigError
@@ -74,6 +73,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Decorator
         Name every CONFIG that shares a results folder, each with what you give it by --set. An edited attack, other data or another
         version of advrun gives other cells, and the old ones stay until they are removed here. Tables, figures and the log stay.
         """
+        from rich.filesize import decimal
+
         from advrun.config import load
         from advrun.runs import runner
         from advrun.runs.leftovers import free, leftovers
@@ -108,6 +109,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Decorator
 
 
 def _overview(seen: Any, verbose: bool) -> list[str]:
+    from rich.filesize import decimal
+
     from advrun.console.course import duration
     from advrun.runs.standing import FATES
 
@@ -134,6 +137,8 @@ def _overview(seen: Any, verbose: bool) -> list[str]:
 
 
 def _leftovers(root: Path, found: Any, verbose: bool) -> list[str]:
+    from rich.filesize import decimal
+
     stay = f"{found.kept:,} cells stay, of {found.named:,} that are named"
     if not found.files:
         return [f"{root}: nothing to remove; {stay}"]
