@@ -102,9 +102,10 @@ def _measure(plan: Plan, store: Store, cell: Cell):
 def _gallery(plan: Plan, cell: Cell, order: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> Gallery:
     x = np.asarray(plan.data.x_test[order[:6]], np.float32) / 255
     sure = softmax(np.eye(4, dtype=np.float32)[:6].repeat(2, 0)[:6]).max(-1)
+    ranks = np.arange(6), np.full(6, cell.eps or 0.0, np.float32), np.argsort(np.argsort(labels[:6] == predictions[:6], kind="stable"))
     return Gallery(
         *(cell.model.label, cell.defense_label, cell.attack_label, cell.threat, cell.seed, cell.eps, cell.norm, aim(cell)),
-        *(x, np.clip(x + cell.eps, 0, 1), None, labels[:6], labels[:6], predictions[:6], sure, sure),
+        *(x, np.clip(x + cell.eps, 0, 1), None, labels[:6], labels[:6], predictions[:6], sure, sure, *ranks),
     )
 
 

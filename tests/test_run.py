@@ -117,8 +117,9 @@ def test_every_row_shows_the_same_images_in_one_figure_per_attack(finished):
     galleries = [Gallery.read(path) for path in sorted((finished / "rows").glob("*.npz"))]
     assert len(galleries) == 4 * (1 + 3 * 2)
     for kept in galleries:
-        np.testing.assert_array_equal(kept.x, galleries[0].x)
-        np.testing.assert_array_equal(kept.label, galleries[0].label)
+        assert kept.common >= 16
+        np.testing.assert_array_equal(kept.x[:16], galleries[0].x[:16])
+        np.testing.assert_array_equal(kept.label[:16], galleries[0].label[:16])
     names = sorted(path.stem for path in (finished / "figures").glob("examples-*.png"))
     assert names == ["examples-cnn-cw-l2", "examples-cnn-fgsm-linf", "examples-cnn-pgd-linf"]
 
@@ -219,7 +220,10 @@ def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     copy = workplace / "failing"
     shutil.copytree(workplace / "whole", copy)
     config = write_config(workplace, copy)
-    run = advrun("run", config, "--set", "defenses.hybrid.train.learning_rate=1e30", "--set", "defenses.autoencoder.noise=0.5")
+    faster = "attacks=[{name: fgsm, eps: 24/255}]"
+    run = advrun(
+        "run", config, "--set", faster, "--set", "defenses.hybrid.train.learning_rate=1e30", "--set", "defenses.autoencoder.noise=0.5"
+    )
     assert run.exit_code == 8
     assert "cells failed" in run.output
     assert "hybrid" in run.output

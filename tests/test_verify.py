@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import re
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from click.testing import CliRunner
 
 from advrun.cli import main
 from advrun.errors import DataError, ModelError
+from advrun.report.album import packed
 from advrun.results import Result, binomial_interval
 from advrun.runs.store import Manifest
 from advrun.system.modelfile import load_model, save_model
@@ -84,14 +87,26 @@ def cell_of_a_table(root: Path) -> str:
 def number_on_the_page(root: Path) -> str:
     path = root / "report.html"
     text = path.read_text()
-    place = text.index('<table class="full">')
+    place = text.index('<table class="full"')
     path.write_text(text[:place] + re.sub(r"<td>\d+\.\d</td>", "<td>99.9</td>", text[place:], count=1))
+    return "report.html"
+
+
+def image_on_the_page(root: Path) -> str:
+    """Another change of an image, deflated as it should be."""
+    path = root / "report.html"
+    text = path.read_text()
+    place = text.index('"change":["z:') + len('"change":["')
+    end = text.index('"', place)
+    content = bytearray(zlib.decompress(base64.b64decode(text[place + 2 : end])))
+    content[0] ^= 1
+    path.write_text(text[:place] + packed(bytes(content)) + text[end:])
     return "report.html"
 
 
 def manifest(root: Path) -> str:
     path = one(root, "manifests/*fmn*.json")
-    path.write_text(path.read_text().replace('"queries": ', '"queries": 1', 1))
+    path.write_text(path.read_text().replace('"label": "', '"label": "another ', 1))
     return path.relative_to(root).as_posix()
 
 
@@ -121,7 +136,7 @@ def figure(root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-KINDS = (pixel, label, accuracy, cell_of_a_table, number_on_the_page, manifest, weight, configuration, record, figure)
+KINDS = (pixel, label, accuracy, cell_of_a_table, number_on_the_page, image_on_the_page, manifest, weight, configuration, record, figure)
 
 
 @pytest.mark.parametrize("tamper", KINDS, ids=lambda tamper: tamper.__name__)
@@ -219,12 +234,30 @@ def test_an_honest_folder_passes_and_everything_that_is_resealed_is_found_by_ask
     assert re.fullmatch(r"class \d for image \d+ \(and 1 more\)", answer["says"])
 
 
+def test_a_page_that_another_zlib_packed_is_the_same(folder):
+    path = folder / "report.html"
+    path.write_text(re.sub(r'"z:([^"]+)"', lambda match: f'"z:{stored(match[1])}"', path.read_text()))
+    reseal(folder)
+    assert found(folder, quick=True) == []
+
+
+def stored(text: str) -> str:
+    return base64.b64encode(zlib.compress(zlib.decompress(base64.b64decode(text)), 0)).decode()
+
+
 @pytest.mark.slow
 def test_a_number_on_the_page_is_told_with_its_line(folder):
     number_on_the_page(folder)
     reseal(folder)
     (line,) = found(folder)
     assert re.fullmatch(r"report\.html:\d+: says '99\.9'; should say '\d+\.\d'", line)
+
+
+@pytest.mark.slow
+def test_another_image_on_the_page_is_found_when_the_page_is_made_again(folder):
+    name = image_on_the_page(folder)
+    reseal(folder)
+    assert any(line.startswith(name) for line in found(folder))
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ from advrun.runs.loading import load_data as load_data
 from advrun.runs.loading import room
 from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained
+from advrun.runs.pictured import pictured
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
@@ -227,7 +228,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     notes: dict[str, str] = {}
     promised: dict[tuple[str, str, int], float] = {}
     class_names = plan.data.class_names
-    shown: dict[tuple[Any, ...], Cell] = {}
+    illustrated: list[Cell] = []
     for cell in plan.cells:
         if cell.metric:
             try:
@@ -243,11 +244,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 measured = store.read(cell, ".json", Result.read)
                 results[cell.key] = replace(measured, row=replace(measured.row, access=seen(cell)))
-                if manifest.has(".npz"):
-                    place = cell.name, cell.attack_label, cell.norm, aim(cell), cell.eps
-                    before = shown.setdefault(place, cell)  # of these a figure shows one
-                    if _eagerness(cell) < _eagerness(before):
-                        shown[place] = cell
+                illustrated += [cell] if manifest.has(".npz") else []
                 if manifest.has(SCORES):
                     scored = store.read(cell, SCORES, Scored.read)
                     attack = cell.attack_label, cell.norm, aim(cell)
@@ -277,7 +274,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                     promised[cell.model.label, cell.defense_label, cell.seed] = max(history["val_accuracy"])
         except AdvrunError as error:
             console.warn(str(error))
-    for cell in shown.values():
+    for cell in pictured(illustrated, plan.data.image_shape):
         try:
             galleries.append(store.read(cell, ".npz", Gallery.read))
         except AdvrunError as error:
@@ -303,11 +300,6 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         certificates=certificates,
         proofs=proofs,
     )
-
-
-def _eagerness(cell: Cell) -> tuple[Any, ...]:
-    """The smaller, the sooner its images are shown: adaptive rather than replayed ones, and those of the first seed."""
-    return cell.threat != "adaptive", cell.seed
 
 
 def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
@@ -370,7 +362,8 @@ def identity(found: Any) -> tuple[str, str]:
     from advrun.report import stickers
 
     folder = Path(package.__file__).parent
-    sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
+    dress = [file for file in folder.iterdir() if file.suffix in (".j2", ".css", ".js")]
+    sources = [Path(__file__), *dress, *closure(sorted(folder.glob("*.py")))]
     rows = [result.to_json() for result in found.results]
     code = [digest(source) for source in sorted(sources)]
     fonts = families(found.class_names)  # one that was missing may have been installed since

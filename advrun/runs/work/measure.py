@@ -31,7 +31,7 @@ def measure(worker: Worker, cell: Cell) -> Done:
     result = evaluate.measure(outcome, row(cell, cost), known, answers if answers is not None and outcome.classifier.chain.votes else None)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
     if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
-        files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
+        files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, result.distances, cell).write
     if outcome.attacked is not None and outcome.classifier.detects:
         files[f"rows/{cell.stem}{SCORES}"] = Scored.of(outcome.before, outcome.after, outcome.y).write
     return files, {"accuracy": result.row.accuracy}
