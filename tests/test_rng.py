@@ -83,7 +83,6 @@ KINDS = {
     "uniform": lambda rng, n: rng.uniform((n, 5), -1.0, 2.0),
     "normal": lambda rng, n: rng.normal((n, 4, 4, 3)),
     "few normal": lambda rng, n: rng.normal((n, 1)),
-    "signs": lambda rng, n: rng.signs((n, 9)),
     "integers": lambda rng, n: rng.integers((n,), 3, 1000),
 }
 
