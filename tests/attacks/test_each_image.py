@@ -73,7 +73,6 @@ def rounded_alike(monkeypatch):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
-@cache
 def exact() -> Classifier:
     """Logits by sums in doubles over one image's numbers, curved; made within a test, where sums are."""
     x = keras.Input(SHAPE)
@@ -86,11 +85,11 @@ def exact() -> Classifier:
 @cache
 def victims() -> tuple[np.ndarray, np.ndarray]:
     """The first half next to a boundary, which falls at once; the second far from it."""
-    x = np.random.default_rng(8).random((1000, *SHAPE)).astype(np.float32)
-    ranked = np.sort(exact().predict(x), axis=1)
+    system, x = exact(), np.random.default_rng(8).random((1000, *SHAPE)).astype(np.float32)
+    ranked = np.sort(system.predict(x), axis=1)
     order = np.argsort(ranked[:, -1] - ranked[:, -2])
     x = x[np.concatenate([order[: IMAGES // 2], order[-IMAGES // 2 :]])]
-    return x, exact().predict(x).argmax(-1)
+    return x, system.predict(x).argmax(-1)
 
 
 def cases():
@@ -106,14 +105,14 @@ def test_an_image_becomes_the_same_in_any_batch(name, norm):
     """Together; in sevens and another order; in sevens without the early ones; and alone: the same bytes, at the same cost."""
     plugin = registry.get("attacks", name)
     attack = changed(bound(plugin, norm), queries=60, epochs=1)
-    x, y = victims()
+    (x, y), system = victims(), exact()
     others = np.random.default_rng(9).random((200, *SHAPE)).astype(np.float32)
-    pool = others, exact().predict(others).argmax(-1)
-    whole = craft(exact(), attack, x, y, seed=3, batch_size=64, train=pool)
+    pool = others, system.predict(others).argmax(-1)
+    whole = craft(system, attack, x, y, seed=3, batch_size=64, train=pool)
     learnt = whole.learnt[0] if whole.learnt else None
     order = np.random.default_rng(0).permutation(IMAGES)
     for rows, size in ((order, 7), (np.arange(IMAGES // 2, IMAGES), 7), (np.array([1, IMAGES // 2 + 1]), 1)):
-        part = craft(exact(), attack, x[rows], y[rows], seed=3, batch_size=size, train=pool, learnt=learnt)
+        part = craft(system, attack, x[rows], y[rows], seed=3, batch_size=size, train=pool, learnt=learnt)
         for what in ("x_adv", "gradients", "queries"):
             apart = np.abs(getattr(part, what) - getattr(whole, what)[rows]).reshape(len(rows), -1).max(1)
             most = ROUNDING if what == "x_adv" and {name, f"{name}-{norm}"} & OTHERWISE else 0
