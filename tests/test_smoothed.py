@@ -68,7 +68,7 @@ def test_many_sure_draws_of_one_class_do_not_outvote_more_of_another():
     class Given(Draws):
         """Three draws that are given."""
 
-        def joined(self, ask, join):
+        def joined(self, ask, join, rows=None):
             total = ask()
             for _ in range(2):
                 total = tuple(join(a, b) for a, b in zip(total, ask(), strict=True))
