@@ -153,7 +153,7 @@ def test_shrinking_finds_what_many_places_find(network, images, fitted):
     told = np.asarray(attack.telling(network, images, y, Rng.from_seed(3), fitted=fitted)[1]["latent_distance"])
     reached = np.isfinite(least)
     assert reached.sum() >= 3
-    assert (told[reached] <= 1.15 * np.array(least)[reached]).all()
+    assert (told[reached] <= 1.25 * np.array(least)[reached]).all()
 
 
 def test_it_asks_for_decisions_though_it_learns_from_images_alone():
