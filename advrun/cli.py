@@ -20,6 +20,7 @@ from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.dryrun import show_plan
 from advrun.errors import GOES_ON, AdvrunError
+from advrun.ledger import commands as ledger_commands
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
 from advrun.verify import commands as verify_commands
@@ -399,4 +400,5 @@ commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
 compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)
 verify_commands.bind(main, options, SET, PLUGINS, AS_JSON)
+ledger_commands.bind(main, options, SET, PLUGINS, AS_JSON)
 upkeep.bind(main, options, CONFIG, SET, PLUGINS, AS_JSON)
