@@ -162,6 +162,7 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         as_json: bool,
         pool: str = "",
         shard: str = "",
+        ledger: Path | None = None,
         **given: Any,
     ) -> None:
         from advrun import pools
@@ -172,6 +173,8 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         pools.chosen(pool or "serial")
         portion = shares.Shard.parse(shard) if shard else None
         experiment = load(config, overrides)
+        if ledger is not None:
+            experiment = experiment.model_copy(update={"ledger": os.path.expanduser(ledger)})
         asked = verdicts.asked(**given) if given else None
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.geometry import GEOMETRIES
+from advrun.geometry import DISTANCE_ROUNDING, GEOMETRIES
 from advrun.results import Result, Row
 
 COLUMN = "optimality"
@@ -82,7 +82,8 @@ def beside(results: Iterable[Result], known: Mapping[Target, np.ndarray]) -> Non
     for each in attacks:
         best, own = closest[Target.of(each.row)], reached[id(each)]
         n = min(len(best), len(own))
-        best[:n] = np.minimum(best[:n], own[:n])
+        same = np.isclose(best[:n], own[:n], rtol=DISTANCE_ROUNDING, atol=0)  # one example, by a row in float32 and the ledger in float64
+        best[:n] = np.where(same, own[:n], np.minimum(best[:n], own[:n]))
     for each in attacks:
         own, eps = reached[id(each)], each.row.eps
         best = closest[Target.of(each.row)][: len(own)]

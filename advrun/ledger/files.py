@@ -43,7 +43,7 @@ def take_file(ledger: Closest, path: Path, judge: Judge, norms: tuple[str, ...],
         y = check_labels(arrays["y"], len(x), judge.classifier.classes)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    if x_adv.shape != x.shape or x_adv.dtype.kind != "f" and x_adv.dtype != np.uint8:
+    if x_adv.shape != x.shape or (x_adv.dtype.kind != "f" and x_adv.dtype != np.uint8):
         raise DataError(f"{path}: x_adv is {x_adv.dtype} {x_adv.shape}; expected uint8, or float in [0, 1], of shape {x.shape}")
     for norm in norms:
         judge.judge(ledger, norm, x, x_adv, y, taken, str(path))
