@@ -42,7 +42,7 @@ _PLACE = re.compile(rf"([0-9a-f]{{{HEX}}})-([0-9.]+(?:e-?[0-9]+)?)-([0-9a-f]{{64
 _SYSTEM = re.compile(rf"[0-9a-f]{{{HEX}}}")
 
 
-class Place(NamedTuple):
+class Filed(NamedTuple):
     """Where an example lies, in the order of preference: the nearest first. system, norm, image, content: as in the module's text."""
 
     distance: float
@@ -76,10 +76,10 @@ class Example:
         return pack({"x": self.x, "x_adv": self.x_adv, "y": np.array(self.y, np.int64)})
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> Filed:
         """Where it belongs."""
         name = hashlib.sha256(self.content).hexdigest()
-        return Place(distance(self.x_adv, self.x, self.norm), name, self.system, self.norm, image_key(self.x))
+        return Filed(distance(self.x_adv, self.x, self.norm), name, self.system, self.norm, image_key(self.x))
 
     @classmethod
     def read(cls, system: str, norm: str, content: bytes) -> Example:
@@ -119,15 +119,15 @@ class Closest:
         said = (self._name(system, file) for file in self._listed(f"{system}/{NAMES}"))
         return sorted({name for name in said if name})
 
-    def places(self, system: str, norm: str) -> dict[str, Place]:
+    def places(self, system: str, norm: str) -> dict[str, Filed]:
         """The closest example of each image, by its key; by file names alone."""
         return _closest(self.files(system, norm))
 
-    def files(self, system: str, norm: str) -> Iterator[Place]:
+    def files(self, system: str, norm: str) -> Iterator[Filed]:
         """All files of examples: more than one of an image where a writer was killed, or where two folders were copied together."""
         for name in self._listed(f"{system}/{norm}"):
             if place := _PLACE.fullmatch(name):
-                yield Place(float(place[2]), place[3], system, norm, place[1])
+                yield Filed(float(place[2]), place[3], system, norm, place[1])
 
     def odd(self) -> Iterator[str]:
         """Names of what no ledger has."""
@@ -145,7 +145,7 @@ class Closest:
                     if (places is not None and file not in places) or (places is None and not self._name(system, file)):
                         yield f"{system}/{folder}/{file}"
 
-    def read(self, place: Place) -> Example:
+    def read(self, place: Filed) -> Example:
         """The example of a place. Raises ValueError where the file is not what its name says."""
         try:
             content = content_of(inside(self.root, place.name), MOST)
@@ -160,7 +160,7 @@ class Closest:
 
     def add(self, examples: Iterable[Example]) -> int:
         """Take in those that are closer than what is known; returns how many. They must have been checked. Raises WriteError."""
-        known: dict[tuple[str, str], dict[str, Place]] = {}
+        known: dict[tuple[str, str], dict[str, Filed]] = {}
         kept = 0
         for example in examples:
             place, group = example.place, (example.system, example.norm)
@@ -208,8 +208,8 @@ class Closest:
             return []
 
 
-def _closest(places: Iterable[Place]) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+def _closest(places: Iterable[Filed]) -> dict[str, Filed]:
+    found: dict[str, Filed] = {}
     for place in places:
         found[place.image] = min(place, found.get(place.image, place))
     return found

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advrun import defend
-from advrun.closest import Closest, Example, Place, canonical, unit
+from advrun.closest import Closest, Example, Filed, canonical, unit
 from advrun.errors import ModelError
 from advrun.files import inside
 from advrun.identity import key_of
@@ -53,7 +53,7 @@ class Taken:
         return "; ".join([f"{self.kept:,} of {self.offered:,} examples are kept", *(text for text, count in said.items() if count)])
 
 
-class Asked(NamedTuple):
+class Hearing(NamedTuple):
     """What a system says of an example.
 
     is_right: of the clean image, that it is what it is. is_wrong: of the adversarial one, another class. is_sure: that rounding cannot
@@ -92,13 +92,13 @@ class Judge:
         refuse_random(classifier, classifier.name)
         return cls(classifier, key_of(inside(root, name)))
 
-    def outcomes(self, examples: Sequence[Example]) -> list[Asked]:
+    def outcomes(self, examples: Sequence[Example]) -> list[Hearing]:
         """What the system says of examples of one shape."""
         y = np.array([example.y for example in examples])
         before, after = self._answers(unit(example.x) for example in examples), self._answers(example.x_adv for example in examples)
         said = self.classifier.right(before, y), self.classifier.wrong(after, y), np.minimum(sure_of(before), sure_of(after))
         found = zip(*(each.tolist() for each in (*said, before.argmax(-1), after.argmax(-1))), strict=True)
-        return [Asked(*each) for each in found]
+        return [Hearing(*each) for each in found]
 
     def _answers(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Logits."""
@@ -119,7 +119,7 @@ class Judge:
             place: what lines name them by. numbers: (n,) theirs in that place; 0, 1, ... by default.
         """
         numbers = np.arange(len(y)) if numbers is None else numbers
-        known: dict[str, Place] = ledger.places(self.key, norm)
+        known: dict[str, Filed] = ledger.places(self.key, norm)
         done = 0
         for clean, moved in zip(blocks(x), blocks(x_adv), strict=True):
             part = slice(done, done + len(clean))
