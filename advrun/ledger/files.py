@@ -17,6 +17,8 @@ MOST = 8 << 30
 """Bytes that the arrays of a file may declare."""
 ARRAYS = "expected an .npz file with x, x_adv (n, height, width, channels) and y (n,)"
 
+READING = "where it wants other pixels than 0 to 1, or RGB, give the file that a run has kept of it, in results/NAME/models/"
+
 
 def take_file(ledger: Closest, path: Path, judge: Judge, norms: tuple[str, ...], taken: Taken) -> None:
     """Take in what a file holds: x, x_adv and y, and perhaps norm, its name.
@@ -45,6 +47,10 @@ def take_file(ledger: Closest, path: Path, judge: Judge, norms: tuple[str, ...],
         raise DataError(f"{path}: {error}") from error
     if x_adv.shape != x.shape or (x_adv.dtype.kind != "f" and x_adv.dtype != np.uint8):
         raise DataError(f"{path}: x_adv is {x_adv.dtype} {x_adv.shape}; expected uint8, or float in [0, 1], of shape {x.shape}")
+    before = taken.kept, taken.needless
     for norm in norms:
         judge.judge(ledger, norm, x, x_adv, y, taken, str(path))
-    ledger.call(judge.key, judge.classifier.name)
+    if taken.kept > before[0]:
+        ledger.call(judge.key, judge.classifier.name)
+    if taken.needless - before[1] > len(x) * len(norms) / 2:
+        taken.minutes.note(f"{path}: {judge.classifier.name} has most of the clean images wrong; {READING}")

@@ -44,8 +44,10 @@ def take_results(ledger: Closest, root: Path, overrides: Sequence[str], taken: T
             judges = {label: _judge(asker, each)}  # the systems come one after the other: one is in memory
         judge = judges[label]
         if judge is not None:
+            before = taken.kept
             _take(ledger, asker, each, judge, taken)
-            ledger.call(judge.key, f"{experiment.name}: {label}")
+            if taken.kept > before:
+                ledger.call(judge.key, f"{experiment.name}: {label}")
 
 
 def _label(each: Claim) -> str:

@@ -136,6 +136,8 @@ def test_a_wrong_class_of_the_true_one_is_no_example(tool, tmp_path):
     counts = json.loads(said.stdout)
     assert counts["kept"] == 0
     assert counts["needless"] > 15
+    assert "theirs.keras has most of the clean images wrong" in counts["notes"][0]
+    assert not (tmp_path / "ledger").exists()
 
 
 @pytest.mark.parametrize(
