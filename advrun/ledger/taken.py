@@ -108,7 +108,7 @@ class Judge:
         return self.classifier.predict(padded, BATCH)[: len(x)]
 
     def judge(self, ledger: Closest, norm: str, x: Any, x_adv: Any, y: np.ndarray, taken: Taken, place: str, numbers: Any = None) -> None:
-        """Take into the ledger what is true of these examples, and closer than what it knows. `false` has what is refused.
+        """Take into the ledger what is true of these examples, and closer than what it knows.
 
         Args:
             ledger: where to.

@@ -49,7 +49,7 @@ EXAMPLES = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(EXAMPLES, max_size=8), st.integers(0, 2**32 - 1), st.data())
 def test_it_is_a_join_of_what_was_put_into_it(tmp_path_factory, examples, seed, data):
     """Whatever the order, however they are spread over ledgers that are merged, and however often."""
@@ -137,6 +137,15 @@ def torn(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-7])
 
 
+def padded(file: Path) -> None:
+    """The same arrays in other bytes."""
+    file.write_bytes(file.read_bytes() + b"\0")
+
+
+def another_pixel(file: Path) -> None:
+    file.write_bytes(example(1, 0.1, pixel=3).content)
+
+
 def nearer(file: Path) -> None:
     image, _, content = file.name.split("-")
     file.rename(file.with_name(f"{image}-0.001-{content}"))
@@ -153,7 +162,7 @@ def outside(file: Path) -> None:
     (file.parent / Path(brighter.place.name).name).write_bytes(brighter.content)
 
 
-@pytest.mark.parametrize("change", [torn, nearer, of_another_image, outside])
+@pytest.mark.parametrize("change", [torn, padded, another_pixel, nearer, of_another_image, outside])
 def test_what_lies_is_found_and_merged_by_nobody(tmp_path, change):
     ledger = holding(tmp_path / "ledger", example(1, 0.1), example(2, 0.1))
     change(ledger.root / example(1, 0.1).place.name)

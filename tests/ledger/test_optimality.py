@@ -106,6 +106,14 @@ def result(attack: str, wrong, distances, *, eps=None, threat="adaptive", **fiel
     return Result(row, np.zeros(n, np.int32), np.array(wrong, np.int32), np.array(distances, np.float32))
 
 
+def test_an_image_that_is_wrong_anyway_is_no_merit_of_who_moved_it():
+    """A replayed example of the undefended model may change an image that the defended one has wrong."""
+    clean = result("clean", [1, 0, 0], [0, 0, 0], threat="none", norm="")
+    replayed = result("replayed", [1, 1, 0], [1, 2, 0], threat="static")
+    beside([clean, replayed], {Target("lnet", "none", 0, "l2"): np.array([INF, 1, 3])})
+    assert replayed.row.metrics[COLUMN] == pytest.approx(1 / 2)  # D = 3: (3 - 2) of (3 - 1); with the first image it were 3 of 4
+
+
 def test_rows_are_measured_against_the_ledger_and_each_other():
     clean = result("clean", [1, 0, 0, 0], [0, 0, 0, 0], threat="none", norm="")
     weak = result("weak", [1, 1, 1, 0], [0, 4, 4, 0])
