@@ -97,6 +97,10 @@ class Experiment(Form):
     results: Annotated[PathName, MinLen(1), doc("the path of a folder")] = Field(
         default="results", description="Folder that holds the results of all experiments."
     )
+    ledger: PathName = Field(
+        default="",
+        description="Folder of the closest examples known (`advrun ledger`), against which attacks are measured; none by default.",
+    )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
 
     @field_validator("models", "attacks", "defenses", "bounds")
