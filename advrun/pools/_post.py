@@ -55,9 +55,11 @@ class Post:
 
     def end(self) -> None:
         """The process ends, in the middle of a batch too."""
+        import ray
+
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        os._exit(0)
+        ray.actor.exit_actor()
 
     def _work(self) -> None:
         order, outfit = self._orders.get()
@@ -90,16 +92,20 @@ class Post:
 
 def fetched(chunk: Any) -> bytes:
     """The bytes that `stowed` has left with Ray."""
+    if isinstance(chunk, bytes):
+        return chunk
     import ray
 
-    return chunk if isinstance(chunk, bytes) else ray.get(chunk)  # type: ignore[no-any-return]
+    return ray.get(chunk)  # type: ignore[no-any-return]
 
 
 def stowed(content: bytes) -> Any:
     """What of a chunk travels in a message."""
+    if len(content) <= SMALL:
+        return content
     import ray
 
-    return content if len(content) <= SMALL else ray.put(content)
+    return ray.put(content)
 
 
 def scratch() -> Path:

@@ -14,7 +14,7 @@ from advrun.errors import AdvrunError, ConfigError, WriteError
 from advrun.files import write_text
 from advrun.pools import Freight, Job, Message, Pool
 from advrun.pools._cluster import Cluster
-from advrun.pools._post import Post, stowed
+from advrun.pools._post import Post, fetched, stowed
 
 ENDING = 2.0
 """Seconds in which actors may clean up behind themselves."""
@@ -123,7 +123,7 @@ class _Ray:
         else:
             try:
                 if message["kind"] == "file":
-                    cargo.freight.bring(key, message["name"], map(cargo.fetched, message["chunks"]))
+                    cargo.freight.bring(key, message["name"], map(fetched, message["chunks"]))
                     worker.known.add(message["name"])
                     return
                 if message["kind"] == "done" and not worker.sees:
@@ -170,9 +170,6 @@ class _Cargo:
     def files(self, key: str | None, known: set[str]) -> dict[str, list[Any]]:
         """By name, what a cell needs beyond the files that its worker knows."""
         return {name: self._chunks(name, version) for name, version in self.freight.needed(key).items() if name not in known}
-
-    def fetched(self, chunk: Any) -> bytes:
-        return chunk if isinstance(chunk, bytes) else self.ray.get(chunk)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
