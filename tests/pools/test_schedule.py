@@ -247,7 +247,7 @@ def test_bars_of_all_workers_are_shown():
 
 
 def test_pools_are_found_by_their_files():
-    assert pools.names() == ["processes", "serial"]
+    assert pools.names() == ["processes", "ray", "serial"]
     assert pools.chosen("processes:3") == ("processes", 3)
     assert pools.chosen("serial") == ("serial", None)
 
