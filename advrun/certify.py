@@ -65,7 +65,8 @@ class Bound:
 @dataclass(frozen=True, eq=False)
 class Certified:
     """What a bound says. radius: (n,) float32. details: (n,) float32 by name. gradients, queries: (n,) int64. asked: (n,) bool, the
-    images that it was given; the radius of the others is 0, and they have no details (NaN). seconds: compilation included."""
+    images that it was given; the radius of the others is 0, and they have no details (NaN). seconds: compilation included. about: what
+    the radii are about, in words, where that is another system; else ""."""
 
     radius: np.ndarray
     details: Mapping[str, np.ndarray]
@@ -73,6 +74,7 @@ class Certified:
     queries: np.ndarray
     asked: np.ndarray
     seconds: float
+    about: str = ""
 
     def mean(self, cost: np.ndarray) -> float:
         """Mean over the images that the bound was given."""
@@ -117,6 +119,7 @@ def certify(
     x = engine.to_unit(check_images(x, classifier.image_shape))
     y = check_labels(y, len(x), classifier.classes)
     logits = classifier.predict(x, batch_size) if logits is None else logits
+    about = bound.plugin.about_of(classifier.chain, bound.settings)
     asked = np.ones(len(x), bool) if bound.plugin.about else classifier.right(logits, y)
     labels, view = y, classifier
     if target is not None:
@@ -141,7 +144,7 @@ def certify(
             bar.advance(len(batch))
     if bar is not None:
         bar.advance(len(x) - len(rows))
-    return Certified(radius, details, costs[0], costs[1], asked, seconds)
+    return Certified(radius, details, costs[0], costs[1], asked, seconds, about)
 
 
 class _Batches:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from advrun import __version__, cell, process, prove, registry, verdicts
+from advrun import __version__, cell, process, prove, registry, upkeep, verdicts
 from advrun.compare import commands as compare_commands
 from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
@@ -22,6 +22,7 @@ from advrun.dryrun import show_plan
 from advrun.errors import GOES_ON, AdvrunError
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
+from advrun.verify import commands as verify_commands
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
 
@@ -397,3 +398,5 @@ def doctor(as_json: bool) -> None:
 commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
 compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)
+verify_commands.bind(main, options, SET, PLUGINS, AS_JSON)
+upkeep.bind(main, options, CONFIG, SET, PLUGINS, AS_JSON)

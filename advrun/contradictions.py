@@ -41,11 +41,19 @@ def of_system(certificate: Certificate, results: Iterable[Result]) -> Iterator[R
     return (result for result in results if (result.row.model, result.row.defense, result.row.seed, result.row.norm) == own)
 
 
+ERROR = 0.01
+"""Of a system that votes: how probable it is at most that votes alone make a contradiction of any image of a row."""
+
+
 def nearer(certificate: Certificate, result: Result) -> np.ndarray:
-    """The images (k,) that fool the system from nearer than the bound says, by more than rounding."""
+    """The images (k,) that fool the system from nearer than the bound says, by more than rounding.
+
+    A system that votes is fooled where the true class has no majority, by more than chance in its votes: what it is certified to have.
+    """
     n = min(certificate.n, result.row.n)
     radius = certificate.radius[:n] * (1 - DISTANCE_ROUNDING)
-    return np.flatnonzero(~result.correct[:n] & (result.distances[:n] < radius))
+    fooled = ~result.correct[:n] if result.chance is None else ~result.correct[:n] & (result.chance[:n] < ERROR / n)
+    return np.flatnonzero(fooled & (result.distances[:n] < radius))
 
 
 def contradicted(results: Sequence[Result], certificates: Sequence[Certificate]) -> list[Result]:

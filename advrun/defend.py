@@ -52,7 +52,7 @@ def applied(plugin: Plugin, system: Chain, fit: Any, settings: Mapping[str, Any]
         raise ModelError(
             f"defence {plugin.name!r} makes a network, and the detector beside the one it is given would be lost; name it first"
         )
-    bound = {key: bind(value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
+    bound = {key: registry.on_attacks(bind, value) if plugin.settings[key].is_attack else value for key, value in settings.items()}
     given: Any = system if plugin.takes_system else system.as_model()
     return plugin.function(*((given, fit) if plugin.takes_fit else (given,)), **bound)
 
@@ -90,6 +90,10 @@ class Fitted:
             raise ModelError(f"the weights of its network {self.calls} are not those that its defence fits")
         model.set_weights(weights)
         return model
+
+    def game(self, model: Any, players: Any, **_: Any) -> Any:
+        """The model with its weights, as above."""
+        return self(model, None)
 
     def statistics(self, name: str, compute: Any) -> dict[str, np.ndarray]:
         """The arrays of this name. Raises ModelError where there are none."""

@@ -11,6 +11,7 @@
     |   `-- WriteError      8   a result cannot be written: the disk is full, say; the run stops, and goes on when there is room
     |-- DownloadError       9   no mirror gave the right bytes
     |-- PluginError        10   a file in attacks/, defenses/, ... breaks the contract
+    |-- TamperedError      11   results that are not what they say: `advrun verify` found it
     `-- GateError          12   everything is done, and a number is under what `--fail-under` asks for, or flagged with `--fail-on-flags`
 
 Where the only cause of failed cells is a model file of the user's own, the run ends with the error of that file, not with CellError.
@@ -100,6 +101,12 @@ class GateError(AdvrunError):
     """A number is under what a gate asks for, or flagged where that counts; a line for each. Everything else went well."""
 
     exit_code = 12
+
+
+class TamperedError(AdvrunError):
+    """Results that are not what they say."""
+
+    exit_code = 11
 
 
 class AdvrunWarning(UserWarning):

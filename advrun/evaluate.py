@@ -14,13 +14,14 @@ from advrun.metrics import Outcome
 from advrun.results import DISAGREE, ONE_DRAW, SPREAD, Result, Row, binomial_interval
 
 
-def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float | None]) -> Result:
+def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float | None], answers: np.ndarray | None = None) -> Result:
     """Accuracy with its interval, as a row; the metrics of the registry come later, each as a cell of its own.
 
     Args:
         outcome: the images and what the measured system makes of them.
         row: the row's other columns.
         known: metrics that are known already.
+        answers: (n, draws) int, the class in each draw, of a system that votes.
     """
     predictions = outcome.answers
     right, n = int((predictions == outcome.y).sum()), len(outcome.y)
@@ -28,7 +29,18 @@ def measure(outcome: Outcome, row: Mapping[str, Any], known: Mapping[str, float 
     distances = np.zeros(n, np.float32)
     if content.norm and outcome.attacked is not None:
         distances = by_blocks(GEOMETRIES[content.norm].distance, outcome.attacked, to_unit(outcome.images))
-    return Result(content, outcome.y, predictions, distances)
+    return Result(content, outcome.y, predictions, distances, None if answers is None else no_majority(answers, outcome.y))
+
+
+def no_majority(answers: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How probable it is, for each image, that so few draws give the true class, if half of all that could be drawn did, (n,) float32.
+
+    The one-sided exact binomial test by which a smoothed classifier is told from a coin (Cohen et al., 2019, arXiv:1902.02918, section
+    3.2.1, PREDICT).
+    """
+    from scipy.stats import binom
+
+    return binom.cdf((answers == y[:, None]).sum(1), answers.shape[1], 0.5).astype(np.float32)
 
 
 def varied(answers: np.ndarray, logits: np.ndarray, y: np.ndarray) -> dict[str, float]:

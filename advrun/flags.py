@@ -9,6 +9,7 @@ where the difference is more than SLACK. All tests of one report together raise 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -83,10 +84,14 @@ def flagged(results: Iterable[Result], promised: Mapping[tuple[str, str, int], f
     promised: see `evidence.suspected`.
     """
     results = list(results)
+    rivals: dict[tuple[object, ...], list[Result]] = defaultdict(list)
+    for result in results:
+        if not result.row.target:
+            rivals[_met(result.row)].append(result)
     suspicions = [
         (place, *each)
         for place, result in enumerate(results)
-        for each in (*_suspicions(result, results), *suspected(result, promised or {}))
+        for each in (*_suspicions(result, rivals[_met(result.row)]), *suspected(result, promised or {}))
     ]
     raised = [{*result.row.flags, *_certain(result)} for result in results]
     for place, flag, _ in below(LEVEL, suspicions):
@@ -112,8 +117,8 @@ def _certain(result: Result) -> Iterator[str]:
         yield GUESSES
 
 
-def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[Suspicion]:
-    """What may be wrong with the result, and how likely it is to look so by chance."""
+def _suspicions(result: Result, rivals: Sequence[Result]) -> Iterator[Suspicion]:
+    """What may be wrong with the result, and how likely it is to look so by chance. rivals: what else met the same system in its norm."""
     row = result.row
     if row.threat != "adaptive" or row.target:
         return
@@ -121,7 +126,7 @@ def _suspicions(result: Result, results: Sequence[Result]) -> Iterator[Suspicion
         yield UNBROKEN, _more_than(SHARE, result.correct)
     if row.eps is not None:
         yield UNMOVED, _more_than(SHARE, result.correct & (result.distances == 0))
-    others = [other for other in results if other is not result and _comparable(other.row, row)]
+    others = [other for other in rivals if other is not result]
     for flag, other in _contradictions(row, others):
         if not _settled(flag, other, result, others):
             yield flag, _stronger(other, result, BLACK_BOX_SLACK if flag == BLACK_BOX_WINS else SLACK)
@@ -154,10 +159,9 @@ def _settled(flag: str, other: Result, result: Result, others: Sequence[Result])
     return any(third is not other and third.row.gradients >= max(least, 1) and not _leaves_more(third, other) for third in thirds)
 
 
-def _comparable(other: Row, row: Row) -> bool:
-    """Whether two attacks met the same system in the same norm."""
-    same = (other.model, other.defense, other.seed, other.norm) == (row.model, row.defense, row.seed, row.norm)
-    return same and not other.target
+def _met(row: Row) -> tuple[object, ...]:
+    """The same for attacks on the same system in the same norm."""
+    return row.model, row.defense, row.seed, row.norm
 
 
 def _leaves_more(one: Result, other: Result) -> bool:

@@ -176,7 +176,7 @@ MEANINGS = {
         "advrun prove planted an example near every image, and this attack missed more than 5 % of them.",
         "What does not find examples that are there says nothing of a system in which it finds none.",
         "Run it with more steps or better gradients (square needs none), until advrun prove sees it find them.",
-        "Less than 95 % of those that random search does not find, on 64 images.",
+        "Less than 95 % of those that random search does not find, on 144 images.",
         "Zimmermann et al. 2022, arXiv:2206.13991",
     ),
     UNREPRODUCED: Meaning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from advrun.results import Result, binomial_interval
 
 ENOUGH = 0.95
 """An attack that finds fewer of the planted examples is too weak to be believed (Zimmermann et al., 2022, arXiv:2206.13991)."""
+
+FEWEST = 59
+"""Images from which on a share of 95 % can be told at all: where fewer are planted in, one that is lower finds all of them in more than one
+case of twenty (0.95^59 < 0.05; the rule of three, Hanley and Lippman-Hand, 1983, doi:10.1001/jama.1983.03330370053031)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,16 @@ class Proof:
     def is_enough(self) -> bool | None:
         """Whether the attack is strong enough to be believed; None where nothing can be told."""
         return None if self.score is None else self.score >= ENOUGH
+
+    @property
+    def too_few(self) -> bool:
+        """Whether what looks strong enough may be chance, so few are the images."""
+        return bool(self.is_enough) and self.n < FEWEST
+
+    @property
+    def wanted(self) -> int:
+        """Images to ask for, so that enough of them have a planted example, with a tenth to spare."""
+        return math.ceil(1.1 * FEWEST * (self.n + self.left_out) / self.n)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -19,7 +19,9 @@ def bind(main: click.Group, options: Callable[..., Decorator], output: tuple[Dec
     @main.command("prove")
     @options(
         *shared,
-        click.option("--images", type=click.IntRange(1), default=64, show_default=True, help="In so many an example is planted."),
+        click.option(
+            "--images", type=click.IntRange(1), default=144, show_default=True, help="In so many an example is planted, where one can be."
+        ),
         click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
         click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
         *output,

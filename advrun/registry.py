@@ -38,8 +38,10 @@ Those of a bound, whose file says `SOUND = True` where no attack can come nearer
     rng: Rng                    random numbers
 
 Where a bound is about another system than the one it is given, such as a smoothed one, its file says which:
-`ABOUT = "the smoothed classifier"`.
+`ABOUT = "the smoothed classifier"`; and its function `is_itself(system, *, settings)` says whether the system that it is given is that one.
 
+The file of a plugin may hold `nonsense(*, settings) -> (setting, why) | None`: what of legal settings makes no sense together, which is
+refused with its place in the YAML file. Of a defence that is swept it sees tuples.
 A metric whose outcome is a `Transferred` is measured where examples come from another system; others are measured of every row.
 A setting annotated with a frozen dataclass is a mapping in YAML, whose settings are the fields of the dataclass (`config/mappings.py`).
 A model without other parameters than settings comes trained: it returns a Keras model, a `Foreign` that says how to read it, or an
@@ -74,7 +76,7 @@ from advrun.files import digest
 from advrun.folders import KINDS, LAYERS, PACKAGE
 from advrun.types import Aside, AttackChoice, Cascade, Content, Cost, CrafterName, Targets
 
-__all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "parameters", "place"]
+__all__ = ["KINDS", "PACKAGE", "Plugin", "Setting", "crafter", "get", "load", "load_layers", "names", "on_attacks", "parameters", "place"]
 
 
 ACCESS = ("none", "blind", "decisions", "scores", "gradients")
@@ -96,8 +98,8 @@ class Setting:
 
     @property
     def is_attack(self) -> bool:
-        """True when the value is itself an attack, as in adversarial training."""
-        return AttackChoice in _members(self.annotation)
+        """True when the value is itself an attack, as in adversarial training, or a list of attacks (`on_attacks`)."""
+        return any(AttackChoice in (part, *typing.get_args(part)) for part in _members(self.annotation))
 
     @property
     def names_attack(self) -> bool:
@@ -191,6 +193,12 @@ class Plugin:
         """What a bound is about, in words, where that is another system than the one it is given; else ""."""
         return str(getattr(self.module, "ABOUT", ""))
 
+    def about_of(self, system: Any, settings: Mapping[str, Any]) -> str:
+        """The same of this system: "" where, as the file's function `is_itself` says, it is the one that the bound is about."""
+        function = getattr(self.module, "is_itself", None)
+        itself = function and function(system, **{name: settings[name] for name in parameters(function)[1:]})
+        return "" if itself else self.about
+
     @property
     def learns(self) -> bool:
         """True for attacks that see training images: they learn from them, or start from some."""
@@ -220,6 +228,12 @@ class Plugin:
     def survey(self) -> Callable[..., Any] | None:
         """What an attack with a `fitted` parameter looks at beyond its images, after the last one."""
         return getattr(self.module, "survey", None) if "fitted" in self.arguments else None
+
+    def nonsense(self, settings: Mapping[str, Any]) -> tuple[str, str] | None:
+        """A setting, and why it makes no sense beside the others, though each is legal; None where all do, or nobody looks."""
+        function = getattr(self.module, "nonsense", None)
+        found: tuple[str, str] | None = function and function(**{name: settings[name] for name in parameters(function)})
+        return found
 
     def cost(self, settings: Mapping[str, Any]) -> Cost:
         """What an attack asks of the model for one image, at most: `queries`, or what the file's function `cost` says."""
@@ -273,6 +287,11 @@ class Plugin:
         views = [self.arguments.get("model"), *([fitting["model"]] if "model" in fitting else [])]
         asked = [getattr(view, "__name__", str(view)).lower() for view in views]
         return max(asked, key=lambda view: ACCESS.index(view) if view in ACCESS else len(ACCESS))
+
+
+def on_attacks(function: Callable[[Any], Any], value: Any) -> Any:
+    """`function` of the attack that is the value of a setting, or of each of them where it is a list."""
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
 
 def parameters(function: Callable[..., Any]) -> tuple[str, ...]:

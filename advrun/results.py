@@ -82,12 +82,15 @@ class Result:
     """A row with the per-example outcomes behind it, in evaluation order.
 
     labels, predictions: (n,) int32. distances: (n,) float32, how far each image was moved, in the row's norm; 0 without a norm.
+    chance: (n,) float32, of systems that vote: how probable so few votes for the true class would be, were half of all draws for it. Where
+        that is small it has no majority, surely; elsewhere the votes may have fallen so. None of others.
     """
 
     row: Row
     labels: np.ndarray
     predictions: np.ndarray
     distances: np.ndarray
+    chance: np.ndarray | None = None
 
     @property
     def correct(self) -> np.ndarray:
@@ -96,6 +99,7 @@ class Result:
 
     def to_json(self) -> str:
         arrays = {name: getattr(self, name).tolist() for name in ARRAYS}
+        arrays |= {} if self.chance is None else {CHANCE: self.chance.tolist()}
         content = {"row": self.row.said(), **arrays}
         return json.dumps(content, indent=None, separators=(",", ":"))
 
@@ -110,11 +114,12 @@ class Result:
 
     @classmethod
     def _from(cls, content: Any) -> Result:
-        if not isinstance(content, dict) or content.keys() != {"row", *ARRAYS}:
+        if not isinstance(content, dict) or content.keys() - {CHANCE} != {"row", *ARRAYS}:
             raise ValueError("no measured row")
         try:
             row: Row = _row_form().validate_python(content["row"])
             arrays = [np.asarray(content[name], dtype) for name, dtype in ARRAYS.items()]
+            arrays += [np.asarray(content[CHANCE], np.float32)] if CHANCE in content else []
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError("no measured row: a column is missing, or of another type") from error
         if row.n < 1 or any(array.shape != (row.n,) for array in arrays) or min(array.min() for array in arrays) < 0:
@@ -133,6 +138,8 @@ def _row_form() -> Any:
 
 ARRAYS = {"labels": np.int32, "predictions": np.int32, "distances": np.float32}
 """The per-example outcomes of a `Result`."""
+CHANCE = "chance"
+"""One more, which only systems that vote have."""
 
 
 def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

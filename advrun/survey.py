@@ -29,6 +29,8 @@ SURVEY = ".survey.npz"
 """How its file ends."""
 STICKER, NOISE, BARE = 0, 1, 2
 """The first axis of predictions: the sticker, random colours in its shape, and nothing."""
+NO_CLASS = -1
+"""The prediction of an image that a detector rejects."""
 NOTHING, FREE, BLACK, WHITE = 0, 1, 2, 3
 """What a place of `cuts` holds: no sticker, the sticker's colours, a marker's core, a marker's ring."""
 
@@ -41,7 +43,8 @@ class Survey:
     cuts: (k, fine, fine) uint8, the same shapes for a printer. fill: the sign's width as a share of the image's.
     cover: (k,), share of the sign that each covers. targeted: whether `aims` are to be reached, or left. aims: (n,) int32.
     plain: (3, n) int16, predictions of the photographs as they are; moved: (3, n), each under one view at random; grid: (3, distances,
-    angles, n), each at that distance and angle. distances: in units of that from which the sign has all pixels of the image.
+    angles, n), each at that distance and angle; `NO_CLASS` where a detector rejects one. distances: in units of that from which the sign
+    has all pixels of the image.
     angles: degrees. pictures: (distances, angles, h, w, c) uint8, one photograph of the sign with its sticker.
     """
 
@@ -60,9 +63,9 @@ class Survey:
     pictures: np.ndarray
 
     def reached(self, predictions: np.ndarray) -> np.ndarray:
-        """Bool, in the predictions' shape (..., n): the attack's goal."""
+        """Bool, in the predictions' shape (..., n): the attack's goal, which an image that is rejected never reaches."""
         same = predictions == self.aims
-        return same if self.targeted else ~same
+        return same if self.targeted else ~same & (predictions != NO_CLASS)
 
     def success(self, predictions: np.ndarray) -> tuple[float, float, float]:
         """Share (n,) of the photographs, and its exact 95 % interval."""

@@ -44,6 +44,16 @@ Before = Callable[["Fit", int], None]
 
 
 @dataclass(frozen=True, eq=False)
+class Player:
+    """A network that learns against others in `Fit.game`: what makes its mean loss small, how a batch moves it, and Adam's beta_1."""
+
+    network: Any
+    objective: Objective
+    update: Update | None = None
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True, eq=False)
 class OwnImages:
     """What an attack learns from: x_train (n, h, w, c), y_train (n, ...), whatever its objective wants to know of each image."""
 
@@ -159,6 +169,35 @@ class Fit:
         attack = settings.robust_attack
         robust = attack and RobustAccuracy(model if system is None else system, bind(attack), self.label)
         self.play(step, monitor=monitor, stage=stage, before=before, robust=robust)
+        self.fitted.append(model.get_weights())
+        return model
+
+    def game(self, model: Any, players: Mapping[str, Player], *, stage: str = "") -> Any:
+        """Train networks that learn from one another, one after the other on each batch, as those of a GAN do; the last epoch is taken.
+
+        Args:
+            model: the one that is kept, with its last weights.
+            players: by name, in order; curves are called after them, "critic_loss", but those of the player "".
+            stage: as above.
+
+        Raises:
+            ModelError: when a loss becomes NaN or infinite. ConfigError: where the training shall keep an average or the most robust epoch.
+        """
+        settings = self.settings
+        if settings.robust_attack or settings.ema:
+            asked = "monitor: robust_accuracy" if settings.robust_attack else f"ema: {settings.ema:g}"
+            raise ConfigError(f"{self.label}: {asked} is not for networks that play against one another; take it out of its train section")
+        steps = {
+            name: TrainStep(
+                player.network,
+                player.objective,
+                engine.adam(settings.learning_rate, player.momentum),
+                update=player.update,
+                schedule=settings.schedule or "constant",
+            )
+            for name, player in players.items()
+        }
+        self.play(Game(steps), monitor="", stage=stage)
         self.fitted.append(model.get_weights())
         return model
 

@@ -26,6 +26,8 @@ Fraction = Annotated[float, Interval(ge=0, le=1)]
 """A number from 0 to 1."""
 Share = Annotated[float, Interval(gt=0, le=1)]
 """A number above 0, at most 1."""
+Minority = Annotated[float, Interval(gt=0, le=0.5)]
+"""A number above 0, at most 1/2."""
 
 Tensor: TypeAlias = Any
 """A TensorFlow tensor (compiled or eager). Images are (n, height, width, channels) float32 in [0, 1]."""
@@ -40,7 +42,8 @@ class Targets:
 
 
 AttackChoice = Annotated[Any, doc("an attack, such as {name: pgd, eps: 8/255}")]
-"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `craft.Attack` in the function."""
+"""A setting that is itself an attack: `{name: pgd, eps: 8/255, steps: 7}` in YAML, `attack.Attack` in the function. Several are a
+`tuple[AttackChoice, ...]`, a list in YAML."""
 
 
 @dataclass(frozen=True)

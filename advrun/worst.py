@@ -29,10 +29,10 @@ def worst_cases(results: Iterable[Result]) -> list[Result]:
     clean = {_system(result.row)[:3]: result.correct for result in results if result.row.threat == "none"}
     results = [result for result in results if result.row.threat in ("static", "adaptive") and result.row.norm]
     budgets = dict.fromkeys((_system(result.row), result.row.eps, result.row.threat) for result in results)
-    worst = (
-        _worst([result for result in results if _system(result.row) == system], eps, threat, clean.get(system[:3]))
-        for system, eps, threat in budgets
-    )
+    by_system: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        by_system.setdefault(_system(result.row), []).append(result)
+    worst = (_worst(by_system[system], eps, threat, clean.get(system[:3])) for system, eps, threat in budgets)
     return [result for result in worst if result]
 
 

@@ -18,6 +18,7 @@ from advrun.contract import victims
 from advrun.contract.victims import CLASSES, IMAGE_SHAPE, boundary_distances, linear_classifier
 from advrun.data import Dataset
 from advrun.system import classifier as classifiers
+from tests._finished import finished
 
 __all__ = ["CLASSES", "IMAGE_SHAPE", "boundary_distances", "linear_classifier"]
 
@@ -120,3 +121,9 @@ def victim(toy_data: Dataset) -> Classifier:
     _surrogate.Student(classifier, np.array([1, 2])).learn(toy_data.x_train / np.float32(255), toy_data.y_train, epochs=12)
     assert classifier.accuracy(toy_data.x_test, toy_data.y_test) > 0.9
     return classifier
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory, victim: Classifier, toy_data: Dataset) -> Path:
+    """The configuration of a small finished run; tests copy its results before they touch them."""
+    return finished(tmp_path_factory.mktemp("toy"), victim, toy_data)

@@ -129,7 +129,9 @@ def _gallery(folder: Path) -> bytes:
     images, labels = _arrays()["x_test"] / np.float32(255), np.arange(6)
     shares = labels / np.float32(10)
     names = ("cnn", "none", "pgd", "adaptive", 0, 0.1, "linf", "")
-    return pack(Gallery(*names, images, images, None, labels, labels, labels, shares, shares).to_arrays(), compressed=True)
+    return pack(
+        Gallery(*names, images, images, None, labels, labels, labels, shares, shares, labels, shares, labels).to_arrays(), compressed=True
+    )
 
 
 CELL = SimpleNamespace(key="a" * 32, label="cell", stem="cell", needs=())

@@ -39,10 +39,10 @@ def trial(name: str) -> contract.Defended:
 
 BRIEF = {
     *("alp", "awp", "distillation", "fast", "free", "gaussian_augmentation", "label_smoothing", "mart"),
-    *("binary_detector", "magnet", "magnet_detector"),
+    *("binary_detector", "magnet", "magnet_detector", "defense_gan", "unet"),
 }
-"""These keep the first promise in `make test`, the others when there is time; what they compute is tested in test_robust_training.py and
-test_detectors.py."""
+"""These keep the first promise in `make test`, the others when there is time; what they compute is tested in test_robust_training.py,
+test_detectors.py and test_purifiers.py."""
 LONG = {"adversarial_finetuning", "hybrid", "trades"}
 """These keep all but the last, which takes the longest."""
 

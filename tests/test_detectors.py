@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from advrun import Classifier, Linf, attacks, defend, engine
 from advrun.checkpoints import Checkpoints
 from advrun.cli import main
+from advrun.config import loads
 from advrun.contract.systems import fit_on
 from advrun.craft import choose_targets
 from advrun.defenses._features import penultimate
@@ -82,11 +83,12 @@ def test_so_do_other_attacks_inside_a_ball(guarded, grey, name, settings):
     assert (guarded.predict(adaptive).argmax(-1) == 1).all()
 
 
-# FAB is not among them: it steps to where the network alone is undecided, and finds nothing behind a detector like this one.
 SLOWLY = [("cw", {"steps": 200}), ("ddn", {}), ("fmn", {}), ("boundary", {"queries": 400}), ("hopskipjump", {"queries": 400})]
 
 
-@pytest.mark.parametrize(("name", "given"), [("deepfool", {}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)])
+@pytest.mark.parametrize(
+    ("name", "given"), [("deepfool", {}), ("fab", {"steps": 30}), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOWLY)]
+)
 def test_the_nearest_example_is_one_that_is_not_rejected(guarded, grey, name, given):
     """Also where an attack asks for gradients of single logits, or sees answers alone."""
     x, y = grey
@@ -112,6 +114,28 @@ def test_rejected_is_the_class_to_get_away_from():
     toward = np.asarray(folded(outputs, y + 1, targeted=True))  # rejected is as good as the strongest class but the target
     np.testing.assert_array_equal(toward, [[3, 1, 0], [4, 3, 0], [2, 3, 0]])
     np.testing.assert_array_equal(np.asarray(floored(outputs)), [[3, 2, 2], [4, 4, 4], [2, 3, 2]])
+
+
+def test_without_corners_a_success_is_one_and_both_boundaries_are_felt():
+    """What the true class and rejected are folded into is never below the larger, and above it by no more than the distance allows."""
+    rng = np.random.default_rng(0)
+    outputs, y = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 3, 200).astype(np.int32)
+    for targeted in (False, True):
+        hard, soft = (np.asarray(folded(outputs, y, targeted, smoothly)) for smoothly in (False, True))
+        assert (soft >= hard - 1e-6).all()
+        assert ((soft > hard + 1e-3).sum(-1) <= 1).all()
+        assert (soft > hard + 1e-3).any(-1).mean() > 0.9
+    corner = np.array([[1.0, 1.0, -9.0, 1.0]], np.float32)
+    np.testing.assert_allclose(folded(corner, np.zeros(1, np.int32), False, True), [[1, 1, -9]], atol=1e-5)
+
+
+def test_fab_comes_near_to_the_corner_where_two_boundaries_meet(guarded, grey):
+    """The nearest image of class 1 that is not rejected is sqrt(7 / 3) eps away: both <signs, d> = 6 eps and <1, d> = 2 eps."""
+    x, y = grey
+    found = attacks.fab(guarded, x, y, L2(), steps=30)
+    assert (guarded.predict(found).argmax(-1) == 1).all()
+    distance = np.sqrt(np.square(found - x).sum((1, 2, 3)))
+    assert ((distance > EPS * (7 / 3) ** 0.5 - 1e-5) & (distance < 1.15 * EPS * (7 / 3) ** 0.5)).all()
 
 
 def test_every_view_takes_a_rejected_image_for_none_that_succeeds(guarded, grey):
@@ -152,6 +176,15 @@ def test_a_threshold_of_scores():
         calibrated(np.empty(0), 0.05)
     with pytest.raises(ModelError, match="score of 1 of 2 clean images is no number"):
         calibrated(np.array([np.nan, 1.0]), 0.05)
+
+
+@pytest.mark.parametrize("name", ["feature_squeezing", "mahalanobis", "binary_detector", "magnet_detector"])
+@pytest.mark.parametrize("share", [0, 0.51, 1])
+def test_who_rejects_most_clean_images_is_refused(name, share):
+    said = rf"defenses\[0\]\.false_positives: got {share}; expected a number"
+    with pytest.raises(ConfigError, match=said):
+        loads(f"defenses: [{{name: {name}, false_positives: {share}}}]\n")
+    loads(f"defenses: [{{name: {name}, false_positives: 0.5}}]\n")
 
 
 def test_what_counts_as_right(guarded, grey):

@@ -12,6 +12,8 @@ from advrun.engine import keras, ops
 from advrun.errors import ModelError
 from advrun.planted import _whitened, found, plant
 from advrun.proof import Proof, beside
+from advrun.report import proofs
+from advrun.report.findings import Findings
 from advrun.system import Chain, Purifier
 from advrun.system.readout import readout
 from tests._rows import result
@@ -101,6 +103,27 @@ def test_the_score_is_counted_from_what_random_search_finds():
     assert low < 0.96 < high
 
 
+@pytest.mark.parametrize(
+    ("n", "found", "verdict"),
+    [
+        (5, 5, "too few images to tell"),
+        (58, 58, "too few images to tell"),
+        (59, 59, "strong enough"),
+        (59, 57, "strong enough"),
+        (5, 4, "TOO WEAK"),
+    ],
+)
+def test_few_images_do_not_make_an_attack_strong_enough(n, found, verdict):
+    """From 59 on an attack that finds 95 % of examples misses one of them with 95 %: 1 - 0.95^59."""
+    proof = Proof("m", "d", "pgd", 0, "linf", 0.1, n=n, found=found, left_out=n)
+    findings = Findings("n", "t", "", "", {}, (), [], proofs=[proof])
+    assert proofs.lines(findings)[1][-1] == verdict
+    said = " ".join(proofs.said(findings))
+    assert ("take --images" in said) == (verdict == "too few images to tell")
+    if n == 5 and found == 5:
+        assert "(5 of 5: 47.8 to 100.0 %). 95 % can be told from 59 planted examples on: take --images 130." in said
+
+
 def test_a_proof_is_read_as_it_was_written(tmp_path):
     proof = Proof("m", "d", "pgd", 0, "linf", 0.1, n=100, found=96, random=20)
     (tmp_path / "p.json").write_text(proof.to_json())
@@ -113,8 +136,8 @@ def test_a_proof_is_read_as_it_was_written(tmp_path):
 
 def test_it_stands_beside_the_row_that_it_is_about():
     rows = [result("pgd", "10"), result("pgd", "10", "static"), result("cw", "10", eps=None, norm="l2")]
-    proofs = [Proof("m", "d", "pgd", 0, "linf", 0.1, n=10, found=5), Proof("m", "d", "cw", 0, "l2", 0.5, minimal=True, n=10, found=10)]
-    beside(rows, proofs)
+    found = [Proof("m", "d", "pgd", 0, "linf", 0.1, n=10, found=5), Proof("m", "d", "cw", 0, "l2", 0.5, minimal=True, n=10, found=10)]
+    beside(rows, found)
     assert [each.row.metrics.get("planted_score") for each in rows] == [0.5, None, 1.0]
 
 

@@ -117,8 +117,9 @@ def test_every_row_shows_the_same_images_in_one_figure_per_attack(finished):
     galleries = [Gallery.read(path) for path in sorted((finished / "rows").glob("*.npz"))]
     assert len(galleries) == 4 * (1 + 3 * 2)
     for kept in galleries:
-        np.testing.assert_array_equal(kept.x, galleries[0].x)
-        np.testing.assert_array_equal(kept.label, galleries[0].label)
+        assert kept.common >= 16
+        np.testing.assert_array_equal(kept.x[:16], galleries[0].x[:16])
+        np.testing.assert_array_equal(kept.label[:16], galleries[0].label[:16])
     names = sorted(path.stem for path in (finished / "figures").glob("examples-*.png"))
     assert names == ["examples-cnn-cw-l2", "examples-cnn-fgsm-linf", "examples-cnn-pgd-linf"]
 

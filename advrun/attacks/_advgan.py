@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advrun import engine
+from advrun import dcgan, engine
 from advrun.attacks._gan import GAN_LOSSES, doubts, told_apart, variety
 from advrun.attacks._surrogate import reset
 from advrun.engine import Game, Rng, TrainStep, keras, ops
@@ -80,19 +80,8 @@ def generator(image_shape: tuple[int, ...], classes: int, width: int) -> Any:
 
 @cache
 def discriminator(image_shape: tuple[int, ...], width: int) -> Any:
-    """Images -> scores (n, 1), high for real ones: the paper's C8, C16, C32 and a dense layer."""
-
-    def build() -> Any:
-        layers = keras.layers
-        x = images = keras.Input(image_shape)
-        for level in range(3):
-            if min(x.shape[1:3]) >= 2:
-                x = layers.Conv2D(width * 2**level, 4, strides=2, padding="same")(x)
-                x = layers.LeakyReLU(0.2)(layers.GroupNormalization(groups=-1)(x) if level and min(x.shape[1:3]) > 1 else x)
-        score = layers.Dense(1, dtype="float32")(layers.Flatten()(x))
-        return keras.Model(images, score, name="discriminator")
-
-    return engine.outside(build)
+    """The one that scores images, for compiled code to refer to."""
+    return engine.outside(lambda: dcgan.discriminator(image_shape, width))
 
 
 def falling(rate: float, images: int, epochs: int) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from advrun import engine
+from advrun import dcgan, engine
 from advrun.attacks._advgan import BATCH, MOMENTUM, SHOWN, discriminator
 from advrun.attacks._gan import GAN_LOSSES, doubts, told_apart, variety
 from advrun.attacks._surrogate import reset
@@ -26,22 +25,8 @@ SAMPLES = 64
 
 @cache
 def painter(image_shape: tuple[int, ...], latent: int, width: int) -> Any:
-    """The generator, noise (n, latent) -> images (n, h, w, c) in [0, 1]: DCGAN (Radford et al., 2016, arXiv:1511.06434), two doublings."""
-
-    def build() -> Any:
-        layers, (height, across, channels) = keras.layers, image_shape
-        low, narrow = math.ceil(height / 4), math.ceil(across / 4)
-        x = noise = keras.Input((latent,))
-        x = layers.Reshape((low, narrow, 4 * width))(layers.Dense(low * narrow * 4 * width, use_bias=False)(x))
-        x = layers.ReLU()(layers.GroupNormalization(groups=1)(x))
-        for filters in (2 * width, width):
-            x = layers.Conv2DTranspose(filters, 4, strides=2, padding="same", use_bias=False)(x)
-            x = layers.ReLU()(layers.GroupNormalization(groups=1)(x))
-        x = layers.Conv2D(channels, 3, padding="same", activation="sigmoid", dtype="float32")(x)
-        cut = layers.Cropping2D(((0, 4 * low - height), (0, 4 * narrow - across)))
-        return keras.Model(noise, cut(x), name="painter")
-
-    return engine.outside(build)
+    """The one generator, noise (n, latent) -> images (n, h, w, c) in [0, 1], for compiled code to refer to."""
+    return engine.outside(lambda: dcgan.painter(image_shape, latent, width))
 
 
 @cache

@@ -13,8 +13,8 @@ from advrun.attacks._camera import Limits, View, drawn, photographed
 from advrun.attacks._ink import stuck
 from advrun.attacks._shapes import Cut, Sign
 from advrun.engine import Rng, ops
-from advrun.survey import Survey
-from advrun.system import Scores
+from advrun.survey import NO_CLASS, Survey
+from advrun.system import Classifier
 from advrun.system.classifier import batches
 from advrun.types import Tensor
 
@@ -23,7 +23,7 @@ BATCH = 64
 
 
 def seen(
-    model: Scores, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarray, sign: Sign, cuts: Mapping[int, Cut], limits: Limits
+    model: Classifier, x: np.ndarray, y: np.ndarray, rng: Rng, fitted: np.ndarray, sign: Sign, cuts: Mapping[int, Cut], limits: Limits
 ) -> Survey:
     """Predictions on photographs (n, h, w, c) float32 with stickers, with noise in their place, and with none.
 
@@ -47,7 +47,8 @@ def seen(
     def show(x: Tensor, stickers: Tensor, view: View, moved: Tensor) -> tuple[Tensor, Tensor]:
         there = stuck(x, stickers, outline)
         there = ops.where(moved, photographed(there, view, limits), there)
-        return there, ops.argmax(model.logits(there), axis=-1)
+        answers = ops.argmax(model.outputs(there), axis=-1)
+        return there, ops.where(answers < model.classes, answers, NO_CLASS)
 
     run = engine.compiled(show)
 

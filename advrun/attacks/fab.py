@@ -73,7 +73,8 @@ def fab(
 
     def run(i: Tensor, best: Best) -> Best:
         goal = ops.take(goals, i // restarts, axis=0)
-        boundary = towards(model, y, goal) if one_by_one or model.targeted else nearest(model, y, goals, norm)
+        seen = model.without_corners()
+        boundary = towards(seen, y, goal) if one_by_one or model.targeted else nearest(seen, y, goals, norm)
         radius = ops.minimum(best.distance, UNKNOWN[norm.name]) / 2
         start = ops.where(i % restarts > 0, norm.resized(radius).sample(x, rng.fold(i)), x)
         return repeat(lambda _, state: step(boundary, *state), steps, (start, best))[1]

@@ -17,7 +17,7 @@ from advrun.errors import ConfigError
 from advrun.geometry import Linf
 from advrun.masked import Masked
 from advrun.survey import Survey
-from advrun.system import Blind, Gradients
+from advrun.system import Blind, Classifier, Gradients
 from advrun.types import Count, FilePath, Fraction, Labels, NonNegative, Positive, Share, Targets, Tensor
 
 CONTRACT = {
@@ -203,7 +203,7 @@ def _sparse(
 
 
 def survey(
-    model: Gradients,
+    model: Classifier,
     x: np.ndarray,
     y: np.ndarray,
     rng: Rng,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Interval
 
 from advrun.bounds._weibull import location
 from advrun.engine import Rng, in_python, ops, repeat
+from advrun.errors import UnboundedError
 from advrun.geometry import L1, L2, Ball, Linf
-from advrun.system import Gradients
+from advrun.system import Chain, Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
 
 SOUND = False
@@ -20,12 +24,13 @@ REACH: dict[type[Ball], float] = {L2: 5.0, Linf: 0.05, L1: 40.0}
 
 def clever(
     model: Gradients,
+    system: Chain,
     x: Tensor,
     y: Labels | Targets,
     norm: L2 | Linf | L1,
     rng: Rng,
     *,
-    batches: Count = 50,
+    batches: Annotated[int, Interval(ge=3)] = 50,
     samples: Count = 64,
     radius: Positive | None = None,
     classes: Count | None = 10,
@@ -43,11 +48,13 @@ def clever(
     median; ART draws its gradients again from a smaller pool, which makes its scores about 5 % larger.
 
     Args:
-        batches: N_b, how many maxima the distribution is fitted to.
+        batches: N_b, how many maxima the distribution is fitted to, which has three parameters.
         samples: N_s, how many gradients each maximum is of.
         radius: R, of the ball that is sampled; by default 5 in L2, 0.05 in Linf and 40 in L1.
         classes: of the other classes only this many, those with the largest logits; null for all, as in the paper.
     """
+    if system.votes:
+        raise UnboundedError("the system votes, as a smoothed classifier does, and votes have no slope")
     reach = radius or REACH[type(norm)]
     ball = norm.resized(reach)
     logits = model.logits(x)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Interval, doc
+from annotated_types import Interval, MinLen, doc
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -351,6 +351,8 @@ def complete(plugin: Plugin, raw: Mapping[str, Any], base: type[EntryForm]) -> t
     chosen = plugin.presets.get(preset, {}) if isinstance(preset, str) else {}
     values = vars(form_of(plugin.kind, plugin.name, base).model_validate({**chosen, **raw}))
     settings = {key: values[key] for key in plugin.settings}
+    if (nonsense := plugin.nonsense(settings)) is not None:
+        refuse(problem(nonsense[1], nonsense[0]))
     return settings, {key: value for key, value in values.items() if key not in settings and key != "preset"}
 
 
@@ -472,4 +474,6 @@ def _typed(annotation: Any) -> Any:
         return reduce(operator.or_, map(_typed, typing.get_args(annotation)))
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return Annotated[annotation, MappingField(annotation)]
+    if annotation == tuple[AttackChoice, ...]:
+        return Annotated[tuple[Annotated[InnerAttack, INNER_ATTACK], ...], MinLen(1)]
     return Annotated[InnerAttack, INNER_ATTACK] if annotation == AttackChoice else annotation

@@ -50,7 +50,7 @@ class Defended:
         """The defence applied anew."""
         _weights()  # before the defence has seen the network, and before the seed is set
         engine.start(0)
-        fit = systems.fit_on(self.data, checkpoints, EPOCHS)
+        fit = systems.fit_on(self.data, checkpoints, int(exceptions(self.plugin).get("epochs", EPOCHS)))
         system = defend.applied(self.plugin, Chain(undefended()), fit, self.settings)
         self.fitted, self.learnt = fit.fitted, fit.learnt
         return system

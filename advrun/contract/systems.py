@@ -148,11 +148,15 @@ def killed_and_resumed_it_ends_the_same(trial: Trial) -> None:
 
 
 def _different(trial: Trial, again: Any) -> list[str]:
-    """The weights that are not the same bit for bit; where a detector stands beside them, its answers."""
+    """The weights that are not the same bit for bit; of purifiers what they make of images, of detectors their answers."""
     if chained(trial.system).detectors:
         judged = [Classifier(system).predict(trial.data.x_test)[:, -1] for system in (trial.system, again)]
         if not np.array_equal(judged[0], judged[1]):
             return ["what its detectors say"]
+    if chained(trial.system).purifiers:
+        shown = [np.asarray(Classifier(system).purify(trial.data.x_test)) for system in (trial.system, again)]
+        if not np.array_equal(shown[0], shown[1]):
+            return ["what its purifiers make of images"]
     one, other = chained(trial.system).network, chained(again).network
     hold(len(one.weights) == len(other.weights), f"made a second time it has {len(other.weights)} weights, before {len(one.weights)}")
     pairs = zip(one.weights, other.weights, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -74,10 +74,6 @@ class Opponent:
     """
 
     def __init__(self, attack: Any, learner: Any, undefended: Any, replay: float = 0.0, generations: int = 1) -> None:
-        if attack.plugin.is_cascade:
-            raise ConfigError(
-                f"attack {attack.plugin.name!r} cannot run inside adversarial training: it is more than one function of a batch"
-            )
         self.replay, self.learns = replay, attack.plugin.fit is not None
         self.static = Generations(attack, undefended, "undefended", 1)
         self.latest = Generations(attack, learner, "learner", generations)
@@ -96,26 +92,68 @@ class Opponent:
             self.latest.prepare(fit, epoch)
 
 
+class Repertoire:
+    """Several attacks on a system that stays as it is, each on an equal share of a batch, and each image at a strength of its own.
+
+    So the training set of Liao et al. (2018, arXiv:1712.02976, section 4.1) is made, anew for each batch. What learns, learns once: the
+    training must say `fit(..., before=repertoire.prepare)`.
+
+    Args:
+        attacks: as many as may be.
+        system: what they attack.
+        weakest: the strength of each image is drawn between this share of the attack's eps, 0 to 1, and the whole; an attack without eps
+            is as strong as it is.
+
+    Raises:
+        ConfigError: for a cascade.
+    """
+
+    def __init__(self, attacks: Sequence[Any], system: Any, weakest: float = 1.0) -> None:
+        self.weakest = weakest
+        self.each = [Generations(attack, system, f"undefended-{i}-", 1) for i, attack in enumerate(attacks)]
+
+    def __call__(self, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Adversarial images for a batch of a known size, in its order; the first attack has the first share."""
+        edges = np.linspace(0, x.shape[0], len(self.each) + 1).round().astype(int)
+        parts: list[Tensor] = []
+        for i, (one, rows) in enumerate(zip(self.each, map(slice, edges[:-1], edges[1:]), strict=True)):
+            drawn = rng.fold(i)
+            eps = one.attack.eps * drawn.uniform((rows.stop - rows.start,), self.weakest, 1.0)
+            parts += one(x[rows], y[rows], drawn, eps if one.attack.plugin.needs_eps else None)
+        return ops.stop_gradient(ops.concatenate(parts))
+
+    def prepare(self, fit: Fit, epoch: int) -> None:
+        """Called before each epoch: what learns, learns before the first."""
+        for one in self.each:
+            one.prepare(fit, 0)
+
+
 class Generations:
     """An attack on one system; where it learns, the last `count` things that it learnt, each for an equal share of the images.
 
     A classifier soon knows what one generator does, and forgets what those before it did: several keep it from going in circles.
+    Raises ConfigError for a cascade.
     """
 
     def __init__(self, attack: Any, system: Any, name: str, count: int) -> None:
+        if attack.plugin.is_cascade:
+            raise ConfigError(
+                f"attack {attack.plugin.name!r} cannot run inside adversarial training: it is more than one function of a batch"
+            )
         self.attack, self.system, self.name = attack, system, name
         self.count = count if attack.plugin.fit else 1
         self._learnt: dict[int, Any] = {}
         self._variables: list[Any] = []
 
-    def __call__(self, x: Tensor, y: Tensor, rng: Rng) -> list[Tensor]:
-        """Adversarial images, in parts that follow one another; nothing for no images."""
+    def __call__(self, x: Tensor, y: Tensor, rng: Rng, eps: Tensor | None = None) -> list[Tensor]:
+        """Adversarial images, in parts that follow one another; nothing for no images. eps: (n,) in place of the attack's own."""
         edges = np.linspace(0, x.shape[0], self.count + 1).round().astype(int)
         made = []
         for i, rows in enumerate(map(slice, edges[:-1], edges[1:])):
             if rows.start < rows.stop:
                 fitted = keras.tree.map_structure(_value, self._variables[i]) if self._variables else None
-                made.append(self.attack(self.system, x[rows], y[rows], rng.fold(i) if i else rng, fitted=fitted))
+                size = None if eps is None else eps[rows]
+                made.append(self.attack(self.system, x[rows], y[rows], rng.fold(i) if i else rng, size, fitted=fitted))
         return made
 
     def prepare(self, fit: Fit, number: int) -> None:

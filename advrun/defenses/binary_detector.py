@@ -7,7 +7,7 @@ from typing import Any
 from advrun.engine import Rng, keras, ops
 from advrun.system import Chain, Classifier, Detector
 from advrun.train import Fit
-from advrun.types import AttackChoice, Count, Share, Tensor
+from advrun.types import AttackChoice, Count, Minority, Tensor
 
 PRESETS = {
     "fgsm": {"attack": {"name": "fgsm", "eps": 8 / 255}},
@@ -19,7 +19,7 @@ def binary_detector(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Share = 0.05,
+    false_positives: Minority = 0.05,
     attack: AttackChoice = {"name": "pgd", "eps": 8 / 255, "steps": 10},  # noqa: B006, read only
     width: Count = 16,
 ) -> Chain:

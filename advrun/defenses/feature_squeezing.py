@@ -6,7 +6,7 @@ from advrun.defenses._squeeze import fewer_bits, median_of
 from advrun.engine import ops
 from advrun.system import Chain, Detector
 from advrun.train import Fit
-from advrun.types import Count, Share, Tensor
+from advrun.types import Count, Minority, Tensor
 
 PRESETS = {"mnist": {"bits": 1, "size": 2}, "cifar": {"bits": 5, "size": 2}}
 
@@ -15,7 +15,7 @@ def feature_squeezing(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Share = 0.05,
+    false_positives: Minority = 0.05,
     bits: Count = 5,
     size: Count = 2,
 ) -> Chain:

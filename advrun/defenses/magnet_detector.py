@@ -8,7 +8,7 @@ from advrun.defenses._magnet import autoencoder_of, trained_autoencoder
 from advrun.engine import ops
 from advrun.system import Chain, Detector
 from advrun.train import Fit
-from advrun.types import Count, NonNegative, Positive, Share, Tensor
+from advrun.types import Count, Minority, NonNegative, Positive, Tensor
 
 PRESETS = {"mnist": {"noise": 0.1, "temperature": 10.0}, "cifar": {"noise": 0.025, "temperature": 10.0}}
 
@@ -17,7 +17,7 @@ def magnet_detector(
     system: Chain,
     fit: Fit,
     *,
-    false_positives: Share = 0.05,
+    false_positives: Minority = 0.05,
     noise: NonNegative = 0.025,
     width: Count = 16,
     temperature: Positive = 10.0,

@@ -11,13 +11,13 @@ from advrun.engine import ops
 from advrun.samples import Samples
 from advrun.system import Chain, Detector
 from advrun.train import Fit
-from advrun.types import Share, Tensor
+from advrun.types import Minority, Tensor
 
 SMALLEST = 1e-6
 """Directions in which the features vary less than this, as a share of the most, are left out, as by a pseudo-inverse."""
 
 
-def mahalanobis(system: Chain, fit: Fit, *, false_positives: Share = 0.05) -> Chain:
+def mahalanobis(system: Chain, fit: Fit, *, false_positives: Minority = 0.05) -> Chain:
     """Reject images whose features are far from those of every class; nothing is trained.
 
     score(x) = min over classes c of (f(x) - mu_c)' Sigma^-1 (f(x) - mu_c) (equation 2, its sign turned), f the input of the last Dense

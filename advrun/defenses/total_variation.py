@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Interval
+
 from advrun.defenses._windows import mean_of
 from advrun.engine import Rng, ops, repeat
 from advrun.system import Chain, Purifier
-from advrun.types import Count, Fraction, Positive, Tensor
+from advrun.types import Count, Positive, Tensor
 
 RATE = 8**-0.5
 """Both step sizes: the squared norm of the discrete gradient is at most 8."""
 
 
-def total_variation(system: Chain, *, weight: Positive = 0.03, drop: Fraction = 0.5, steps: Count = 50) -> Chain:
+def total_variation(
+    system: Chain, *, weight: Positive = 0.03, drop: Annotated[float, Interval(ge=0, lt=1)] = 0.5, steps: Count = 50
+) -> Chain:
     """Paint every image anew from a random half of its pixels, as smoothly as fits them, before it is classified; nothing is trained.
 
     It is the image z that makes |m (z - x)|^2 / 2 + weight TV(z) small, where m is 0 for pixels that are dropped, and TV the length of the

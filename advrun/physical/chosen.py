@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from advrun import registry
+from advrun import defend, registry
 from advrun.config import Experiment
 from advrun.errors import ConfigError
+from advrun.results import REJECTED
 from advrun.runs.plan import Cell, make_plan
 from advrun.runs.runner import folder, load_data
 from advrun.runs.store import Store
 from advrun.survey import SURVEY, Survey
 from advrun.system import Classifier
-from advrun.system.modelfile import load_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,13 @@ class Chosen:
         return f"{source} -> {'another class' if self.target is None else self.named(self.target)}"
 
     def named(self, label: int) -> str:
-        return self.class_names[label] if label < len(self.class_names) else f"class {label}"
+        """The class, or what a detector says, whose number is one more than the last class's."""
+        return (*self.class_names, REJECTED)[label] if label <= len(self.class_names) else f"class {label}"
 
     def classifier(self) -> Classifier:
         """The system that the sticker was made against."""
-        return Classifier(self.store.read(self.cell.system, ".keras", load_model), name=self.cell.system.label)
+        ending = defend.FILE if self.store.finished(self.cell.system).has(defend.FILE) else ".keras"
+        return Classifier(self.store.read(self.cell.system, ending, defend.load), name=self.cell.system.label)
 
 
 def choose(experiment: Experiment, attack: str | None, model: str | None, target: int | None) -> Chosen:

@@ -112,12 +112,13 @@ def read_back(chosen: Chosen, photos: Sequence[tuple[Path, Known]]) -> tuple[lis
     shown = np.stack(signs)
     shown = shown if survey.stickers.shape[-1] == 4 else np.rint(shown.mean(-1, keepdims=True)).astype(np.uint8)
     scores = iter(softmax(classifier.predict(shown)))
-    return [_judged(photo, next(scores), chosen) if photo.by else photo for photo in seen], shown
+    return [_judged(photo, next(scores), chosen, classifier.classes) if photo.by else photo for photo in seen], shown
 
 
-def _judged(photo: Photo, scores: np.ndarray, chosen: Chosen) -> Photo:
+def _judged(photo: Photo, scores: np.ndarray, chosen: Chosen, classes: int) -> Photo:
+    """What is rejected, by an output behind those of the classes, has not reached anything."""
     predicted = int(scores.argmax())
-    reached = predicted == chosen.target if chosen.target is not None else predicted != chosen.source_class
+    reached = predicted == chosen.target if chosen.target is not None else predicted not in (chosen.source_class, classes)
     return Photo(photo.file, photo.distance, photo.angle, photo.by, predicted, float(scores[predicted]), reached)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 TEST = "test:"
 """Before the number of a test image."""
+NAMES = 34
+"""Letters of a line of labels in the terminal."""
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -156,14 +159,19 @@ def table(bench: Bench, subject: Subject, told: list[Told]) -> Any:
         shot = group[0].shot
         if number:
             grid.add_row()
-        grid.add_row(Text(spelt(shot.label if shot else "as it is"), "underline"))
+        grid.add_row(Text(hanging(spelt(shot.label if shot else "as it is")), "underline"))
         for name, answers in groupby(group, key=lambda each: each.name):
             by_threat = {each.threat: said(each) for each in answers}
             plain = by_threat.get("none") or (None if name.defended else by_threat["adaptive"])
             static = plain or by_threat.get("static", Text(spelt(MISSING)))
             adaptive = Text("" if not attack else SAME) if plain else by_threat.get("adaptive", Text(spelt(MISSING)))
-            grid.add_row(Text(spelt(f"  {name.defense if name.defended else name.model}")), static, adaptive)
+            grid.add_row(Text(hanging(spelt(name.defense if name.defended else name.model), "  ")), static, adaptive)
     return grid
+
+
+def hanging(text: str, indent: str = "") -> str:
+    """In lines of at most `NAMES` letters, the later ones further in, so that a long label leaves the columns beside it their room."""
+    return "\n".join(textwrap.wrap(text, NAMES, initial_indent=indent, subsequent_indent=f"{indent}  "))
 
 
 def left_out(bench: Bench) -> dict[str, Any]:

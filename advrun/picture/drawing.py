@@ -50,7 +50,8 @@ def sheet(told: Sequence[Told], subject: Subject, class_names: Sequence[str], ti
         axes.text(_left(column), top - GAP / 2, "\n".join(head), fontsize=HEAD, va="bottom", color=INK)
     for attack, row, lines, room in zip(attacks, rows, texts, tall, strict=True):
         shot = next((each.shot for each in told if _of(each, attack)), None)
-        name = folded(shot.label if shot else "as it is", HEAD, MARGIN - 2 * GAP, 3)
+        name = folded(shot.attack.label if shot else "as it is", HEAD, MARGIN - 2 * GAP, 3 if shot and not shot.within else 2)
+        name += folded(shot.within, HEAD, MARGIN - 2 * GAP, 1) if shot and shot.within else []
         axes.text(GAP, top + SIDE / 2, "\n".join(name), fontsize=HEAD, va="center", color=INK)
         for column, (cell, said) in enumerate(zip(row, lines, strict=True)):
             _cell(axes, cell, said, subject, _left(column), top)

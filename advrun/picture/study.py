@@ -80,8 +80,13 @@ class Shot:
     @property
     def label(self) -> str:
         """'pgd, L∞ 8/255'."""
+        return ", ".join(filter(None, (self.attack.label, self.within)))
+
+    @property
+    def within(self) -> str:
+        """'L∞ 8/255', the ball; "" without one."""
         norm = self.attack.entry.norm
-        return f"{self.attack.label}, {ball_label(norm, self.eps)}" if norm and self.eps is not None else self.attack.label
+        return ball_label(norm, self.eps) if norm and self.eps is not None else ""
 
     @property
     def far(self) -> str:

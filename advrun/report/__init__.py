@@ -11,7 +11,7 @@ from advrun.files import inside, write_bytes
 from advrun.report.findings import Findings, Gallery
 from advrun.report.summary import Summary, summarise
 
-__all__ = ["Findings", "Gallery", "Summary", "summarise", "write"]
+__all__ = ["Findings", "Gallery", "Summary", "files", "summarise", "texts", "write"]
 
 
 def write(findings: Findings, folder: Path, summary: Summary | None = None) -> list[Path]:
@@ -25,14 +25,26 @@ def write(findings: Findings, folder: Path, summary: Summary | None = None) -> l
     Returns:
         The paths written: the page first, then tables, then figures (each as PNG, and as PDF for LaTeX).
     """
-    from advrun.report import figures, page, tables
+    content = files(findings, summary)
+    for name, each in content.items():
+        write_bytes(inside(folder, name), each)
+    return [folder / name for name in content]
+
+
+def files(findings: Findings, summary: Summary | None = None) -> dict[str, bytes]:
+    """What `write` writes, by name."""
+    from advrun.report import figures, page
 
     summary = summary or summarise(findings.results, findings.sweeps, findings.planned)
     drawn = figures.pictures(findings, summary)
-    files = {"report.html": page.html(findings, summary, drawn).encode()}
-    files |= {f"tables/{name}": text.encode() for name, text in tables.files(findings, summary).items()}
+    found = {"report.html": page.html(findings, summary, drawn).encode()} | texts(findings, summary)
     for picture in drawn:
-        files |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
-    for name, content in files.items():
-        write_bytes(inside(folder, name), content)
-    return [folder / name for name in files]
+        found |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
+    return found
+
+
+def texts(findings: Findings, summary: Summary) -> dict[str, bytes]:
+    """The tables alone, by name; nothing is drawn."""
+    from advrun.report import tables
+
+    return {f"tables/{name}": text.encode() for name, text in tables.files(findings, summary).items()}

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 
@@ -112,22 +113,18 @@ def _lines(certificate: Certificate, findings: Findings, summary: Summary) -> It
         yield [*head[:3], "refused", *head[4:], *[MISSING] * 7, certificate.refused, ""]
         return
     both = sandwich_of(certificate, findings.results)
-    near = len(_nearer(certificate, findings))
-    for eps in radii(certificate, summary):
+    near, median = len(_nearer(certificate, findings)), distance_label(float(np.median(certificate.radius)))
+
+    def shares(eps: float) -> tuple[str, ...]:
         share, left = both.beyond(eps), both.left(eps)
         low, high = binomial_interval(round(share * both.shared), both.shared)
-        yield [
-            *head,
-            str(both.shared),
-            eps_label(certificate.norm, eps),
-            percent(share),
-            f"{percent(low)} to {percent(high)}",
-            MISSING if left is None else percent(left),
-            MISSING if left is None else percent(left - share),
-            distance_label(float(np.median(certificate.radius))),
-            details(certificate),
-            _near(certificate, near),
-        ]
+        compared = (MISSING, MISSING) if left is None else (percent(left), percent(left - share))
+        return percent(share), f"{percent(low)} to {percent(high)}", *compared
+
+    for said, group in groupby(radii(certificate, summary), key=shares):  # eps at which all is the same share a line
+        first, *others = (eps_label(certificate.norm, eps) for eps in group)
+        eps = f"{first} to {others[-1]}" if others else first
+        yield [*head, str(both.shared), eps, *said, median, details(certificate), _near(certificate, near)]
 
 
 def _near(certificate: Certificate, images: int) -> str:
@@ -185,7 +182,7 @@ def notes(findings: Findings, summary: Summary) -> list[Note]:
     for certificate in findings.certificates:
         plugin = registry.get("bounds", certificate.name)
         kind = "certified" if plugin.sound else "an estimate, no bound"
-        about = f"; about {plugin.about}, so that no attack on the system itself contradicts it" if plugin.about else ""
+        about = f"; about {plugin.about}, which attacks on that one alone contradict" if plugin.about else ""
         note = Note(certificate.bound, f"{plugin.summary} ({kind}{about})")
         found += [note] if note not in found else []
     return found

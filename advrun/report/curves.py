@@ -39,7 +39,7 @@ SMALL, TITLE = 7, 8
 
 @dataclass(frozen=True)
 class Curve:
-    """One system under one threat: x is eps, y the accuracy in percent, low and high its band; flags of each point."""
+    """One system under one threat: x is eps, y the accuracy in percent, low and high its band; flags and row of each point."""
 
     system: System
     threat: str
@@ -48,6 +48,7 @@ class Curve:
     low: np.ndarray
     high: np.ndarray
     flags: tuple[tuple[str, ...], ...]
+    rows: tuple[int, ...]
 
     @property
     def doubtful(self) -> np.ndarray:
@@ -68,16 +69,16 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     from matplotlib.figure import Figure
 
     systems = shown(summary, model)
-    curves = [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
+    found = curves(summary, panel, model)
     styles = look([system.defense for system in summary.systems])
-    flags = [flag for flag in summary.flags if any(flag in found for curve in curves for found in curve.flags)]
+    flags = [flag for flag in summary.flags if any(flag in raised for curve in found for raised in curve.flags)]
     samples = [({**styles[system.defense]}, system.defense) for system in systems]
     samples += [({"color": INK, "linestyle": DASHES.get(threat, OTHER_DASHES)}, threat) for threat in panel.threats]
     samples += [({"color": INK, "marker": "o", **DOUBTFUL, **HOLLOW}, f"{marks([flag])} {flag}") for flag in flags]
-    signs = [marks(curve.flags[curve.last]) for curve in curves if curve.doubtful.any()]
+    signs = [marks(curve.flags[curve.last]) for curve in found if curve.doubtful.any()]
     across = COLUMN - LEFT - max(RIGHT, widest(signs, SMALL))
     title = folded(attack_label(panel.attack), TITLE, across, 3, "bold")
-    plot = 2.1 if len(curves) < CROWD else 2.7
+    plot = 2.1 if len(found) < CROWD else 2.7
     figure = Figure(figsize=(COLUMN, 1))
     legend = legend_above(figure, samples)
     total = legend + height(len(title), TITLE) + 0.06 + plot + BOTTOM
@@ -85,24 +86,35 @@ def robustness(summary: Summary, panel: Panel, model: str) -> tuple[Figure, str]
     axes = figure.add_axes((LEFT / COLUMN, BOTTOM / total, across / COLUMN, plot / total))
     axes.set(ylim=(0, 100), ylabel="accuracy, %", xlabel=f"ε ({norm_label(panel.attack.norm)})", title="\n".join(title))
     _eps_ticks(axes, panel, across)
-    for curve in curves:
+    for curve in found:
         style = styles[curve.system.defense]
-        axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.12 if len(curves) < CROWD else 0.05, linewidth=0)
+        axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.12 if len(found) < CROWD else 0.05, linewidth=0)
         _draw(axes, curve, style)
         if curve.doubtful.any():
             _sign(axes, curve, marks(curve.flags[curve.last]), style["color"])
-    return figure, _robustness_caption(summary, panel, model, doubtful=bool(flags))
+    return figure, robustness_caption(summary, panel, model, doubtful=bool(flags))
 
 
 def training(label: str, history: Mapping[str, Sequence[float]]) -> tuple[Figure, str]:
     """Losses, accuracies, and what an attack that trains comes to, by epoch, side by side."""
     from matplotlib.figure import Figure
 
-    panels = [(quantity, curves) for quantity in QUANTITIES if (curves := [name for name in history if name.endswith(quantity)])]
+    panels = quantities(history)
     figure = Figure(figsize=(COLUMN * len(panels), 2.4), layout="constrained")
-    for axes, (quantity, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _curves(axes, history, curves, quantity)
+    for axes, (quantity, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _curves(axes, history, names, quantity)
     return figure, f"Training of {label}: {' and '.join(quantity for quantity, _ in panels)} by epoch."
+
+
+def quantities(history: Mapping[str, Sequence[float]]) -> list[tuple[str, list[str]]]:
+    """What a training knows of, and the names of its curves."""
+    found = ((quantity, [name for name in history if name.endswith(quantity)]) for quantity in QUANTITIES)
+    return [(quantity, names) for quantity, names in found if names]
+
+
+def titled(name: str, quantity: str) -> tuple[str, bool]:
+    """What the name of a curve says beside its quantity, such as "adversarial", and whether it is of validation images."""
+    return re.sub(r"\bval\b", "", name.removesuffix(quantity).replace("_", " ")).strip(), "val_" in name
 
 
 def thinned(places: Sequence[float], labels: Sequence[str], size: float) -> list[str]:
@@ -122,6 +134,12 @@ def thinned(places: Sequence[float], labels: Sequence[str], size: float) -> list
     return [label if index in (0, *kept) else "" for index, label in enumerate(labels)]
 
 
+def curves(summary: Summary, panel: Panel, model: str) -> list[Curve]:
+    """Of the systems that are shown, under every threat."""
+    systems = shown(summary, model)
+    return [curve for system in systems for threat in panel.threats if (curve := _curve(summary, panel, system, threat))]
+
+
 def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve | None:
     points: list[tuple[float, Score | None]] = [(0.0, summary.clean(system))]
     points += [(eps or 0.0, summary.cell(system, panel.attack, eps, threat)) for eps in panel.radii]
@@ -129,7 +147,8 @@ def _curve(summary: Summary, panel: Panel, system: System, threat: str) -> Curve
     if not any(eps for eps, _ in known):
         return None
     mean, low, high = np.array([(cell.accuracy, cell.low, cell.high) for _, cell in known]).T * 100
-    return Curve(system, threat, np.array([eps for eps, _ in known]), mean, low, high, tuple(cell.flags for _, cell in known))
+    flags, rows = tuple(cell.flags for _, cell in known), tuple(cell.row for _, cell in known)
+    return Curve(system, threat, np.array([eps for eps, _ in known]), mean, low, high, flags, rows)
 
 
 def _draw(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
@@ -177,7 +196,8 @@ def legend_above(figure: Figure, samples: Sequence[tuple[Mapping[str, Any], str]
     return float(legend.get_window_extent().height) / figure.dpi + 0.05
 
 
-def _robustness_caption(summary: Summary, panel: Panel, model: str, *, doubtful: bool) -> str:
+def robustness_caption(summary: Summary, panel: Panel, model: str, *, doubtful: bool) -> str:
+    """What is drawn. doubtful: whether something is flagged."""
     name = "the worst case over all attacks" if panel.attack.is_worst_case else attack_label(panel.attack)
     band = "the 95 % interval" if len(summary.seeds) == 1 else f"one standard deviation over {len(summary.seeds)} seeds"
     doubts = " Thin lines with hollow markers: flagged, not to be trusted." if doubtful else ""
@@ -190,12 +210,12 @@ def _curves(axes: Axes, history: Mapping[str, Sequence[float]], names: Sequence[
     from matplotlib.ticker import MaxNLocator
 
     scale, unit = (100, ", %") if quantity in PERCENT else (1, "")
-    words = [re.sub(r"\bval\b", "", name.removesuffix(quantity).replace("_", " ")).strip() for name in names]
+    words = [titled(name, quantity)[0] for name in names]
     colors = dict(zip(dict.fromkeys(words), cycle(PALETTE), strict=False))
     for name, word in zip(names, words, strict=True):
         values = np.array(history[name], dtype=float) * scale
         epochs = history.get("epoch", range(1, len(values) + 1))
-        validation = "val_" in name
+        validation = titled(name, quantity)[1]
         style: dict[str, Any] = {"linestyle": "-" if validation else DASHES["static"], "alpha": 1.0 if validation else 0.6}
         label = shortened(", ".join(filter(None, ("validation" if validation else "training", word))), SMALL, 1.1)
         axes.plot(epochs, values, color=colors[word], marker=".", label=label, **style)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
+MANY, SOME = 100, 24
+"""A report of more figures than so many shows some of each kind, about so many in all: nobody looks at more, and drawing takes its time."""
 
 Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 """Kind, file name, and the function that draws."""
@@ -51,8 +53,28 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         *_training(findings),
         *_growth(findings),
     ]
+    plans = _chosen(plans)
     families = _families(findings) if plans else []
     return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
+
+
+def _chosen(plans: list[Drawing]) -> list[Drawing]:
+    """All of them, or, where they are too many to be looked at, some of each kind: worst cases first, else from all places of the list."""
+    if len(plans) <= MANY:
+        return plans
+    kinds: dict[str, list[int]] = {}
+    for place, (kind, _, _) in enumerate(plans):
+        kinds.setdefault(kind, []).append(place)
+    chosen: set[int] = set()
+    for left, places in enumerate(sorted(kinds.values(), key=len), -len(kinds)):
+        quota = (SOME - len(chosen)) // -left
+        first = sorted(places, key=lambda place: "worst-case" not in plans[place][1].replace(" ", "-"))
+        leading = (
+            first[: max(quota, 1)] if len(first) <= quota or "worst" in plans[first[0]][1] else places[:: -(-len(places) // max(quota, 1))]
+        )
+        chosen.update(leading)
+    log.warning("%d of %d figures are drawn; name fewer models, attacks or seeds by --set for the others", len(chosen), len(plans))
+    return [plans[place] for place in sorted(chosen)]
 
 
 def _families(findings: Findings) -> list[str]:

@@ -24,13 +24,16 @@ STEPS = 127
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The first images of the evaluation order before and after one attack, for the eye: the same images for every system.
+    """Some images before and after one attack, for the eye: the first of the evaluation order, which are the same for every system,
+    then those that fell first and that stood last.
 
     model, defense, attack, threat, seed, eps, norm, target: as in `results.Row`.
     x, x_adv: (k, height, width, channels) float32 in [0, 1]. defended: the same shape, what the purifier in front of
         the classifier makes of x_adv, or None where there is no purifier.
     label, predicted, predicted_adv: (k,) int, the true class and the predictions on x and x_adv.
     confidence, confidence_adv: (k,) float in [0, 1], of the predicted classes.
+    place: (k,) int, where each image stands in the evaluation order. distance: (k,) float, how far it was moved, in the row's norm.
+    rank: (k,) int, its place from the image that fell first, 0, to that which stood last; -1 for one that was wrong before the attack.
 
     On disk images are 8-bit numbers, and so is the change x_adv - x, as a share of its largest value in the image: small
     files, in which the smallest perturbation keeps its shape and its size.
@@ -52,6 +55,14 @@ class Gallery:
     predicted_adv: np.ndarray
     confidence: np.ndarray
     confidence_adv: np.ndarray
+    place: np.ndarray
+    distance: np.ndarray
+    rank: np.ndarray
+
+    @property
+    def common(self) -> int:
+        """How many of them are the first of the evaluation order: image by image the same as another system's."""
+        return int(np.cumprod(self.place == np.arange(len(self.place))).sum())
 
     @property
     def right(self) -> np.ndarray:
@@ -87,10 +98,13 @@ class Gallery:
         """Read what `write` stored; nothing is unpickled. Raises DataError when the file is not a whole gallery."""
         try:
             gallery = cls.from_arrays(unpack(path))
-            images, numbers = (gallery.x, gallery.x_adv, gallery.defended), (gallery.label, gallery.predicted, gallery.predicted_adv)
+            images, numbers = (
+                (gallery.x, gallery.x_adv, gallery.defended),
+                (gallery.label, gallery.predicted, gallery.predicted_adv, gallery.place, gallery.rank),
+            )
             if gallery.x.ndim != 4 or any(each is not None and (each.shape, each.dtype.kind) != (gallery.x.shape, "f") for each in images):
                 raise ValueError("its images do not belong together")
-            if any(each.shape != gallery.x.shape[:1] for each in (*numbers, gallery.confidence, gallery.confidence_adv)):
+            if any(each.shape != gallery.x.shape[:1] for each in (*numbers, gallery.confidence, gallery.confidence_adv, gallery.distance)):
                 raise ValueError("its classes do not belong to its images")
             return gallery
         except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -25,7 +25,7 @@ class Entry:
     threat: what the column holds, "none" for clean images. number: the value as text. margin: what follows "±", or "".
     flags: reasons for doubt. span: columns covered. share: an accuracy, 0 to 1, or None. best: True for the best number
     without a flag, and those that cannot be told apart from it. few: True for a mean over fewer than FEW images.
-    detail: the same in a few more words.
+    detail: the same in a few more words. row: the first of the rows behind it, as in `Score`, or None.
     """
 
     threat: str
@@ -37,6 +37,7 @@ class Entry:
     best: bool = False
     few: bool = False
     detail: str = "not measured"
+    row: int | None = None
 
     @property
     def marks(self) -> str:
@@ -224,6 +225,7 @@ def _accuracy(threat: str, cell: Score | None) -> Entry:
         flags=cell.flags,
         share=cell.accuracy,
         detail=f"{reach}: {percent(cell.low)} to {percent(cell.high)}; n = {cell.n:,}",
+        row=cell.row,
     )
 
 
@@ -231,13 +233,14 @@ def _distance(threat: str, cell: Score | None) -> tuple[Entry, Entry, Entry]:
     if cell is None:
         return Entry(threat), Entry(threat), Entry(threat)
     if cell.distance is None:
-        none = Entry(threat, number="none", detail="no image fooled the system")
-        return none, none, Entry(threat, number="0", detail=none.detail)
+        none = Entry(threat, number="none", detail="no image fooled the system", row=cell.row)
+        return none, none, Entry(threat, number="0", detail=none.detail, row=cell.row)
     few = is_few(cell.fooled)
     count = "an unknown number of" if cell.fooled is None else f"{cell.fooled:,}"
     shown = [MISSING if value is None else distance_label(value) for value in (cell.distance, cell.median)]
-    mean, median = (Entry(threat, number=text, few=few and text != MISSING, detail=f"over {count} images") for text in shown)
-    return mean, median, Entry(threat, number=MISSING if cell.fooled is None else f"{cell.fooled:,}", detail="images fooled")
+    mean, median = (Entry(threat, number=text, few=few and text != MISSING, detail=f"over {count} images", row=cell.row) for text in shown)
+    number = MISSING if cell.fooled is None else f"{cell.fooled:,}"
+    return mean, median, Entry(threat, number=number, detail="images fooled", row=cell.row)
 
 
 def is_few(images: float | None) -> bool:

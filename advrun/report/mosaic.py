@@ -112,7 +112,7 @@ def mosaic(galleries: Sequence[Gallery], class_names: Sequence[str], colors: Map
 
 def chosen(galleries: Sequence[Gallery], most: int) -> list[int]:
     """Places of the images to show: the first that all systems had right before the attack, then those that most had right."""
-    known = min(len(gallery.x) for gallery in galleries)
+    known = min(gallery.common for gallery in galleries)
     right = sum(gallery.right[:known].astype(int) for gallery in galleries)
     return np.argsort(-np.asarray(right), kind="stable")[:most].tolist()
 

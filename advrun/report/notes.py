@@ -89,7 +89,8 @@ def _random(summary: Summary) -> list[Note]:
     names = ", ".join(dict.fromkeys(row.defense for row in rows))
     shares = [row.metrics.get(DISAGREE) or 0.0 for row in rows]
     differ = " to ".join(dict.fromkeys((percent(min(shares)), percent(max(shares)))))
-    text = f"random ({names}): accuracy is of answers that are means over several draws; of single draws {differ} % answer otherwise"
+    answers = "accuracy is of answers from several draws: the largest mean logit, or of smoothed systems most votes"
+    text = f"random ({names}): {answers}; of single draws {differ} % answer otherwise"
     return [Note("draws", f"{text} (accuracy_one_draw in accuracy.csv is what somebody gets who asks once).")]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from advrun.proof import ENOUGH, Proof
+from advrun.proof import ENOUGH, FEWEST, Proof
 from advrun.report import accuracy, markdown
 from advrun.report.findings import Findings
 from advrun.report.layout import attack_label, eps_label, norm_label, percent
 from advrun.report.summary import AttackId
 
 VERDICTS = {True: "strong enough", False: "TOO WEAK", None: "cannot be told"}
+TOO_FEW = "too few images to tell"
 HEADER = ("system", "attack", "within", "seed", "images", "found, %", "95 % interval, %", "random search, %", "score, %", "verdict")
 
 
@@ -35,7 +36,7 @@ def _line(proof: Proof) -> list[str]:
     low, high = proof.interval
     score = "" if proof.score is None else percent(proof.score)
     numbers = [str(proof.n), percent(proof.share), f"{percent(low)} to {percent(high)}", percent(proof.random / proof.n), score]
-    return [*place, *numbers, VERDICTS[proof.is_enough]]
+    return [*place, *numbers, TOO_FEW if proof.too_few else VERDICTS[proof.is_enough]]
 
 
 def said(findings: Findings) -> list[str]:
@@ -52,6 +53,14 @@ def said(findings: Findings) -> list[str]:
     ]
     if weak:
         sentences = [f"{len(weak)} of {len(tested)} tests found less than {least}: what these attacks leave right says little."]
+    few = [proof for proof in tested if proof.too_few]
+    if few:
+        low, high = (percent(each) for each in few[0].interval)
+        seen = f"{few[0].found} of {few[0].n}: {low} to {high} %"
+        sentences += [
+            f"{len(few)} of the {len(tested)} found enough, of so few images that it may be chance ({seen}).",
+            f"{100 * ENOUGH:g} % can be told from {FEWEST} planted examples on: take --images {max(each.wanted for each in few)}.",
+        ]
     if unproven:
         named = ", ".join(f"{model} / {defense}" for model, defense in unproven)
         sentences.append(f"Of {named} no attack of this configuration is strong enough: do not believe its accuracy.")

@@ -65,7 +65,7 @@ class Score:
     margin: one seed: distance to the farther end of the 95 % interval; several: standard deviation over them; None when
         only one of several seeds was measured.
     low, high: one seed: the 95 % interval; several: one standard deviation to either side, within 0 and 1.
-    flags: of these rows, and of the system's clean ones.
+    flags: of these rows, and of the system's clean ones. row: where the first of them stands in `Summary.rows`.
     distance, median: means over seeds of the mean and median distance of the images that fooled the system, in the attack's
         norm (L2 for attacks without one), or None. fooled: how many images these are over, all seeds together, None if unknown.
     """
@@ -80,6 +80,7 @@ class Score:
     median: float | None
     fooled: int | None
     flags: tuple[str, ...]
+    row: int
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,14 @@ class Summary:
     @cached_property
     def cells(self) -> Mapping[Place, Score]:
         """Every accuracy of the summary, by where it stands."""
-        return {place: self._score(place[0], [each.row for each in results.values()]) for place, results in self._groups.items()}
+        numbers = {result: number for number, result in enumerate(self.results)}
+        return {place: self._score(place[0], list(results.values()), numbers) for place, results in self._groups.items()}
 
-    def _score(self, system: System, rows: list[Row]) -> Score:
+    def _score(self, system: System, results: list[Result], numbers: Mapping[Result, int]) -> Score:
+        rows = [result.row for result in results]
         clean = self.outcomes(system, CLEAN_ATTACK, None, "none")
         doubted = [*rows, *(clean[row.seed].row for row in rows if row.seed in clean)]  # what is chance when clean is chance under attack
-        return _cell(rows, [flag for row in doubted for flag in row.flags], len(self.seeds))
+        return _cell(rows, [flag for row in doubted for flag in row.flags], len(self.seeds), numbers[results[0]])
 
     def _panel(self, attack: AttackId) -> Panel:
         rows = [row for row in self.rows if attack_of(row) == attack and not row.source]
@@ -205,7 +208,7 @@ def _flag_partial(worst: list[Result], planned: frozenset[Planned] | None) -> li
     return [replace(result, row=flagged(result.row)) for result in worst]
 
 
-def _cell(rows: list[Row], flags: list[str], seeds: int) -> Score:
+def _cell(rows: list[Row], flags: list[str], seeds: int, row: int) -> Score:
     values = [row.accuracy for row in rows]
     accuracy = fmean(values)
     margin: float | None = None
@@ -231,6 +234,7 @@ def _cell(rows: list[Row], flags: list[str], seeds: int) -> Score:
         median=_mean(_known(rows, f"{norm}_median")),
         fooled=round(sum(fooled)) if fooled else None,
         flags=tuple(in_order(flags)),
+        row=row,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from advrun import registry
 from advrun.config import AttackEntry
 from advrun.console import Part
@@ -53,8 +55,8 @@ def _training(cell: Cell, plan: Plan) -> float:
     if cell.defense is None:
         return images
     plugin = registry.get("defenses", cell.defense.name)
-    attacks = [value for name, value in cell.defense.settings.items() if plugin.settings[name].is_attack]
-    return images * (1 + sum(map(_cost, attacks)))
+    costs = [registry.on_attacks(_cost, value) for name, value in cell.defense.settings.items() if plugin.settings[name].is_attack]
+    return images * (1 + sum(fmean(cost) if isinstance(cost, tuple) else cost for cost in costs))  # of a list each has its share
 
 
 def _cost(attack: AttackEntry) -> float:

@@ -33,7 +33,7 @@ def described(kind: str, name: str, settings: Mapping[str, Any]) -> dict[str, An
     plain = plugin.identity(settings)
     for key, value in settings.items():
         if plugin.settings[key].is_attack:
-            plain[key] = inner(value)
+            plain[key] = registry.on_attacks(inner, value)
         elif plugin.settings[key].names_attack:
             plain[key] = [value, source_key("attacks", value)]
     return plain

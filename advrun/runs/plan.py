@@ -56,7 +56,7 @@ class Cell:
     @property
     def stem(self) -> str:
         """File name without ending: readable, and unique by the start of the key."""
-        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.label).strip('-')[:150]}-{self.key[:8]}"
+        return stem_of(self.label, self.key)
 
     @property
     def system(self) -> Cell:
@@ -110,6 +110,11 @@ class Cell:
     @property
     def defense_label(self) -> str:
         return UNDEFENDED if self.defense is None else self.defense.label
+
+
+def stem_of(label: str, key: str) -> str:
+    """How the files of a cell are called, but for their endings."""
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', label).strip('-')[:150]}-{key[:8]}"
 
 
 @dataclass(frozen=True)

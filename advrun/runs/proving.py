@@ -12,7 +12,7 @@ from advrun.process import terminated_as_interrupt
 from advrun.runs import proofs, runner
 from advrun.runs.plan import make_plan
 
-IMAGES = 64
+IMAGES = 144
 
 
 def prove(

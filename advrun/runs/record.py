@@ -76,10 +76,17 @@ def keep_record(plan: Plan, store: Store) -> None:
         before = Record.read(store.root)
     except (ValueError, AdvrunError):
         before = None
+    record = record_of(plan, before)
+    if before is None or record.says() != before.says():
+        write_text(inside(store.root, FILE), record.says())
+
+
+def record_of(plan: Plan, before: Record | None = None) -> Record:
+    """The record of a plan. before: the last one, whose hashes of images serve again where the data are the same."""
     data = plan.data
     same = before is not None and before.data.get("fingerprint") == data.test_fingerprint and len(before.images) == len(data.y_test)
     order = data.evaluation_order()
-    record = Record(
+    return Record(
         data={
             "name": data.name,
             "variant": data.variant,
@@ -94,8 +101,6 @@ def keep_record(plan: Plan, store: Store) -> None:
         code=sources(plan),
         rows=tuple(cell.stem for cell in plan.cells if cell.kind == "measure"),
     )
-    if before is None or record.says() != before.says():
-        write_text(inside(store.root, FILE), record.says())
 
 
 def identities(data: Dataset, rows: np.ndarray) -> tuple[str, ...]:

@@ -34,11 +34,12 @@ from advrun.runs.loading import load_data as load_data
 from advrun.runs.loading import room
 from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained
+from advrun.runs.pictured import pictured
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
 from advrun.runs.shares import Portion
-from advrun.runs.store import Store
+from advrun.runs.store import RECORD, Store
 
 if TYPE_CHECKING:
     from advrun.report.gates import Demands, Spot
@@ -227,7 +228,15 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     notes: dict[str, str] = {}
     promised: dict[tuple[str, str, int], float] = {}
     class_names = plan.data.class_names
+    illustrated: list[Cell] = []
     for cell in plan.cells:
+        if cell.metric:
+            try:
+                if (row := results.get(cell.needs[0].key)) and (said := store.leaf(cell, columns)):
+                    row.row.metrics.update(said)
+            except AdvrunError as error:
+                console.warn(str(error))
+            continue
         manifest = store.manifest(cell)
         if manifest is None:
             continue
@@ -235,13 +244,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
             if cell.kind == "measure":
                 measured = store.read(cell, ".json", Result.read)
                 results[cell.key] = replace(measured, row=replace(measured.row, access=seen(cell)))
-                galleries += [store.read(cell, ".npz", Gallery.read)] if manifest.has(".npz") else []
+                illustrated += [cell] if manifest.has(".npz") else []
                 if manifest.has(SCORES):
                     scored = store.read(cell, SCORES, Scored.read)
                     attack = cell.attack_label, cell.norm, aim(cell)
                     watched.append(Watched(cell.model.label, cell.defense_label, *attack, cell.eps, cell.threat, cell.seed, scored))
-            elif cell.metric and (row := results.get(cell.needs[0].key)):
-                row.row.metrics.update(store.read(cell, ".json", numbers))
             elif cell.kind in ("attack", "learn"):
                 label = trained_label(plan, cell, cell.attack_label, f"{cell.norm} {format_eps(cell.eps)}" if cell.eps else cell.norm)
                 if cell.kind == "learn":  # whatever the system and the attack
@@ -252,7 +259,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 if manifest.has(".json"):
                     histories[label] = store.read(cell, ".json", curves)
                 if manifest.has(PICTURES):
-                    growth |= {f"{label} {stage}".strip(): shown for stage, shown in store.read(cell, PICTURES, pictures).items()}
+                    growth |= {f"{label} {stage}".strip(): made for stage, made in store.read(cell, PICTURES, pictures).items()}
                 if told := "; ".join((*manifest.info.get("fit_notes", ()), *manifest.info.get("said", ()))):
                     notes |= {f"note on {label}": told}
             elif cell.kind == "bound":
@@ -265,6 +272,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
                 histories[trained_label(plan, cell)] = history = store.read(cell, ".json", curves)
                 if history.get("val_accuracy"):
                     promised[cell.model.label, cell.defense_label, cell.seed] = max(history["val_accuracy"])
+        except AdvrunError as error:
+            console.warn(str(error))
+    for cell in pictured(illustrated, plan.data.image_shape):
+        try:
+            galleries.append(store.read(cell, ".npz", Gallery.read))
         except AdvrunError as error:
             console.warn(str(error))
     experiment = plan.experiment
@@ -298,7 +310,11 @@ def trained_label(plan: Plan, cell: Cell, *more: str) -> str:
 
 def numbers(path: Path) -> dict[str, float | None]:
     """The columns of a metric. Raises ValueError where the file holds anything else."""
-    content = read_json(path)
+    return columns(read_json(path))
+
+
+def columns(content: Any) -> dict[str, float | None]:
+    """The same of what such a file holds."""
     if not isinstance(content, dict) or not all(value is None or isinstance(value, (int, float)) for value in content.values()):
         raise ValueError("no columns of a metric")
     return content
@@ -323,37 +339,48 @@ def pictures(path: Path) -> dict[str, np.ndarray]:
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package
-    from advrun.report import stickers
 
-    folder = Path(package.__file__).parent
-    sources = [Path(__file__), *folder.glob("*.j2"), *closure(sorted(folder.glob("*.py")))]
-    rows = [result.to_json() for result in found.results]
-    code = [digest(source) for source in sorted(sources)]
-    fonts = families(found.class_names)  # one that was missing may have been installed since
-    rows += [",".join(line) for line in stickers.lines(found.signs)]
-    rows += [each.to_json() for each in (*found.certificates, *found.proofs)]
-    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
-    record = inside(store.root, "manifests/report.json")
-    known = _written(record)
-    if known.get("key") == key and all(store.holds(name, value) for name, value in known["files"].items()):
+    key, code = identity(found)
+    record = inside(store.root, RECORD)
+    known = reported(record)
+    if (known.get("key"), known.get("code")) == (key, code) and all(store.holds(name, value) for name, value in known["files"].items()):
         return [store.root / name for name in known["files"]]
     console.event("report", label=str(store.root))
     paths: list[Path] = package.write(found, store.root, summary)
     files = {path.relative_to(store.root).as_posix(): digest(path) for path in paths}
-    write_text(record, json.dumps({"key": key, "files": files}, indent=1))
+    content = {"key": key, "code": code, "config": content_key(found.config_yaml), "files": files}
+    write_text(record, json.dumps({**content, "seal": content_key(content)}, indent=1))
     for name in known.get("files", {}).keys() - files.keys():  # figures of what is no longer in the configuration
         if name.startswith(("tables/", "figures/")):
             store.remove(name)
     return paths
 
 
-def _written(record: Path) -> dict[str, Any]:
+def identity(found: Any) -> tuple[str, str]:
+    """Hashes of all that the report is made from, and of the code that makes it."""
+    from advrun import report as package
+    from advrun.report import stickers
+
+    folder = Path(package.__file__).parent
+    dress = [file for file in folder.iterdir() if file.suffix in (".j2", ".css", ".js")]
+    sources = [Path(__file__), *dress, *closure(sorted(folder.glob("*.py")))]
+    rows = [result.to_json() for result in found.results]
+    code = [digest(source) for source in sorted(sources)]
+    fonts = families(found.class_names)  # one that was missing may have been installed since
+    rows += [",".join(line) for line in stickers.lines(found.signs)]
+    rows += [each.to_json() for each in (*found.certificates, *found.proofs)]
+    key = content_key([rows, found.config_yaml, found.environment, found.histories, found.class_names, fonts, code])
+    return key, content_key(code)
+
+
+def reported(record: Path) -> dict[str, Any]:
     """What the last report left on record: its key, and its files with their hashes. Nothing where it is no whole record."""
     try:
         content = read_json(record)
+        seal = content.pop("seal", None)
         whole = isinstance(content["files"], dict) and all(isinstance(value, str) for value in content["files"].values())
-        return content if whole else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return content if whole and seal in (None, content_key(content)) else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

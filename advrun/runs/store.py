@@ -6,7 +6,7 @@
         models/              trained models (.keras) and their training history (.json)
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)
-        rows/                measured rows (.json) and the images for the figures (.npz)
+        rows/                measured rows (.json) and the images for the figures and the page (.npz)
         bounds/              how far no attack can reach, image by image (.json)
         answers/             what models that can only be asked have answered, and how many images they were sent (.sqlite)
         proofs/              which planted examples each attack found (.json), where `advrun prove` was run
@@ -37,7 +37,19 @@ from typing import Any, BinaryIO, TypeVar
 
 from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
-from advrun.files import atomic, content_key, digest_of, inside, is_regular, opened, read_json, write_text
+from advrun.files import (
+    MAX_JSON,
+    atomic,
+    content_key,
+    content_of,
+    digest_of,
+    digest_of_bytes,
+    inside,
+    is_regular,
+    opened,
+    read_json,
+    write_text,
+)
 
 FOLDERS = (
     "models",
@@ -55,6 +67,8 @@ FOLDERS = (
     "figures",
 )
 """Of a results folder."""
+RECORD = "manifests/report.json"
+"""What the report was made from, and the hashes of its files."""
 RECENT = 256
 """Manifests that are kept in memory."""
 T = TypeVar("T")
@@ -124,6 +138,45 @@ class Store:
         """
         if cell.key in self._recent:
             return self._recent[cell.key]
+        manifest = self._sealed(cell, verify)
+        if manifest is None:
+            return None
+        if self._outputs.get(cell.key) == manifest.output:
+            return manifest
+        for name, expected in manifest.files.items():
+            if not self.holds(name, expected if verify else None):
+                self._damaged(cell.label, name, "its bytes are not those that were written")
+                return None
+        if verify:
+            self._remember(manifest)
+        return manifest
+
+    def leaf(self, cell: Any, parse: Callable[[Any], T]) -> T | None:
+        """What `parse` makes of the JSON of a cell with one small file, from which nothing is made; None where it is not finished.
+
+        The file is read once, for its hash and for what it says, and nothing of it is kept: there may be a hundred thousand of them.
+
+        Raises:
+            AdvrunError: as `read`.
+        """
+        manifest = self._sealed(cell, verify=True)
+        if manifest is None:
+            return None
+        name = next(iter(manifest.files), "")
+        try:
+            content = content_of(inside(self.root, name), MAX_JSON)
+        except (OSError, AdvrunError):
+            content = b""
+        if len(manifest.files) != 1 or digest_of_bytes(content) != manifest.files[name]:
+            self._damaged(cell.label, name, "its bytes are not those that were written")
+            return None
+        try:
+            return parse(json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise self._unusable(cell, name, error) from error
+
+    def _sealed(self, cell: Any, verify: bool) -> Manifest | None:
+        """The manifest of a cell whose inputs are finished and what they were; its own files are not looked at."""
         name = f"manifests/{cell.stem}.json"
         try:
             manifest = Manifest.read(inside(self.root, name))
@@ -140,12 +193,6 @@ class Store:
             source = self.output(needed, verify=verify)
             if source is None or manifest.inputs.get(needed.key) != source:
                 return None
-        for name, expected in manifest.files.items():
-            if not self.holds(name, expected if verify else None):
-                self._damaged(cell.label, name, "its bytes are not those that were written")
-                return None
-        if verify:
-            self._remember(manifest)
         return manifest
 
     def output(self, cell: Any, *, verify: bool = True) -> str | None:
@@ -213,11 +260,14 @@ class Store:
         except MemoryError:
             raise
         except Exception as error:  # whatever it is, the cell can be done anew
-            self.forget(cell)
-            what = name or f"manifests/{cell.stem}.json"
-            reason = str(error) if isinstance(error, (AdvrunError, ValueError)) else f"{type(error).__name__}: {error}"
-            self._damaged(cell.label, what, " ".join(reason.split()))
-            raise AdvrunError(f"{self.root / what}: cannot be used ({' '.join(reason.split())}); run again to rebuild it") from error
+            raise self._unusable(cell, name or f"manifests/{cell.stem}.json", error) from error
+
+    def _unusable(self, cell: Any, name: str, error: Exception) -> AdvrunError:
+        """A file has the bytes that were written, and is of no use all the same: the cell is forgotten."""
+        self.forget(cell)
+        reason = str(error) if isinstance(error, (AdvrunError, ValueError)) else f"{type(error).__name__}: {error}"
+        self._damaged(cell.label, name, " ".join(reason.split()))
+        return AdvrunError(f"{self.root / name}: cannot be used ({' '.join(reason.split())}); run again to rebuild it")
 
     def forget(self, cell: Any) -> None:
         """A cell is not finished after all."""
@@ -275,6 +325,19 @@ class Store:
             for file in self.root.glob(pattern):
                 with contextlib.suppress(OSError, AdvrunError):
                     inside(self.root, file.relative_to(self.root).as_posix()).unlink()
+
+    def holder(self) -> str:
+        """Who writes the folder now: "process 17 on host"; "" where nobody does. Nothing is written, and nobody waited for."""
+        try:
+            import fcntl
+
+            with opened(self.root / ".lock") as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _text(self.root / ".owner") or "another process"
+        except (OSError, ImportError):
+            return ""
+        return ""
 
     def _check(self) -> None:
         """Refuse links where our folders should be, and put away what is no file where the log should be."""

@@ -17,7 +17,8 @@ one wherever it is measured.
 
 A random system (`stages.py`) gives logits that are means over several draws, with losses and gradients (EOT, expectation over
 transformation: Athalye, Engstrom, Ilyas and Kwok, 2018, arXiv:1707.07397; Athalye, Carlini and Wagner, 2018, section 4.2), and its answer
-is the class of the largest mean, as Xie et al. (2018, arXiv:1711.01991) average over draws (`draws.py`).
+is the class of the largest mean, as Xie et al. (2018, arXiv:1711.01991) average over draws (`draws.py`). Where one of its stages says so it
+votes (`votes.py`): its answer is the class that most draws give, and attacks climb the mean softmax.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from advrun.system.inputs import ModelInput, Order
 from advrun.system.modelfile import load_model
 from advrun.system.readings import examine, shuffled
 from advrun.system.stages import chained
+from advrun.system.votes import sharing, surrogate, voted
 from advrun.types import Tensor
 
 KEPT_GRAPHS = 16
@@ -90,6 +92,9 @@ class Decisions(Protocol):
     def part(self, rows: Tensor) -> Decisions:
         """The view for the images of the batch numbered `rows` (m,) alone, so that counts go to the right images."""
 
+    def unsmoothed(self) -> Decisions:
+        """Of a smoothed classifier what it is smoothed of: f without the noise."""
+
 
 class Scores(Decisions, Protocol):
     """Black-box view of attacks that learn all logits."""
@@ -124,6 +129,12 @@ class Gradients(Scores, Protocol):
         """Logits (n, classes), and the gradients (k, n, h, w, c) of the logits numbered `classes`, (k, n) int32.
 
         Never negated, also for a targeted attack. Counts as k gradients, though the forward pass is shared.
+        """
+
+    def without_corners(self) -> Gradients:
+        """The view for attacks that step onto linearised boundaries: where that of a class meets a detector's there is no corner.
+
+        Who has succeeded in it has succeeded.
         """
 
     def part(self, rows: Tensor) -> Gradients: ...
@@ -171,6 +182,9 @@ class Classifier:
 
     draws = Draws()
     """How a random system is asked; a system that draws nothing is asked once."""
+
+    smoothly = False
+    """Whether *rejected* is folded in so that boundaries have no corners, see `detectors.folded`."""
 
     def _begin(self) -> None:
         self.sign = 1.0
@@ -226,6 +240,13 @@ class Classifier:
         view.draws = Draws()
         return view
 
+    def unsmoothed(self) -> Classifier:
+        """The view of what a smoothed classifier (`Chain.smoothed`) is smoothed of, f without the noise, at one draw."""
+        view = copy(self)
+        view.chain = replace(self.chain, purifiers=self.chain.purifiers[1:])
+        view.draws = Draws(1, self.draws.key) if view.chain.random else Draws()
+        return view
+
     # What the runner does around an attack; a model that can only be asked does it in its own way (`blackbox.py`) --------
 
     def check(self, plugin: Plugin, x: AnyImages | None = None) -> None:
@@ -266,6 +287,13 @@ class Classifier:
 
     # What attacks use: tensors in, tensors out -------------------------------------------------------------------
 
+    def without_corners(self) -> Classifier:
+        if not self.detects:
+            return self
+        view = copy(self)
+        view.smoothly = True
+        return view
+
     def part(self, rows: Tensor) -> Classifier:
         view = copy(self)
         view.rows = rows if self.rows is None else ops.take(self.rows, rows)
@@ -279,10 +307,11 @@ class Classifier:
         self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         def values(x: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._as_attacked(self._outputs(through(x) if through else x), y)
+            logits = self._as_attacked(self._climbed(through(x) if through else x, known), y)
             return self.value(loss, logits, y), logits
 
         self._count("gradients", y, asked)
+        known = self._surrogate(lambda: through(x) if through else x)
         return self.draws.mean(lambda: engine.value_and_gradient(values, x))
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None) -> Tensor:
@@ -290,7 +319,8 @@ class Classifier:
 
     def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self._count("gradients", x, asked, times=classes.shape[0])
-        return self.draws.mean(lambda: engine.jacobian(lambda x: self._as_attacked(self._outputs(x)), x, classes))
+        known = self._surrogate(lambda: x)
+        return self.draws.mean(lambda: engine.jacobian(lambda x: self._as_attacked(self._climbed(x, known)), x, classes))
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
@@ -317,7 +347,22 @@ class Classifier:
 
     def outputs(self, x: Tensor) -> Tensor:
         """Logits, uncounted: what the runner itself uses. With a detector there is an output more, that of being rejected."""
-        return self.draws.mean(lambda: (self._outputs(x),))[0]
+        if self._votes and self.draws.deciding:
+            return voted(self.draws, lambda: self._outputs(x))
+        known = self._surrogate(lambda: x)
+        return self.draws.mean(lambda: (self._outputs(x),))[0] if known is None else known
+
+    @property
+    def _votes(self) -> bool:
+        return self.random and self.chain.votes
+
+    def _surrogate(self, images: Callable[[], Tensor]) -> Tensor | None:
+        """Of a system that votes what attackers climb in place of the votes; None of others. See `votes.py`."""
+        return surrogate(self.draws, lambda: self._outputs(images())) if self._votes else None
+
+    def _climbed(self, x: Tensor, known: Tensor | None) -> Tensor:
+        """Outputs of one draw; of a system that votes what is `known` of all, with this draw's part of its gradient."""
+        return self._outputs(x) if known is None else sharing(self._outputs(x), known)
 
     def _outputs(self, x: Tensor) -> Tensor:
         """Of one draw, where the system is random."""
@@ -330,7 +375,7 @@ class Classifier:
         if not self.detects:
             return outputs
         about = self.about if self.about is None or self.rows is None else ops.take(self.about, self.rows)
-        return as_attacked(outputs, about, y, self.targeted)
+        return as_attacked(outputs, about, y, self.targeted, self.smoothly)
 
     # What people use: NumPy in, NumPy out ------------------------------------------------------------------------
 
@@ -380,7 +425,10 @@ class Classifier:
         return next((layer for layer in self.model.layers if layer.name == "purifier"), None)
 
     def purify(self, x: AnyImages, batch_size: int = 256) -> np.ndarray | None:
-        """What the classifier behind the purifier is shown, float32 in [0, 1], at the first draw; None without a purifier."""
+        """What the classifier behind the purifier is shown, float32 in [0, 1], at the first draw; None without a purifier.
+
+        Noise that a smoothed classifier does not clip is clipped here, for the eye.
+        """
         purifier = self.purifier
         if purifier is None and not self.chain.purifiers:
             return None
@@ -388,7 +436,8 @@ class Classifier:
         def purify(x: Tensor) -> Tensor:
             with self.draws.first():
                 shown = self.chain.purify(x)
-                return shown if purifier is None else purifier(shown, training=False)
+                shown = shown if purifier is None else purifier(shown, training=False)
+                return shown if self.chain.smoothed is None else ops.clip(shown, 0.0, 1.0)
 
         return self.over_batches("purify", purify, check_images(x, self.image_shape), batch_size)
 

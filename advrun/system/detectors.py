@@ -24,7 +24,7 @@ import numpy as np
 from advrun import engine
 from advrun.engine import ops
 from advrun.errors import ConfigError, ModelError
-from advrun.losses import one_hot, others
+from advrun.losses import at_label, one_hot, others
 from advrun.types import Tensor
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -104,11 +104,22 @@ def excess_of(outputs: np.ndarray) -> np.ndarray:
     return np.asarray(outputs[:, -1] - outputs[:, :-1].max(-1))
 
 
-def folded(outputs: Tensor, y: Tensor, targeted: bool) -> Tensor:
-    """Logits (n, classes) of outputs (n, classes + 1), as an attack on the images of class y, or towards it, sees them."""
+def folded(outputs: Tensor, y: Tensor, targeted: bool, smoothly: bool = False) -> Tensor:
+    """Logits (n, classes) of outputs (n, classes + 1), as an attack on the images of class y, or towards it, sees them.
+
+    smoothly: the larger of both is a logarithm of a sum, which is never below it, so that where two boundaries meet a linearisation knows
+    of both: an attack that steps onto the one, and back onto the other, comes to their corner from outside for ever. It is as soft as the
+    farther one of them is far.
+    """
     logits, rejected = outputs[:, :-1], outputs[:, -1:]
-    where = one_hot(logits, ops.argmax(others(logits, y), axis=-1) if targeted else y)
-    return ops.where(where > 0, ops.maximum(logits, rejected), logits)
+    rest = others(logits, y)
+    where = one_hot(logits, ops.argmax(rest, axis=-1) if targeted else y)
+    if not smoothly:
+        return ops.where(where > 0, ops.maximum(logits, rejected), logits)
+    from_it = ops.sum(where * logits, axis=-1, keepdims=True)
+    ahead = at_label(logits, y)[:, None] if targeted else ops.max(rest, axis=-1, keepdims=True)
+    soft = ops.stop_gradient(ops.maximum(ops.abs(ahead - from_it), ops.abs(ahead - rejected))) + 1e-6
+    return ops.where(where > 0, soft * ops.logaddexp(from_it / soft, rejected / soft), logits)
 
 
 def floored(outputs: Tensor) -> Tensor:
@@ -116,16 +127,17 @@ def floored(outputs: Tensor) -> Tensor:
     return ops.maximum(outputs[:, :-1], outputs[:, -1:])
 
 
-def as_attacked(outputs: Tensor, about: Tensor | None, y: Tensor | None, targeted: bool) -> Tensor:
+def as_attacked(outputs: Tensor, about: Tensor | None, y: Tensor | None, targeted: bool, smoothly: bool = False) -> Tensor:
     """Logits (n, classes) of outputs (n, classes + 1), as an attack sees them.
 
     Args:
         about: (m,), the classes of the images under attack, or their targets; n is m, or k m for k variants, one after the other.
         y: (n,), the same of these images, for where nobody says what they are about, or where they are others.
         targeted: whether a class is to be reached.
+        smoothly: see `folded`.
     """
     count = outputs.shape[0]
     fits = about is not None and (None in (count, about.shape[0]) or (about.shape[0] > 0 and count % about.shape[0] == 0))
     if about is not None and fits:
         y = ops.tile(about, (ops.shape(outputs)[0] // ops.shape(about)[0],))
-    return floored(outputs) if y is None else folded(outputs, y, targeted)
+    return floored(outputs) if y is None else folded(outputs, y, targeted, smoothly)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ class Draws:
         return self.key is not None
 
     @property
+    def deciding(self) -> bool:
+        """Whether the runner asks for the system's answer, and neither an attacker nor a training."""
+        return self.random and self.counter is None and not self._in_training
+
+    @property
     def identity(self) -> tuple[Any, ...]:
         """What compiled functions are told apart by."""
         return () if self.key is None else (self.count, bytes(np.asarray(self.key)))
@@ -49,19 +55,27 @@ class Draws:
 
         Within an objective of `train.Fit` that asks without attacking, there is one draw, that of the step.
         """
+        total = self.joined(ask, add)
+        return total if self.times == 1 else tuple(tensor / self.times for tensor in total)
+
+    def joined(self, ask: Callable[[], tuple[Tensor, ...]], join: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+        """The same for another way to take two draws together, such as their sum."""
         if self.key is None or self._in_training:
             return ask()
         rng = self._rng()
 
-        def add(i: Tensor, total: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def another(i: Tensor, total: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             with engine.drawing(rng.fold(i + 1)):
-                return tuple(a + b for a, b in zip(total, ask(), strict=True))
+                return tuple(join(a, b) for a, b in zip(total, ask(), strict=True))
 
         with engine.drawing(rng.fold(0)):
             total = ask()
-        if self.count == 1:
-            return total
-        return tuple(tensor / self.count for tensor in repeat(add, self.count - 1, total))
+        return total if self.count == 1 else repeat(another, self.count - 1, total)
+
+    @property
+    def times(self) -> int:
+        """How many draws are taken together here."""
+        return 1 if self.key is None or self._in_training else self.count
 
     def each(self, ask: Callable[[], Tensor]) -> Tensor:
         """What each draw gives, (n,) -> (n, count)."""

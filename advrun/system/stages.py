@@ -12,7 +12,7 @@ the same answer again where the key is the same: in `predict`, as a Keras model,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, NoReturn
@@ -41,6 +41,8 @@ class Purifier:
     backward: "exact", the gradient of `forward` itself, at what was drawn; "identity"; or a function of the images alone, near `forward`,
     whose gradient is taken in its place.
     random: whether it draws. Gradients are then means over several draws, and so are answers (see `Classifier`).
+    votes: of one that draws, whether the system's answer is the class that most draws give, rather than that of the largest mean logit.
+    sigma: of one that adds Gaussian noise to the image and does nothing else, not even clip: the standard deviation, for certificates.
 
     Raises ModelError for any other `backward`.
     """
@@ -48,6 +50,8 @@ class Purifier:
     forward: Callable[[Tensor, Any], Tensor]
     backward: Literal["exact", "identity"] | Callable[[Tensor], Tensor] = "exact"
     random: bool = field(default=False, kw_only=True)
+    votes: bool = field(default=False, kw_only=True)
+    sigma: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not callable(self.backward) and self.backward not in BACKWARD:
@@ -136,8 +140,22 @@ class Chain:
     @property
     def random(self) -> bool:
         """Whether anything in it draws: a purifier in front of the network, or one among its layers."""
-        among_layers = (purifier for layer in _stage_layers(self.network) for purifier in layer.chain.purifiers)
-        return any(purifier.random for purifier in (*self.purifiers, *among_layers))
+        return any(purifier.random for purifier in self._all_purifiers())
+
+    @property
+    def votes(self) -> bool:
+        """Whether its answer is the class that most draws give, as one of its purifiers says."""
+        return any(purifier.votes for purifier in self._all_purifiers())
+
+    @property
+    def smoothed(self) -> float | None:
+        """The sigma of the Gaussian noise under which it votes, where nothing is in front of that; None for any other system."""
+        return self.purifiers[0].sigma if self.purifiers and self.purifiers[0].votes else None
+
+    def _all_purifiers(self) -> Iterator[Purifier]:
+        yield from self.purifiers
+        for layer in _stage_layers(self.network):
+            yield from layer.chain.purifiers
 
     @property
     def variables(self) -> list[Any]:

@@ -14,7 +14,7 @@ ROADS = [
     (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),
     pytest.param(Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.03}, marks=pytest.mark.slow),
     pytest.param(L1(), {"fmn": 1.05, "brendel_bethge": 1.08}, marks=pytest.mark.slow),
-    pytest.param(L0(), {"fmn": 1.5, "brendel_bethge": 1.1}, marks=pytest.mark.slow),
+    pytest.param(L0(), {"fmn": 1.5, "sigma_zero": 1.1, "brendel_bethge": 1.1}, marks=pytest.mark.slow),
 ]
 """For each norm: by how much the median image may lie farther than the closest that any of these attacks finds."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from advrun import attacks, registry
+from advrun import Classifier, attacks, registry
 from advrun.attack import Attack
 from advrun.attacks import _camera, _ink, _seen
 from advrun.attacks._camera import FOCUS, Limits, View
@@ -14,9 +17,11 @@ from advrun.attacks._shapes import FINE, OUTLINES, Sign, read_mask, shrunk
 from advrun.config import loads
 from advrun.config.entries import settings_of
 from advrun.craft import craft
-from advrun.engine import Rng
+from advrun.engine import Rng, ops
 from advrun.errors import ConfigError, DataError
-from advrun.survey import BARE, NOISE, STICKER, Survey, surveyed
+from advrun.survey import BARE, NO_CLASS, NOISE, STICKER, Survey, surveyed
+from advrun.system import Detector
+from advrun.system.detectors import Thresholded
 
 LIMITS = Limits(3.0, 40.0, 0.3, 0.7)
 FEW = {"mask": "bars", "steps": 25, "step_size": 0.1, "outline": "square", "cover": 0.5, "distance": 1.5, "angle": 20.0, "light": 0.1}
@@ -178,6 +183,22 @@ def test_the_survey_is_what_the_stickers_do(learnt, victim):
     assert survey.grid.shape == (3, 5, 5, crafted.attacked.sum())
     assert survey.distances[[0, -1]] == pytest.approx([1, 1.5])
     assert survey.angles[[0, -1]] == pytest.approx([0, 20])
+
+
+@pytest.mark.parametrize("target", [None, 3])
+def test_what_a_detector_rejects_reaches_nothing(learnt, victim, target):
+    """A sticker that is rejected everywhere has left no class and reached none, with *rejected* written as such."""
+    attack, crafted, x, _ = learnt
+    pale = Detector(lambda x, logits: 0 * ops.mean(x, axis=(1, 2, 3)))
+    y = np.zeros(len(x), np.int32)
+    if target is None:  # the same sticker, as one that shall lead away from the class
+        crafted = SimpleNamespace(target=None, fitted=crafted.fitted[3:4], attacked=crafted.attacked)
+    for threshold, rejected in ((-1.0, True), (1.0, False)):
+        guarded = Classifier(replace(victim.chain, detectors=(Thresholded(pale, threshold, 1.0, 0),)))
+        survey = surveyed(guarded, attack, crafted, x, y, seed=0)
+        assert (survey.plain == NO_CLASS).all() == rejected
+        assert (survey.success(survey.plain[STICKER])[0] == 0) == rejected
+        assert not survey.reached(survey.grid[survey.grid == NO_CLASS][:, None]).any()
 
 
 def test_a_survey_survives_the_disk_and_damage_is_told(learnt, tmp_path):

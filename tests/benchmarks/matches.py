@@ -468,6 +468,16 @@ MATCHES = [
         )
         for norm, theirs, order in ((L0, "L0", 0), (L1, "L1", 1), (L2, "L2", 2), (Linf, "LInf", float("inf")))
     ),
+    *(
+        Match(
+            "sigma_zero",
+            L0(),
+            f"{steps:,} steps",
+            settings={"steps": steps},
+            peers={"adv-lib": adv_lib("sigma_zero", num_steps=steps)},
+        )
+        for steps in (100, 1000)
+    ),
     Match(
         "ead",
         L1(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +20,9 @@ from advrun.config import load
 from advrun.picture import pixels, server
 from advrun.picture.bench import Bench, open_bench
 from advrun.runs.runner import run
+from tests.page.chromium import MARKS, sized, started
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"),
-]
+pytestmark = MARKS
 SECONDS = 30
 
 
@@ -35,20 +30,11 @@ class Page:
     """The page in a browser."""
 
     def __init__(self, address: str, downloads: Path) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"):
-            options.add_argument(argument)
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+        self.driver = started({"download.default_directory": str(downloads)})
         self.address, self.downloads = address, downloads
 
     def open(self, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        sized(self.driver, width, height, dark=dark)
         self.driver.get(self.address)
         self.until(lambda: self.text("said"))
         return self

@@ -16,7 +16,7 @@ from advrun.errors import AdvrunError, DataError
 from advrun.geometry import Linf
 from advrun.picture import answers, pixels, study
 from advrun.picture.bench import open_bench
-from advrun.picture.commands import in_title, the_subject
+from advrun.picture.commands import NAMES, hanging, in_title, the_subject
 
 PIXELS = np.arange(12 * 8 * 3, dtype=np.uint8).reshape(12, 8, 3)
 
@@ -35,6 +35,16 @@ def tried(toy_config, right_row, tmp_path_factory) -> tuple[dict, str]:
     done = advrun("try", f"test:{right_row}", "--config", toy_config, "--set", ATTACKS, "--json", "--out", png)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout), done.stderr
+
+
+def test_a_long_label_leaves_the_columns_beside_it_their_room():
+    """Sixty letters without a space, as labels are; the later lines hang."""
+    label = "a_label_that_somebody_wrote_who_wanted_to_say_all_of_it_0060"
+    lines = hanging(label, "  ").split("\n")
+    assert max(map(len, lines)) <= NAMES
+    assert "".join(line.strip() for line in lines) == label
+    assert [len(line) - len(line.lstrip()) for line in lines] == [2, 4]
+    assert hanging("as it is") == "as it is"
 
 
 def test_every_system_meets_every_attack(tried):

@@ -161,4 +161,7 @@ def gallery(
         predicted_adv=np.array([5, 14, 9, 12, 5, 7]),
         confidence=np.array([0.99, 1.0, 0.87, 0.93, 0.55, 0.98]),
         confidence_adv=np.array([0.91, 0.62, 0.77, 0.99, 0.83, 0.48]),
+        place=np.arange(6),
+        distance=np.full(6, eps or 0.6, np.float32),
+        rank=np.array([0, 4, 2, 3, -1, 1]),
     )

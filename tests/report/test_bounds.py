@@ -60,6 +60,16 @@ def test_certified_is_below_what_is_left_on_the_same_images():
     assert not any(CONTRADICTED in flag for each in found.results for flag in each.row.flags)
 
 
+def test_eps_at_which_all_is_the_same_share_a_line():
+    """Nothing is certified at any: one line says so, and the CSV has all."""
+    found, summary = made([certificate([0.0] * 8, norm="l2")], ROWS)
+    header, line = bounds.lines(found, summary)
+    assert dict(zip(header, line, strict=True))["ε"] == "0.1 to 1"
+    assert len(list(csv.DictReader(io.StringIO(tables.files(found, summary)["bounds.csv"])))) == 4
+    header, *lines = bounds.lines(*made([certificate(SOUND)], ROWS))
+    assert [line[header.index("ε")] for line in lines] == ["0.1", "0.2"]
+
+
 def test_fewer_images_are_compared_with_as_many():
     both = bounds.sandwich_of(certificate(SOUND[:4]), ROWS)
     assert (both.shared, both.beyond(0.1), both.left(0.1)) == (4, 0.5, 1.0)
@@ -129,7 +139,7 @@ def test_without_attacks_in_the_norm_there_is_a_table_all_the_same():
     details = {"abstained": np.array([1, 0, 0, 0], np.float32), "ks_p": np.array([0.5, 0.01, np.nan, 0.2], np.float32)}
     found, summary = made([certificate([0, 0.3, 0.6, 1.2], norm="l2", details=details)], ROWS[:1])
     lines = bounds.lines(found, summary)
-    assert [line[7] for line in lines[1:]] == ["0.1", "0.25", "0.5", "1"]
+    assert [line[7] for line in lines[1:]] == ["0.1 to 0.25", "0.5", "1"]
     assert lines[1][13] == "abstained 25.0 %, KS test kept 66.7 %"
     assert [name for _, name, _ in figures._sandwiches(found, summary)] == ["sandwich-m-ibp-l2"]
 

@@ -198,6 +198,9 @@ def shown(high=32, wide=32, channels=3, count=8, *, defense="none", change=8 / 2
         predicted=label,
         predicted_adv=(label + 1) % len(CLASS_NAMES),
         confidence=np.full(count, 0.9),
+        place=label,
+        distance=np.full(count, 8 / 255),
+        rank=label,
         confidence_adv=np.full(count, 0.8),
         **fields,
     )

@@ -205,7 +205,7 @@ def test_the_leader_is_bold_and_the_flagged_number_is_not(doubted):
     assert r"40.0{\tiny$\,\pm$10.3}$^{\ddagger}$" in made["summary.tex"]
     html = page.html(found, summary, [])
     assert html.count('class="adaptive best"') == 1
-    assert re.search(r'class="adaptive best"[^>]*>\s*<span class="number">50\.0<', html)
+    assert re.search(r'class="adaptive best"[^>]*>\s*<a class="number" href="#row-\d+">50\.0<', html)
 
 
 def test_the_headline_is_the_same_in_every_report(doubted):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -17,8 +19,10 @@ from PIL import Image
 from rich.console import Console
 
 from advrun.report import page, terminal, write
+from advrun.report.explorer import safe
 from advrun.report.headline import headline
 from advrun.report.summary import summarise
+from tests.report._large import large, pictures
 from tests.report._sample import EPS, findings, gallery, result
 from tests.report.test_tables import HOSTILE, hostile_findings
 
@@ -122,12 +126,16 @@ def test_a_report_without_attacks_histories_or_galleries(tmp_path, results):
 def test_page_loads_nothing_from_elsewhere(written):
     text = (written[0] / "report.html").read_text()
     elements = Elements(text).elements
-    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in elements}
+    assert not {"iframe", "object", "embed", "form"} & {tag for tag, _ in elements}
+    assert [attributes for tag, attributes in elements if tag == "script"] == [{"type": "application/json", "id": "data"}, {}]
     for tag, attributes in elements:
         for name in ("src", "href", "srcset", "data", "action"):
             value = attributes.get(name, "#")
             assert value.startswith(("#", "data:")), (tag, value[:80])
-    assert not re.search(r"https?:|@import|url\(", text)
+    assert not re.search(r"https?:|@import|url\(|innerHTML|fetch\(|XMLHttpRequest|eval\(", text)
+    script = re.findall(r"<script>(.*?)</script>", text, re.S)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in text
     targets = {attributes["id"] for _, attributes in elements if "id" in attributes}
     assert {attributes["href"][1:] for tag, attributes in elements if tag == "a"} <= targets
 
@@ -137,8 +145,13 @@ def test_page_shows_every_accuracy_and_all_figures(written):
     for row in summarise(findings().results).rows:
         assert f"{100 * row.accuracy:.1f}" in elements.text
     images = [attributes for tag, attributes in elements.elements if tag == "img"]
-    assert len(images) == len(list((written[0] / "figures").glob("*.png")))
+    drawn = [path.stem for path in (written[0] / "figures").glob("*.png")]
+    curves = [name for name in drawn if name.startswith(("robustness", "training"))]
+    assert len(images) == len(drawn) - len(curves)
     assert all(attributes["alt"] for attributes in images)
+    charts = [attributes["aria-label"] for tag, attributes in elements.elements if tag == "svg" and attributes.get("role") == "group"]
+    assert len(charts) == 3 + 2 * 3 + 1  # losses and accuracies; of the purifier the loss alone
+    assert all(charts)
     assert "A gradient attack is blind there" in elements.text
     assert findings().config_yaml in elements.text
 
@@ -151,10 +164,47 @@ def test_page_headline_comes_before_everything_else(written):
 def test_hostile_labels_are_text_on_the_page():
     found = replace(hostile_findings(), config_yaml="</pre><script>", environment={"<b>": "</dl>&"})
     elements = Elements(page.html(found, summarise(found.results), []))
-    assert not {"script", "b"} & {tag for tag, _ in elements.elements}
+    assert not {"b"} & {tag for tag, _ in elements.elements}
+    assert sum(tag == "script" for tag, _ in elements.elements) == 2  # the page's own
     for label in HOSTILE:
         assert label in elements.text
     assert "</pre><script>" in elements.text
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--<script>", "]]>", "\u2028\u2029", "停止", "a\\u003cb", "&lt;", "\u202eright to left"])
+def test_no_text_ends_the_data_and_all_come_back(text):
+    content = {text: [text, 1]}
+    written = safe(content)
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert json.loads(written) == content
+
+
+def test_the_rows_of_the_data_are_those_of_the_table(written):
+    text = (written[0] / "report.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    rows = summarise(findings().results).rows
+    assert [row[:2] for row in data["rows"]] == [[row.model, row.defense] for row in rows]
+    elements = Elements(text).elements
+    assert [attributes["id"] for tag, attributes in elements if tag == "tr" and "id" in attributes] == [
+        f"row-{n}" for n in range(len(rows))
+    ]
+    shown = {int(number) for number in data["images"]["rows"]}
+    assert {(rows[n].defense, rows[n].attack, rows[n].eps) for n in shown} == {(g.defense, g.attack, g.eps) for g in findings().galleries}
+    assert data["first"] in shown
+
+
+def test_a_long_page_folds_what_is_below_its_overview():
+    found = large(models=6, defenses=3, attacks=6, radii=1)
+    text = page.html(found, summarise(found.results), pictures())
+    inside = re.split(r"<details[^>]*>", text)
+    assert "Worst case, L∞" in inside[1].split("</details>")[-1]
+    assert "6 findings in full" in text
+    pattern = (
+        r'<details class="fold"><summary>(attack_\d+), L∞ \(accuracy, %\)<span class="range">([\d.]+ to [\d.]+) % at ε = 2/255 adaptive<'
+    )
+    folded = re.findall(pattern, text)
+    assert [name for name, _ in folded] == [f"attack_0{n}" for n in range(6)]
+    assert "more in <code>figures/</code>" in text
 
 
 def test_pictures_fit_a_page_and_carry_no_dates(written):

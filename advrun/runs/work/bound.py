@@ -58,6 +58,7 @@ def bound(worker: Worker, cell: Cell) -> Done:
         said = replace(
             said,
             radius=found.radius,
+            about=found.about,
             details=found.details,
             gradients=found.mean(found.gradients),
             queries=found.mean(found.queries),

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from advrun import evaluate
 from advrun.images import Images
 from advrun.metrics import Outcome, Transferred
@@ -24,20 +26,21 @@ def measure(worker: Worker, cell: Cell) -> Done:
     outcome = outcome_of(worker, cell)
     cost = worker.store.finished(images).info if images else {}
     known = {name: cost.get(name) for name in ("attacked", "zero_gradients")} | {name: cost[name] for name in ("drift",) if name in cost}
-    known |= varied(outcome) if outcome.classifier.random else {}
-    result = evaluate.measure(outcome, row(cell, cost), known)
+    answers = drawn(outcome) if outcome.classifier.random else None
+    known |= {} if answers is None else evaluate.varied(answers, outcome.after, outcome.y)
+    result = evaluate.measure(outcome, row(cell, cost), known, answers if answers is not None and outcome.classifier.chain.votes else None)
     files: dict[str, Any] = {f"rows/{cell.stem}.json": partial(Path.write_text, data=result.to_json())}
     if outcome.attacked is not None and cell.own is None:  # the source's own row shows the same images
-        files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, cell).write
+        files[f"rows/{cell.stem}.npz"] = gallery(outcome, outcome.attacked, result.distances, cell).write
     if outcome.attacked is not None and outcome.classifier.detects:
         files[f"rows/{cell.stem}{SCORES}"] = Scored.of(outcome.before, outcome.after, outcome.y).write
     return files, {"accuracy": result.row.accuracy}
 
 
-def varied(outcome: Outcome) -> dict[str, float]:
-    """How much a random system's answers vary from draw to draw, on the images of a row."""
+def drawn(outcome: Outcome) -> np.ndarray:
+    """The class that a random system gives each image of a row in each draw, (n, draws)."""
     shown = outcome.images if outcome.attacked is None else outcome.attacked
-    return evaluate.varied(outcome.classifier.answers(shown, outcome.batch_size), outcome.after, outcome.y)
+    return outcome.classifier.answers(shown, outcome.batch_size)
 
 
 def outcome_of(worker: Worker, cell: Cell) -> Outcome:
