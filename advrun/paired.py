@@ -163,12 +163,10 @@ def newcombe_interval(first: int, n: int, second: int, m: int, confidence: float
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson, 1927, doi:10.1080/01621459.1927.10502953)."""
-    from scipy.special import ndtri
+    from scipy.stats import binomtest
 
-    z = float(ndtri((1 + confidence) / 2))
-    share, room = successes / n, z * z / n
-    reach = z * math.sqrt((share * (1 - share) + room / 4) / n)
-    return max(0.0, (share + room / 2 - reach) / (1 + room)), min(1.0, (share + room / 2 + reach) / (1 + room))
+    found = binomtest(successes, n).proportion_ci(confidence, "wilson")
+    return float(found.low), float(found.high)
 
 
 def holm(chances: Sequence[float]) -> list[float]:

@@ -15,7 +15,6 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 CHANGED = ": advrun, its plugins or the data have changed since; nothing is removed; run it first, or give --all"
 FEW = 10
 """So many cells of a fate are listed; with -v all."""
-UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
 def bind(main: click.Group, options: Callable[..., Decorator], config: Decorator, *shared: Decorator) -> None:
@@ -74,6 +73,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Decorator
         Name every CONFIG that shares a results folder, each with what you give it by --set. An edited attack, other data or another
         version of advrun gives other cells, and the old ones stay until they are removed here. Tables, figures and the log stay.
         """
+        from rich.filesize import decimal
+
         from advrun.config import load
         from advrun.runs import runner
         from advrun.runs.leftovers import free, leftovers
@@ -97,17 +98,19 @@ def bind(main: click.Group, options: Callable[..., Decorator], config: Decorator
                 continue
             if not found.kept and found.cells and not everything:
                 raise ConfigError(f"{root}: none of the {found.named:,} cells that the configuration names is there{CHANGED}")
-            if not yes and not click.confirm(f"Remove {len(found.files):,} files, {in_bytes(found.size)}?", err=as_json):
+            if not yes and not click.confirm(f"Remove {len(found.files):,} files, {decimal(found.size)}?", err=as_json):
                 write("nothing is removed", err=as_json)
                 continue
             store = Store(root)
             with store.locked():
                 freed = free(store, leftovers(store, plans, answers=answers))
                 store.event("cleaned", cells=found.cells, bytes=freed)
-            write(f"{in_bytes(freed)} freed", err=as_json)
+            write(f"{decimal(freed)} freed", err=as_json)
 
 
 def _overview(seen: Any, verbose: bool) -> list[str]:
+    from rich.filesize import decimal
+
     from advrun.console.course import duration
     from advrun.runs.standing import FATES
 
@@ -120,7 +123,7 @@ def _overview(seen: Any, verbose: bool) -> list[str]:
         lines.append(f"{'left':<12} {left}")
     kept = [each for each in seen.cells if each.kept]
     if kept:
-        lines.append(f"{'checkpoints':<12} of {len(kept):,} unfinished cells, {in_bytes(sum(each.kept for each in kept))} in partial/")
+        lines.append(f"{'checkpoints':<12} of {len(kept):,} unfinished cells, {decimal(sum(each.kept for each in kept))} in partial/")
     lines += ["", f"{'stage':<8}{'kind':<9}" + "".join(f"{fate:>9}" for fate in FATES)]
     for (stage, kind), counts in seen.counts().items():
         lines.append(f"{stage:<8}{kind:<9}" + "".join(f"{counts[fate] or '-':>9}" for fate in FATES))
@@ -134,17 +137,11 @@ def _overview(seen: Any, verbose: bool) -> list[str]:
 
 
 def _leftovers(root: Path, found: Any, verbose: bool) -> list[str]:
+    from rich.filesize import decimal
+
     stay = f"{found.kept:,} cells stay, of {found.named:,} that are named"
     if not found.files:
         return [f"{root}: nothing to remove; {stay}"]
-    lines = [f"{root}: {found.cells:,} cells that no configuration names, {len(found.files):,} files, {in_bytes(found.size)}; {stay}"]
-    lines += [f"  {kind:<10} {count:>8,} files  {in_bytes(size):>10}" for kind, (count, size) in found.by_kind().items()]
-    return lines + ([f"  {file.name}  {in_bytes(file.size)}" for file in found.files] if verbose else [])
-
-
-def in_bytes(size: float) -> str:
-    """`1.2 MB`."""
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {UNITS[unit]}" if unit == 0 else f"{size:.1f} {UNITS[unit]}"
+    lines = [f"{root}: {found.cells:,} cells that no configuration names, {len(found.files):,} files, {decimal(found.size)}; {stay}"]
+    lines += [f"  {kind:<10} {count:>8,} files  {decimal(size):>10}" for kind, (count, size) in found.by_kind().items()]
+    return lines + ([f"  {file.name}  {decimal(file.size)}" for file in found.files] if verbose else [])

@@ -53,6 +53,7 @@ def test_apgd_in_l1_is_as_strong_as_the_authors(reference):
     assert classifier.accuracy(attacks.apgd_l1(classifier, x, y, L1(8.0)), y) <= 0.2422
 
 
+@pytest.mark.slow
 def test_cw_leaves_no_survivor_at_the_best_peers_distance(reference):
     classifier, x, y = reference
     x_adv = attacks.cw(classifier, x, y, preset="fast")

@@ -185,7 +185,7 @@ class Watching:
     def __init__(self) -> None:
         self.met = []
 
-    def __call__(self, model, x, y, rng, fitted=None):
+    def __call__(self, model, x, y, rng, eps=None, fitted=None):
         self.met.append(model)
         return x
 

@@ -220,7 +220,10 @@ def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     copy = workplace / "failing"
     shutil.copytree(workplace / "whole", copy)
     config = write_config(workplace, copy)
-    run = advrun("run", config, "--set", "defenses.hybrid.train.learning_rate=1e30", "--set", "defenses.autoencoder.noise=0.5")
+    faster = "attacks=[{name: fgsm, eps: 24/255}]"
+    run = advrun(
+        "run", config, "--set", faster, "--set", "defenses.hybrid.train.learning_rate=1e30", "--set", "defenses.autoencoder.noise=0.5"
+    )
     assert run.exit_code == 8
     assert "cells failed" in run.output
     assert "hybrid" in run.output

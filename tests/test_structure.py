@@ -87,7 +87,7 @@ INNER = {
         ["loading", "plan"],
         ["board", "expected", "outcomes"],
         ["claims", "columns", "examples", "shares", "store"],
-        ["record"],
+        ["log", "record"],
         ["forecast", "gallery", "oracles", "pictured", "proofs", "untouched"],
         ["leftovers", "standing"],
         ["opened", "freight"],

@@ -138,7 +138,7 @@ def test_the_pages_have_it(killed):
 def test_without_the_threat_rows_are_what_they_were(killed):
     """The same keys: nothing is done again, and no row speaks of other models."""
     place = killed.parent / "killed/toy"
-    assert all(status.done for status in runner.status(load(killed, ["threats=[none,adaptive]"])))
+    assert all(status.done for status in runner.status(load(killed, ["threats=[none,adaptive]"]))[0])
     others = [path.read_bytes() for path in (place / "rows").glob("*.json") if "transfer" not in path.name]
     assert all(b'"source"' not in content and b'"access"' not in content for content in others)
     assert not list((place / "rows").glob("*transfer-from*.npz"))  # pictures of the same images are kept once

@@ -53,11 +53,6 @@ def sigma_zero(
         threshold_step: t, by what share of the step size tau moves.
     """
 
-    def move(x_adv: Tensor, slope: Tensor, adam: Adam, tau: Tensor, eta: Tensor, k: Tensor) -> tuple[Tensor, Adam]:
-        adam = adam.update(slope)
-        moved = ops.clip(x_adv - eta * adam.step(k + 1), 0.0, 1.0)
-        return ops.where(ops.abs(moved - x) < per_image(tau, x), x, moved), adam
-
     def step(k: Tensor, state: State) -> State:
         lead, _, gradient = model.value_and_gradient(margin, state.x_adv, y)
         success = lead > 0
@@ -66,8 +61,9 @@ def sigma_zero(
         slope = slope / ops.maximum(ops.max(ops.abs(slope), axis=axes(x), keepdims=True), 1e-12)
         eta = cosine(step_size, step_size / 10, k, steps)
         tau = ops.clip(state.tau + eta * threshold_step * ops.where(success, 1.0, -1.0), 0.0, 1.0)
-        x_adv, adam = move(state.x_adv, slope, state.adam, tau, eta, k)
-        return State(x_adv, adam, tau, best)
+        adam = state.adam.update(slope)
+        moved = ops.clip(state.x_adv - eta * adam.step(k + 1), 0.0, 1.0)
+        return State(ops.where(ops.abs(moved - x) < per_image(tau, x), x, moved), adam, tau, best)
 
     start = State(x, Adam.start(x), ops.full(x.shape[:1], initial_threshold, dtype="float32"), Best.nothing(x))
     end = repeat(step, steps, start)

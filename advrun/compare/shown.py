@@ -9,6 +9,7 @@ from advrun.compare import told
 from advrun.compare.pairs import Against, Comparison
 from advrun.console import spelt
 from advrun.report import markdown
+from advrun.report.layout import aligned
 from advrun.report.terminal import WIDTH
 
 MANY = 200
@@ -47,7 +48,7 @@ def _rows(each: Against) -> str:
     systems = told.by_system(shown)
     if not each.pairs:
         return ""
-    header, *lines = told.aligned(
+    header, *lines = aligned(
         [_spelt(told.heads(each), several), *(_spelt(told.line(pair), several) for pairs in systems.values() for pair in pairs)],
         right=range(3 + several, 9 + several),
     )

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from advrun.report.accuracy import crafted_on
 from advrun.report.summary import summarise
 from advrun.results import CLEAN, Result, Row
 from advrun.runs.record import MAX_BYTES, Record
-from advrun.runs.store import Manifest, Store
+from advrun.runs.store import RECORD, Manifest, Store
+from advrun.runs.untouched import listed
 
 PACKAGES = ("advrun", "python", "tensorflow", "keras", "numpy", "device")
 """What manifests say of where their cells were done."""
@@ -182,11 +183,8 @@ class _Reader:
             self.remark(f"{missing} of {len(record.rows) if record else missing} rows are not measured yet")
 
     def _stems(self) -> list[str]:
-        try:
-            folder = inside(self.root, "manifests/x").parent
-            return sorted(file.stem for file in folder.iterdir() if file.suffix == ".json" and file.stem != "report")
-        except (OSError, AdvrunError):
-            return []
+        names = (PurePosixPath(name) for name in listed(self.root, "manifests") if name != RECORD)
+        return [name.stem for name in names if name.suffix == ".json"]
 
     def _row(self, stem: str, *, anything: bool) -> Result | None:
         """The row of a finished cell; None for a cell of another kind. Raises ValueError for what is damaged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from advrun.compare.pairs import Against, Comparison, Pair
@@ -212,16 +212,3 @@ def _as_plain(pair: Pair) -> dict[str, Any]:
 def _measured(result: Result) -> dict[str, Any]:
     row = result.row
     return {"accuracy": row.accuracy, "n": row.n, "interval": list(row.interval), "flags": list(row.flags)}
-
-
-def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Lines of equal length in columns; those in `right` to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    to_right = set(right)
-    return [
-        "  ".join(
-            text.rjust(width) if place in to_right else text.ljust(width)
-            for place, (text, width) in enumerate(zip(each, widths, strict=True))
-        ).rstrip()
-        for each in lines
-    ]

@@ -73,13 +73,9 @@ class Course:
         if not counts:
             return
         start, before = inside.heard[0] if not self._measured and inside.heard else (inside.since, 0.0)  # the first waits for TensorFlow
-        self.learn(part, self._clock() - start, part.work * (1 - before))
-
-    def learn(self, part: Part, seconds: float, work: float | None = None) -> None:
-        """So many seconds were spent on a part, or on so much of its work."""
         for group in ("", *part.alike):
-            before, known = self._measured.get(group, (0.0, 0.0))
-            self._measured[group] = before + seconds, known + (part.work if work is None else work)
+            seconds, work = self._measured.get(group, (0.0, 0.0))
+            self._measured[group] = seconds + self._clock() - start, work + part.work * (1 - before)
 
     def within(self, share: float, number: int | None = None) -> None:
         """The part, or the one begun last, is so far, 0 to 1."""

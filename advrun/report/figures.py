@@ -65,14 +65,10 @@ def _chosen(plans: list[Drawing]) -> list[Drawing]:
     kinds: dict[str, list[int]] = {}
     for place, (kind, _, _) in enumerate(plans):
         kinds.setdefault(kind, []).append(place)
-    chosen: set[int] = set()
-    for left, places in enumerate(sorted(kinds.values(), key=len), -len(kinds)):
-        quota = (SOME - len(chosen)) // -left
-        first = sorted(places, key=lambda place: "worst-case" not in plans[place][1].replace(" ", "-"))
-        leading = (
-            first[: max(quota, 1)] if len(first) <= quota or "worst" in plans[first[0]][1] else places[:: -(-len(places) // max(quota, 1))]
-        )
-        chosen.update(leading)
+    share, chosen = max(SOME // len(kinds), 1), set[int]()
+    for places in kinds.values():
+        worst = [place for place in places if "worst" in plans[place][1]] or places
+        chosen.update(worst[:: -(-len(worst) // share)])
     log.warning("%d of %d figures are drawn; name fewer models, attacks or seeds by --set for the others", len(chosen), len(plans))
     return [plans[place] for place in sorted(chosen)]
 

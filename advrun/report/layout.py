@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -246,3 +246,16 @@ def _distance(threat: str, cell: Score | None) -> tuple[Entry, Entry, Entry]:
 def is_few(images: float | None) -> bool:
     """Whether a mean over so many images is no more than a hint; not where their number is unknown."""
     return images is not None and images < FEW
+
+
+def aligned(lines: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """Lines of equal length in columns; those in `right` to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    to_right = set(right)
+    return [
+        "  ".join(
+            text.rjust(width) if place in to_right else text.ljust(width)
+            for place, (text, width) in enumerate(zip(each, widths, strict=True))
+        ).rstrip()
+        for each in lines
+    ]

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import heapq
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from advrun.console import Part
 from advrun.console.course import pace
-from advrun.files import opened
 from advrun.runs.board import Board
 from advrun.runs.expected import part
+from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 
 GUESS = 1500 * 32 * 32 * 3
 """Where nothing was measured: gradients of L-net in a second on two cores, for images of one pixel value."""
-READ = 32 << 20
-"""Bytes at the end of a log that are read."""
 Speeds = Mapping[str, tuple[float, float]]
 """Seconds and work by group of cells; "" is all."""
 
@@ -69,32 +66,15 @@ def speeds(store: Store) -> tuple[Speeds, int]:
     """What the cells of a results folder took, and how many are known; a log may be torn, or somebody else's."""
     known: dict[str, tuple[float, float]] = {}
     count = 0
-    for seconds, work, groups in _done(_lines(store)):
+    for event in events(store.root, "done"):
+        try:
+            seconds, work, groups = float(event["seconds"]), float(event["work"]), [str(each) for each in event["alike"]]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if not (math.isfinite(seconds) and math.isfinite(work) and seconds >= 0 and work > 0):
+            continue
         count += 1
         for group in ("", *groups):
             before = known.get(group, (0.0, 0.0))
             known[group] = before[0] + seconds, before[1] + work
     return known, count
-
-
-def _lines(store: Store) -> list[bytes]:
-    try:
-        with opened(store.root / "log.jsonl") as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - READ, 0))
-            return file.read(READ).split(b"\n")
-    except OSError:
-        return []
-
-
-def _done(lines: Iterable[bytes]) -> Iterable[tuple[float, float, list[str]]]:
-    for line in lines:
-        if b'"done"' not in line:
-            continue
-        try:
-            event = json.loads(line)
-            seconds, work, groups = float(event["seconds"]), float(event["work"]), [str(each) for each in event["alike"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if math.isfinite(seconds) and math.isfinite(work) and seconds >= 0 and work > 0:
-            yield seconds, work, groups

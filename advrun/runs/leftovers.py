@@ -14,11 +14,9 @@ from advrun.runs import proofs
 from advrun.runs.needs import is_oracle
 from advrun.runs.oracles import FOLDER as ANSWERS
 from advrun.runs.plan import Cell, Plan
-from advrun.runs.store import RECORD, Store
+from advrun.runs.store import CELLS, RECORD, Store
 from advrun.runs.untouched import listed
 
-KINDS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs", "manifests")
-"""Folders in which every file is called after its cell."""
 PARTIAL = "partial"
 SHARED = (RECORD, proofs.ASKED)
 """Files in these folders that are of no single cell."""
@@ -70,7 +68,7 @@ def leftovers(store: Store, plans: Sequence[Plan], *, answers: bool = False) -> 
     """
     named = {cell.key: cell for plan in plans for cell in _all(plan, store)}
     stems = {cell.stem for cell in named.values()}
-    files = [name for kind in KINDS for name in listed(store.root, kind) if name not in SHARED and not _is_of(name, stems)]
+    files = [name for kind in (*CELLS, "manifests") for name in listed(store.root, kind) if name not in SHARED and not _is_of(name, stems)]
     files += [
         name for folder in listed(store.root, PARTIAL) if PurePosixPath(folder).name not in named for name in listed(store.root, folder)
     ]

@@ -60,13 +60,12 @@ def prove(
 def _present(found: Any, console: Console) -> None:
     """A line for each test, and what they come to."""
     from advrun.report import proofs as table
+    from advrun.report.layout import aligned
 
     if console.as_json:
         for proof in found.proofs:
             console.event("proof", **{**vars(proof), "share": proof.share, "score": proof.score, "enough": proof.is_enough})
         return
     header, *lines = table.lines(found)
-    shown = [[spelt(text) for text in line] for line in (header, *lines)]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    console.result("\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in shown))
+    console.result("\n".join(aligned([[spelt(text) for text in line] for line in (header, *lines)])))
     console.result("\n".join(spelt(sentence) for sentence in table.said(found)[:-1]))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from advrun.console import Course
-from advrun.files import inside, opened
-from advrun.runs.expected import part
+from advrun import pools
+from advrun.files import inside
+from advrun.runs.forecast import forecast
+from advrun.runs.loading import room
+from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.untouched import Untouched, listed
 
 FATES = ("done", "failed", "damaged", "to do", "waiting")
 """Of a cell: failed when it was last tried; damaged since it was done; waiting for one that is not done itself."""
-LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,13 @@ class Overview:
 
 
 def overview(plan: Plan, root: Path) -> Overview:
-    """Where every cell of the plan stands, and how long the rest will take at the speed that the log tells."""
-    store = Untouched(root)
-    failed, took = _log(root)
+    """Where every cell of the plan stands, and how long the rest will take its pool at the speed that the log tells."""
+    store, failed = Untouched(root), _failed(root)
     done = {cell.key for cell in plan.cells if store.manifest(cell) is not None}
     cells = tuple(_standing(cell, store, done, failed) for cell in plan.cells)
     pending = [each.cell for each in cells if each.fate != "done"]
-    course = Course([part(cell, plan) for cell in pending])
-    for cell in plan.cells:
-        if cell.label in took:
-            course.learn(part(cell, plan), took[cell.label])
-    return Overview(root, cells, store.holder(), course.remaining() if pending else 0.0)
+    expected = forecast(plan, pending, store, pools.size(plan.experiment.compute.pool, len(pending), room(plan.data)))
+    return Overview(root, cells, store.holder(), expected.total if expected.measured or not pending else None)
 
 
 def _standing(cell: Cell, store: Untouched, done: set[str], failed: dict[str, str]) -> Standing:
@@ -85,31 +79,13 @@ def _size(root: Path, name: str) -> int:
         return 0
 
 
-def _log(root: Path) -> tuple[dict[str, str], dict[str, float]]:
-    """By label: why a cell failed that was not done since, and how many seconds it took when it was done."""
+def _failed(root: Path) -> dict[str, str]:
+    """By label: why a cell failed that was not done since."""
     failed: dict[str, str] = {}
-    took: dict[str, float] = {}
-    for event in _events(root):
-        label, kind = str(event.get("cell", "")), event.get("event")
-        if kind == "failed":
+    for event in events(root, "failed", "done"):
+        label = str(event.get("cell", ""))
+        if event["event"] == "failed":
             failed[label] = str(event.get("reason", ""))
-        elif kind == "done":
+        else:
             failed.pop(label, None)
-            seconds = event.get("seconds")
-            took |= {label: float(seconds)} if isinstance(seconds, (int, float)) else {}
-    return failed, took
-
-
-def _events(root: Path) -> Iterator[dict[str, Any]]:
-    """What the log says, line by line; what a kill has torn is left out."""
-    try:
-        with opened(root / "log.jsonl") as file:
-            while line := file.readline(LONGEST_LINE):
-                try:
-                    event = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(event, dict):
-                    yield event
-    except OSError:
-        return
+    return failed

@@ -51,22 +51,11 @@ from advrun.files import (
     write_text,
 )
 
-FOLDERS = (
-    "models",
-    "learnt",
-    "examples",
-    "surveys",
-    "rows",
-    "metrics",
-    "bounds",
-    "answers",
-    "proofs",
-    "manifests",
-    "partial",
-    "tables",
-    "figures",
-)
+CELLS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs")
+"""Folders in which a file is called after its cell."""
+FOLDERS = (*CELLS, "manifests", "answers", "partial", "tables", "figures")
 """Of a results folder."""
+LOG = "log.jsonl"
 RECORD = "manifests/report.json"
 """What the report was made from, and the hashes of its files."""
 RECENT = 256
@@ -312,7 +301,7 @@ class Store:
         line = json.dumps({"time": round(time.time(), 3), "event": kind, "pid": os.getpid(), **details}, default=str)
         with contextlib.suppress(OSError, ValueError):
             self.root.mkdir(parents=True, exist_ok=True)
-            with opened(self.root / "log.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
+            with opened(self.root / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
                 if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, perhaps elsewhere
                     return
                 _lock(file)
@@ -343,11 +332,11 @@ class Store:
         """Refuse links where our folders should be, and put away what is no file where the log should be."""
         for name in FOLDERS:
             inside(self.root, f"{name}/file")
-        log = self.root / "log.jsonl"
+        log = self.root / LOG
         if os.path.lexists(log) and not (is_regular(log) and log.stat().st_nlink == 1):
             with contextlib.suppress(OSError):
                 log.unlink()  # the name, not the file behind it
-            self.event("damaged", file="log.jsonl", reason="a link, or no file")
+            self.event("damaged", file=LOG, reason="a link, or no file")
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False, *, shared: bool = False) -> Iterator[None]:

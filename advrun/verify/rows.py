@@ -1,4 +1,4 @@
-"""Claim rows against themselves, against what they were made from, and against the labels of the data set."""
+"""Measured rows against themselves, against what they were made from, and against the labels of the data set."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from advrun.errors import AdvrunError
-from advrun.files import MAX_JSON, content_key, inside, opened
+from advrun.files import MAX_JSON, content_key, content_of, inside
 from advrun.runs.plan import stem_of
 from advrun.runs.store import RECORD, Manifest
 from advrun.runs.untouched import NOTHING, Untouched, listed
@@ -98,8 +98,7 @@ def fingerprint(cells: Mapping[str, Sealed]) -> str:
 
 def bytes_of(root: Path, name: str, most: int = MAX_JSON) -> bytes:
     """The content of a file of the folder. Raises OSError for what is no file in itself, or too large; AdvrunError for names elsewhere."""
-    with opened(inside(root, name)) as file:
-        content = file.read(most + 1)
+    content = content_of(inside(root, name), most + 1)
     if len(content) > most:
         raise OSError(f"larger than {most >> 20} MiB")
     return content

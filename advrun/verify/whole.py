@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from advrun.console import Console
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, DataError, ModelError, did_you_mean
 from advrun.files import content_key, inside, is_regular
-from advrun.runs import record, runner
+from advrun.runs import proofs, record, runner
 from advrun.runs.plan import Plan, make_plan
-from advrun.runs.store import RECORD
+from advrun.runs.store import CELLS, RECORD
 from advrun.runs.untouched import Untouched, listed
 from advrun.verify.minutes import Minutes
 from advrun.verify.pages import Remade, check_report
@@ -23,9 +23,6 @@ from advrun.verify.rows import Claim, check_columns, check_labels, is_of, measur
 from advrun.verify.seals import Sealed, bytes_of, fingerprint, sealed
 
 CONFIG = "config.yaml"
-LEFT = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs")
-"""Folders in which every file is some cell's."""
-EXCEPT = "proofs/asked.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +85,8 @@ def verify(root: Path, *, quick: bool = False, model: Path | None = None, system
 
 def _loose_files(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> None:
     """Files that no finished cell answers for."""
-    owned = {name for cell in cells.values() for name in cell.manifest.files} | {EXCEPT}
-    loose = [name for folder in LEFT for name in listed(root, folder) if name not in owned]
+    owned = {name for cell in cells.values() for name in cell.manifest.files} | {proofs.ASKED}
+    loose = [name for folder in CELLS for name in listed(root, folder) if name not in owned]
     if loose:
         minutes.note(
             f"{len(loose)} files belong to no finished cell, and are not checked: {', '.join(loose[:3])}{' ...' * (len(loose) > 3)}"
@@ -214,7 +211,7 @@ def _ask(
     asker = Asker(root, data, minutes, replaced)
     if experiment is not None and compute is not None:
         asker = dataclasses.replace(asker, draws=experiment.draws, batch_size=compute.batch_size)
-    check_examples(asker, rows, dict(_metrics(cells, known)))
+    check_examples(asker, rows, _metrics(cells, known))
     tried = sum(cell.kind in ("probe", "bound", "prove") for cell in known.values())
     if tried:
         minutes.note(
@@ -222,10 +219,10 @@ def _ask(
         )
 
 
-def _metrics(cells: Mapping[str, Sealed], known: Mapping[str, Any]) -> Iterator[tuple[str, list[Sealed]]]:
+def _metrics(cells: Mapping[str, Sealed], known: Mapping[str, Any]) -> dict[str, list[Sealed]]:
     """By the key of a row's cell, its metrics whose code is that of today."""
     found: dict[str, list[Sealed]] = {}
     for key, cell in known.items():
         if cell.kind == "metric":
             found.setdefault(cell.needs[0].key, []).append(cells[key])
-    yield from found.items()
+    return found

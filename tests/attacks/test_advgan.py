@@ -187,6 +187,7 @@ def killed_after(monkeypatch, epochs: int):
         yield
 
 
+@pytest.mark.slow
 def test_advgan_learns_once(victim, toy_data, tmp_path, monkeypatch):
     """What it costs, what it leaves, and that a generator which is trained is taken from its checkpoint."""
     attack, checkpoints = adversary("advgan"), Checkpoints(tmp_path)

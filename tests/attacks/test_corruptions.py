@@ -47,7 +47,7 @@ def test_blur_is_scipys(pictures):
     assert tuple(sorted(BLUR)) == BLUR
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "motion_blur")) for kind in KINDS])
 @pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_higher_severities_change_more(network, pictures, kind, channels):
     from advrun import Classifier

@@ -11,7 +11,7 @@ from advrun.config.entries import settings_of
 from advrun.craft import craft
 
 ROADS = [
-    (L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}),
+    pytest.param(L2(), {"cw": 1.15, "ddn": 1.08, "fmn": 1.05, "brendel_bethge": 1.05}, marks=pytest.mark.slow),
     pytest.param(Linf(), {"fmn": 1.02, "cw_linf": 1.12, "brendel_bethge": 1.03}, marks=pytest.mark.slow),
     pytest.param(L1(), {"fmn": 1.05, "brendel_bethge": 1.08}, marks=pytest.mark.slow),
     pytest.param(L0(), {"fmn": 1.5, "sigma_zero": 1.1, "brendel_bethge": 1.1}, marks=pytest.mark.slow),

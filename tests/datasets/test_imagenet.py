@@ -257,6 +257,7 @@ def test_the_twenty_photographs_are_prepared_as_others_do(imagenet_folder) -> No
         assert np.array_equal(data.y_test, expected["y"])
 
 
+@pytest.mark.slow
 def test_a_run_says_the_same_of_photographs_and_of_an_array_of_them(tmp_path, names, monkeypatch) -> None:
     """Rows, whether images are read whole or in parts: what differs is where they are."""
     from advrun.config import loads

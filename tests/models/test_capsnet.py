@@ -159,6 +159,7 @@ def test_moved_images_keep_their_pixels():
     assert {down for down, _ in found} == {right for _, right in found} == {-2, -1, 0, 1, 2}
 
 
+@pytest.mark.slow
 def test_it_is_trained_saved_and_attacked_like_any_other(toy_data, tmp_path):
     """From the command line, on half of the data. What is saved has no decoder, and plain Keras reads it."""
     arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}

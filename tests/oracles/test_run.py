@@ -196,6 +196,7 @@ def test_killed_in_the_middle_of_a_run_nothing_is_asked_twice(config, service, t
     assert events.count("run") == 3
 
 
+@pytest.mark.slow
 def test_examples_of_a_network_meet_a_service(config, service, victim, toy_data, tmp_path):
     """Attacks that need gradients are crafted on the network beside it alone, and the service is shown what they made."""
     victim.model.save(tmp_path / "own.keras")

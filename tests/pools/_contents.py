@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-FOLDERS = ("models", "learnt", "examples", "rows", "metrics", "bounds", "proofs", "tables")
+from advrun.runs.store import CELLS
+
+FOLDERS = (*CELLS, "tables")
 
 
 def contents(folder: Path) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def test_write_takes_seconds_not_minutes_of_one_core(written):
     assert written[2] < 30  # 4 on an idle core, 10 on a busy one
 
 
+@pytest.mark.slow
 def test_the_same_findings_give_the_same_bytes_in_another_process_without_keras(tmp_path):
     write(small(), tmp_path / "here")
     code = (

@@ -224,6 +224,7 @@ def rows(folder: Path) -> dict[str, float]:
     return {row["attack"]: row["accuracy"] for row in json.loads((folder / "results/c/tables/accuracy.json").read_text())}
 
 
+@pytest.mark.slow
 def test_a_run_says_which_reading_is_better_and_gives_plain_keras_accuracy_when_told(case, prototypes, data, tmp_path):
     model = nearest(prototypes, scaled(1 / 255), reversal(), order=ALPHABETICAL)
     first = case(model)
@@ -378,7 +379,7 @@ def test_a_network_that_knows_nothing_has_no_better_reading():
 # Inputs and outputs of other shapes -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ends", [lambda x: {"scores": x}, lambda x: [x]])
+@pytest.mark.parametrize("ends", [lambda x: {"scores": x}, pytest.param(lambda x: [x], marks=pytest.mark.slow)])
 def test_one_output_in_a_dictionary_or_list_is_checked_and_run(ends, case, prototypes):
     plain = nearest(prototypes)
     model = keras.Model(plain.inputs, ends(plain.outputs[0]))
