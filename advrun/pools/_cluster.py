@@ -57,15 +57,12 @@ class Cluster:
             self._init(num_cpus=size, num_gpus=0, include_dashboard=False, _memory=size * self.bytes)
 
     def nodes(self) -> int:
-        """How many are there."""
-        return 1 if self._local else len(self._alive())
+        """How many have room for a worker."""
+        return 1 if self._local else sum(map(bool, self._room()))
 
     def capacity(self) -> int:
         """How many workers have a core each, memory, and a GPU where there are GPUs, on the nodes that are there now."""
-        if self._local:
-            return self._local
-        needs = self._needs()
-        return sum(min(int(node.get(name, 0) // amount) for name, amount in needs.items()) for node in self._alive())
+        return self._local or sum(self._room())
 
     def actor(self, made: type) -> Any:
         """An actor with the resources of a worker. It has the threads that a process alone has here, so that its results have the same
@@ -74,12 +71,17 @@ class Cluster:
         own = threads(cores())
         env = {**own, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or own["TF_NUM_INTRAOP_THREADS"]}
         asked = {"num_cpus": 1, "num_gpus": needs.get("GPU", 0), "memory": self.bytes, "max_restarts": 0, "runtime_env": {"env_vars": env}}
-        return self.ray.remote(made).options(**asked).remote()
+        return self.ray.remote(made).options(**asked, max_concurrency=2).remote()  # it can be ended while it is asked
 
     def close(self) -> None:
         """Leave the cluster; one that was started ends."""
         if self._is_ours and self.ray.is_initialized():
             self.ray.shutdown()
+
+    def _room(self) -> list[int]:
+        """For how many workers, node by node."""
+        needs = self._needs()
+        return [min(int(node.get(name, 0) // amount) for name, amount in needs.items()) for node in self._alive()]
 
     def _alive(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]

@@ -9,6 +9,7 @@ import queue
 import shutil
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,6 @@ from advrun.pools import Message
 
 SCRATCH = "ADVRUN_SCRATCH"
 """A folder on a node's own disk. Where the node's environment names one, its workers work there even if they see the results folder."""
-WAIT = 1.0
-"""Seconds that a question waits for something to be said."""
 SMALL = 100_000
 """Bytes that travel with a message; more are left with Ray, from where they are fetched."""
 PREFIX = "advrun-worker-"
@@ -40,17 +39,27 @@ class Post:
         except (OSError, ValueError):
             return False
 
-    def hear(self, order: Message | None, outfit: Any = None) -> list[Message]:
-        """What was said since the last call. order: what is to be done, the first with the `text` of a job; outfit: of its `Freight`."""
+    def hear(self, order: Message | None, outfit: Any = None, patience: float = 1.0) -> list[Message]:
+        """What was said since the last call.
+
+        Args:
+            order: what is to be done, the first with the `text` of a job.
+            outfit: of its `Freight`.
+            patience: seconds to wait for something to be said; how far it is, it says after them, and only the last of it.
+        """
         if order is not None:
             self._orders.put((order, outfit))
             if "text" in order:
                 threading.Thread(target=self._work, daemon=True).start()
-        said = []
+        said: list[Message] = []
+        ends, is_urgent = time.monotonic() + patience, False
         with contextlib.suppress(queue.Empty):
-            said.append(self._said.get(timeout=WAIT))
             while True:
-                said.append(self._said.get_nowait())
+                message = self._said.get(timeout=0 if is_urgent else max(ends - time.monotonic(), 0))
+                if said and message["kind"] == said[-1]["kind"] == "bar":
+                    said.pop()
+                said.append(message)
+                is_urgent = is_urgent or message["kind"] != "bar"
         return said
 
     def end(self) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from advrun import folders
-from advrun.checkpoints import CHECKPOINT_SECONDS
 from advrun.data import Dataset
 from advrun.files import atomic, inside, opened, read_json, write_bytes
 from advrun.pools import Message, Send
 from advrun.runs.freight import CHUNK, folder_contents
 from advrun.runs.hand import CellHand, made
+
+LOOK = 0.2
+"""Seconds between two looks for checkpoints: what the driver has not got is lost with the node."""
 
 
 def data_of(outfit: Mapping[str, Any]) -> Dataset | None:
@@ -109,7 +111,7 @@ class Outpost:
         return [*read_json(self.results / name)["files"], name]
 
     def _watch(self) -> None:
-        while not self._over.wait(CHECKPOINT_SECONDS):
+        while not self._over.wait(LOOK):
             self._look()
 
     def _look(self) -> None:

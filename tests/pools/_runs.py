@@ -19,7 +19,7 @@ attacks: {attacks}
 defenses: {defenses}
 threats: {threats}
 results: {results}
-compute: {{batch_size: 16}}
+compute: {{batch_size: {batch}}}
 """
 SMALL = {
     "model": "{name: mlp, width: 16, depth: 1}",
@@ -27,6 +27,7 @@ SMALL = {
     "attacks": "[]",
     "defenses": "[]",
     "threats": "[none, adaptive]",
+    "batch": 16,
 }
 LARGER = {
     "model": "{name: cnn, width: 4, blocks: 1}",
@@ -34,6 +35,7 @@ LARGER = {
     "attacks": "[{name: fgsm, eps: [8/255, 24/255]}, {name: pgd, eps: 24/255, steps: 3, examples: 40}]",
     "defenses": "[{name: adversarial_training, attack: {name: fgsm, eps: 24/255}}]",
     "threats": "[none, static, adaptive]",
+    "batch": 16,
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ._runs import SMALL, config, here
+from ._runs import LARGER, SMALL, command, config, here
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,10 @@ def alone(data) -> Path:
     """The results of one process."""
     here("run", config(data, "alone", SMALL), "-q")
     return data.parent / "alone/toy"
+
+
+@pytest.fixture(scope="session")
+def larger(data) -> Path:
+    """Those of one process, with a defence."""
+    subprocess.run(command("run", config(data, "larger", LARGER), "-q"), check=True)
+    return data.parent / "larger/toy"

@@ -78,12 +78,6 @@ def test_a_run_of_parts_is_over_when_the_last_part_is(alone, data):
 # With time --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def larger(data) -> Path:
-    subprocess.run(command("run", config(data, "larger", LARGER), "-q"), check=True)
-    return data.parent / "larger/toy"
-
-
 @pytest.mark.slow
 def test_three_processes_leave_the_same_bytes(larger, data):
     subprocess.run(command("run", config(data, "three", LARGER), "--pool", "processes:3", "-q"), check=True)
