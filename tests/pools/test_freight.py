@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,21 @@ def test_a_worker_that_cannot_go_on_says_why():
     assert message["kind"] == "lost"
     assert message["key"] == "k"
     assert "cannot go on: KeyError" in message["why"]
+
+
+def test_a_question_waits_for_more_than_how_far_a_worker_is():
+    """Of a thousand workers, none is asked more often than needed."""
+    post, bars = _post.Post(), [{"kind": "bar", "label": "attack", "done": done} for done in range(4)]
+    for bar in bars[:3]:
+        post._said.put(bar)
+    clock = time.monotonic()
+    assert post.hear(None, patience=0.3) == bars[2:3]
+    assert time.monotonic() - clock >= 0.3
+    done = {"kind": "done", "key": "k", "seconds": 1.0}
+    for message in (bars[2], bars[3], done, bars[0]):
+        post._said.put(message)
+    assert post.hear(None, patience=60.0) == [bars[3], done, bars[0]]
+    assert time.monotonic() - clock < 30
 
 
 # What cannot be ------------------------------------------------------------------------------------------------------------
