@@ -320,6 +320,19 @@ def test_one_step_from_a_random_start(network, images):
     assert (np.abs(near - images) < 0.9 * ball.eps).mean() > 0.5
 
 
+def test_a_step_and_its_noise_may_leave_the_ball(network, images):
+    """N-FGSM: x + eta + eps sgn(g), eta from a cube of twice eps; only the image box holds it."""
+    ball, y = Linf(8 / 255), victims.labels().astype(np.int32)
+    start = np.asarray(Linf(16 / 255).sample(images, Rng.from_seed(4)))
+    gradient = np.asarray(network.gradient(cross_entropy, start, y))
+    x_adv = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 1.0, noise=2.0, project=False))
+    same = np.abs(x_adv - np.clip(start + ball.eps * np.sign(gradient), 0, 1)) < 1e-6
+    assert same.mean() > 0.99
+    moved = np.abs(x_adv - images)
+    assert 2.5 * ball.eps < moved.max() <= 3 * ball.eps + 1e-6
+    assert (moved > ball.eps).mean() > 0.3
+
+
 @pytest.mark.parametrize("name", ["adversarial_training", "fast", "trades"])
 def test_a_defence_may_begin_with_the_trained_weights(name):
     given = contract.undefended()
