@@ -17,6 +17,7 @@ from advrun.defenses._learner import against, divergence, one_step
 from advrun.engine import Rng, TrainStep, keras, ops
 from advrun.losses import cross_entropy
 from advrun.system.climbing import Climbing
+from advrun.system.copies import same_copy
 
 ROWS = np.random.default_rng(5)
 CLEAN, ATTACKED = (ROWS.normal(size=(7, 4)).astype(np.float32) * 2 for _ in range(2))
@@ -87,6 +88,15 @@ def test_distillation_learns_the_teachers_probabilities_at_its_temperature(toy_d
     values = distillation.softened(student, 5.0, teacher)(x, y, Rng.from_seed(0), training=False)
     p, q = (probabilities(np.asarray(network(x)) / 5) for network in (teacher, student))
     np.testing.assert_allclose(np.asarray(values["loss"]), -(p * np.log(q)).sum(-1), rtol=1e-4)
+
+
+def test_distillation_begins_with_probabilities_as_without_a_temperature(toy_data):
+    """softmax(T z / T): the logits of the networks that it trains are T times those of fresh ones."""
+    x, _ = batch(toy_data)
+    kernel = caught("distillation", temperature=20.0)[0].layers[-1].kernel.numpy()
+    assert 0.8 * 20 < np.abs(kernel).max() / np.sqrt(6 / sum(kernel.shape)) <= 20  # Glorot and Bengio's bound of fresh weights
+    given = contract.undefended()
+    np.testing.assert_allclose(np.asarray(distillation.enlarged(same_copy(given), 3.0)(x)), 3 * np.asarray(given(x)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "given"), [("label_smoothing", {"smoothing": 0.0}), ("gaussian_augmentation", {"sigma": 0.0})])
