@@ -127,7 +127,7 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 
 POOL = (
-    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4."),
+    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4, ray, ray:HOST:PORT."),
     click.option("--shard", default="", metavar="I/N", help="Do the I-th of N shares; N such runs may fill one folder together."),
 )
 
