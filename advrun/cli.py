@@ -20,6 +20,7 @@ from advrun.console import Console, write, write_json
 from advrun.console.spelling import accept_everything
 from advrun.dryrun import show_plan
 from advrun.errors import GOES_ON, AdvrunError
+from advrun.ledger import commands as ledger_commands
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
 from advrun.verify import commands as verify_commands
@@ -126,7 +127,7 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 
 POOL = (
-    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4."),
+    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4, ray, ray:HOST:PORT."),
     click.option("--shard", default="", metavar="I/N", help="Do the I-th of N shares; N such runs may fill one folder together."),
 )
 
@@ -161,6 +162,7 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         as_json: bool,
         pool: str = "",
         shard: str = "",
+        ledger: Path | None = None,
         **given: Any,
     ) -> None:
         from advrun import pools
@@ -171,6 +173,8 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         pools.chosen(pool or "serial")
         portion = shares.Shard.parse(shard) if shard else None
         experiment = load(config, overrides)
+        if ledger is not None:
+            experiment = experiment.model_copy(update={"ledger": os.path.expanduser(ledger)})
         asked = verdicts.asked(**given) if given else None
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:
@@ -399,4 +403,5 @@ commands.bind(main, options, CONFIG, SET, PLUGINS)
 picture_commands.bind(main, options, CONFIG, SET, PLUGINS)
 compare_commands.bind(main, options, verdicts.SUMMARY, AS_JSON)
 verify_commands.bind(main, options, SET, PLUGINS, AS_JSON)
+ledger_commands.bind(main, options, SET, PLUGINS, AS_JSON)
 upkeep.bind(main, options, CONFIG, SET, PLUGINS, AS_JSON)

@@ -37,7 +37,22 @@ def unpack(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
         FileNotFoundError: where there is none. ValueError: where it is damaged, no .npz file, declares too much, or holds objects.
     """
     try:
-        with opened(path) as file, zipfile.ZipFile(file) as archive:
+        with opened(path) as file:
+            return _unpacked(file, most)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _damaged(error) from error
+
+
+def unpack_bytes(content: bytes, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that has been read already. Raises ValueError, as `unpack`."""
+    return _unpacked(io.BytesIO(content), most)
+
+
+def _unpacked(file: Any, most: int) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len(members) > MAX_ARRAYS:
                 raise ValueError(f"{len(members):,} arrays")
@@ -47,10 +62,12 @@ def unpack(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 if left < 0:
                     raise ValueError(f"it declares more than {most >> 20} MiB")
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    except FileNotFoundError:
-        raise
     except Exception as error:  # damage shows as errors of many kinds, of zipfile, zlib, struct, tokenize and NumPy
-        raise ValueError(f"damaged, or no .npz file ({type(error).__name__}: {' '.join(str(error).split())})") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> ValueError:
+    return ValueError(f"damaged, or no .npz file ({type(error).__name__}: {' '.join(str(error).split())})")
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:

@@ -22,10 +22,13 @@ GATES = (
         multiple=True,
         metavar="GATE",
         help="Exit 12 where fewer are right: 'hybrid/adaptive@8/255: 0.30', in full "
-        "[MODEL:]DEFENCE[/ATTACK][/THREAT][@[NORM] EPS]: VALUE. Repeatable.",
+        "[MODEL:]DEFENCE[/ATTACK][/THREAT][@[NORM] EPS]: [optimality] VALUE. Repeatable.",
     ),
     click.option("--fail-on-flags", is_flag=True, help="A flagged number fails too: of a gate, or without gates any."),
     SUMMARY,
+    click.option(
+        "--ledger", type=click.Path(path_type=Path), help="Measure attacks against the closest examples known; as `ledger` in CONFIG."
+    ),
 )
 
 

@@ -17,6 +17,7 @@ from advrun.defenses._learner import against, divergence, one_step
 from advrun.engine import Rng, TrainStep, keras, ops
 from advrun.losses import cross_entropy
 from advrun.system.climbing import Climbing
+from advrun.system.copies import same_copy
 
 ROWS = np.random.default_rng(5)
 CLEAN, ATTACKED = (ROWS.normal(size=(7, 4)).astype(np.float32) * 2 for _ in range(2))
@@ -87,6 +88,15 @@ def test_distillation_learns_the_teachers_probabilities_at_its_temperature(toy_d
     values = distillation.softened(student, 5.0, teacher)(x, y, Rng.from_seed(0), training=False)
     p, q = (probabilities(np.asarray(network(x)) / 5) for network in (teacher, student))
     np.testing.assert_allclose(np.asarray(values["loss"]), -(p * np.log(q)).sum(-1), rtol=1e-4)
+
+
+def test_distillation_begins_with_probabilities_as_without_a_temperature(toy_data):
+    """softmax(T z / T): the logits of the networks that it trains are T times those of fresh ones."""
+    x, _ = batch(toy_data)
+    kernel = caught("distillation", temperature=20.0)[0].layers[-1].kernel.numpy()
+    assert 0.8 * 20 < np.abs(kernel).max() / np.sqrt(6 / sum(kernel.shape)) <= 20  # Glorot and Bengio's bound of fresh weights
+    given = contract.undefended()
+    np.testing.assert_allclose(np.asarray(distillation.enlarged(same_copy(given), 3.0)(x)), 3 * np.asarray(given(x)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "given"), [("label_smoothing", {"smoothing": 0.0}), ("gaussian_augmentation", {"sigma": 0.0})])
@@ -318,6 +328,19 @@ def test_one_step_from_a_random_start(network, images):
     near = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 0.25))
     assert np.abs(near - images).max() <= ball.eps + 1e-6
     assert (np.abs(near - images) < 0.9 * ball.eps).mean() > 0.5
+
+
+def test_a_step_and_its_noise_may_leave_the_ball(network, images):
+    """N-FGSM: x + eta + eps sgn(g), eta from a cube of twice eps; only the image box holds it."""
+    ball, y = Linf(8 / 255), victims.labels().astype(np.int32)
+    start = np.asarray(Linf(16 / 255).sample(images, Rng.from_seed(4)))
+    gradient = np.asarray(network.gradient(cross_entropy, start, y))
+    x_adv = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 1.0, noise=2.0, project=False))
+    same = np.abs(x_adv - np.clip(start + ball.eps * np.sign(gradient), 0, 1)) < 1e-6
+    assert same.mean() > 0.99
+    moved = np.abs(x_adv - images)
+    assert 2.5 * ball.eps < moved.max() <= 3 * ball.eps + 1e-6
+    assert (moved > ball.eps).mean() > 0.3
 
 
 @pytest.mark.parametrize("name", ["adversarial_training", "fast", "trades"])

@@ -247,13 +247,14 @@ def test_a_failing_plugin_is_named_with_its_line():
     assert hand.place(error.value) == ""
 
 
-def test_kill_at_random_moments_changes_nothing(finished, workplace):
-    results = workplace / "killed"
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_kill_at_random_moments_changes_nothing(finished, workplace, times):
+    results = workplace / f"killed{times}"
     config = write_config(workplace, results)
     pause = random.Random(0)
     command = [sys.executable, "-m", "advrun", "run", str(config)]
     kills = 0
-    for _ in range(2):
+    for _ in range(times):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             run.wait(timeout=pause.uniform(4, 12))

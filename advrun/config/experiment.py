@@ -52,7 +52,9 @@ class Compute(Form):
     deterministic: bool = Field(default=True, description="Only use operations whose results repeat to the last bit.")
     mixed_precision: bool = Field(default=False, description="Train in float16 with float32 weights.")
     jit: Literal["auto", "on", "off"] = Field(default="auto", description="Compile with XLA; auto means on a GPU only.")
-    pool: str = Field(default="serial", description="Who does the cells: serial, processes (as many as fit), or processes:N.")
+    pool: str = Field(
+        default="serial", description="Who does the cells: serial, processes (as many as fit), processes:N, ray, or ray:ADDRESS."
+    )
 
     @field_validator("pool")
     @classmethod
@@ -96,6 +98,10 @@ class Experiment(Form):
     )
     results: Annotated[PathName, MinLen(1), doc("the path of a folder")] = Field(
         default="results", description="Folder that holds the results of all experiments."
+    )
+    ledger: PathName = Field(
+        default="",
+        description="Folder of the closest examples known (`advrun ledger`), against which attacks are measured; none by default.",
     )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
 

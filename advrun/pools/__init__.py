@@ -15,9 +15,13 @@ Messages are plain data, as JSON knows it. Those of a hand, of which the last of
     {"kind": "done", "key", "seconds"}
     {"kind": "failed", "key", "reason", "traceback", "refused", "unwritten"}
 
-A pool adds the number of the worker, and one message of its own, for a worker that is gone:
+A pool adds the number of the worker, and messages of its own, about workers that are lost:
 
     {"kind": "lost", "key", "why"}                               `give` starts the worker anew
+    {"kind": "gone", "key", "why"}                               it is lost, and there is no room for another one
+    {"kind": "back"}                                             there is room again for a worker that was gone
+
+A worker that does not see the results folder is sent what it needs, and sends what it makes: `Freight`.
 
 A pool may lose workers, and the driver may die: workers that hear nothing more of it end themselves. What a cell had done is among its
 checkpoints.
@@ -27,7 +31,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
@@ -45,18 +49,46 @@ class Hand(Protocol):
         """Do the cell of this key, and send its messages. Raises nothing but KeyboardInterrupt."""
 
 
+class Freight(Protocol):
+    """What travels between the driver and workers that do not see its files. Names are those of files in the results folder."""
+
+    results: Path
+
+    def outfit(self) -> dict[str, Any]:
+        """What each worker needs, once: plain data, bytes and arrays, of which `runs.outpost.settled` makes a hand."""
+
+    def needed(self, key: str | None) -> Mapping[str, str]:
+        """The files that a cell needs, its checkpoints among them, each with a text that changes when its bytes do; for None those that a
+        worker needs to begin. Raises ConfigError where a worker cannot work without the folder."""
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file. Raises OSError and AdvrunError."""
+
+    def bring(self, key: str, name: str, chunks: Iterable[bytes]) -> None:
+        """Write a file that the worker of a cell has sent; its manifest comes last. Raises AdvrunError where it cannot be written, or is
+        not what the manifest says."""
+
+    def finish(self, key: str) -> None:
+        """The cell is done: its checkpoints are not needed any more."""
+
+    def log(self, line: str) -> None:
+        """A line of a worker's log."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What the workers of a pool are for.
 
     text: JSON that `runs.hand.made` makes a hand of, in any process that sees the results folder. here: makes one in this process, from
     what is loaded already. useful: more workers than this are never busy. room: bytes of memory that a worker needs for the data.
+    freight: makes what carries files, for workers elsewhere.
     """
 
     text: str
     here: Callable[[Send], Hand]
     useful: int
     room: int = 0
+    freight: Callable[[], Freight] | None = None
 
 
 class Pool(Protocol):
@@ -110,7 +142,11 @@ def function(name: str) -> Callable[..., Pool]:
 
 def size(text: str, useful: int, room: int) -> int:
     """How many workers the pool would have; useful, room: as of a `Job`. Starts none."""
-    return opened(text, Job("", _never, useful, room)).size
+    pool = opened(text, Job("", _never, useful, room))
+    try:
+        return pool.size
+    finally:
+        pool.close()
 
 
 def _never(send: Send) -> Hand:

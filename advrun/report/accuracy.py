@@ -20,7 +20,7 @@ from advrun.report.summary import Summary, attack_of
 from advrun.results import SAID, Row
 
 READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "images", "accuracy, %", "95 % interval, %", "flags")
-SHARES = ("attacked", "zero_gradients", "success")
+SHARES = ("attacked", "zero_gradients", "success", "optimality")
 """Metrics that are shares; others are where their name begins with accuracy or confidence, or ends in _share."""
 
 

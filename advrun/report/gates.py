@@ -1,12 +1,13 @@
 """Gates for CI: numbers of the table that may not fall under a value.
 
-    GATE  = WHERE [ "@" [NORM] EPS ] ":" VALUE         hybrid/adaptive@8/255: 0.30
+    GATE  = WHERE [ "@" [NORM] EPS ] ":" ["optimality"] VALUE         hybrid/adaptive@8/255: 0.30      none/fmn: optimality 0.95
     WHERE = [MODEL ":"] DEFENCE [ "/" ATTACK ] [ "/" THREAT ]
 
 MODEL, DEFENCE and ATTACK are labels of the configuration; no defence is `none`, and images without an attack are the attack `clean`.
 Without ATTACK it is the worst case, without THREAT adaptive, without MODEL all models, without NORM and EPS all of them. VALUE is a share
 (0.30) or a percentage (30 %). A gate holds where every number that it names is at least VALUE; over several seeds a number is their mean,
-as in the table. One that names nothing is refused: a gate that checks nothing must not pass.
+as in the table. Of an attack, its optimality may be asked for in place of the accuracy (`optimality.py`): it falls where the attack became
+weaker. One that names nothing is refused: a gate that checks nothing must not pass.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +25,7 @@ from advrun.console import Console
 from advrun.errors import ConfigError, GateError, did_you_mean, printable
 from advrun.flags import in_order, marks
 from advrun.geometry import GEOMETRIES
+from advrun.optimality import COLUMN
 from advrun.report import markdown, step
 from advrun.report.headline import headline
 from advrun.report.layout import ball_label, eps_label, norm_label, percent, tables
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
 
 OPTION = "--fail-under"
 ADAPTIVE = "adaptive"
-FORM = "[MODEL:]DEFENCE[/ATTACK][/THREAT][@[NORM] EPS]: VALUE, such as 'hybrid/adaptive@8/255: 0.30'"
+FORM = "[MODEL:]DEFENCE[/ATTACK][/THREAT][@[NORM] EPS]: [optimality] VALUE, such as 'hybrid/adaptive@8/255: 0.30'"
 BALL = re.compile(rf"(?:({'|'.join(GEOMETRIES)})\s+)?({NUMBER})", re.IGNORECASE)
-VALUE = re.compile(rf"({NUMBER})\s*(%?)")
+VALUE = re.compile(rf"(?:({COLUMN})\s+)?({NUMBER})\s*(%?)")
 SLACK = 1e-9
 """A share and its decimal form are not quite the same number."""
 
@@ -72,13 +75,21 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Gate:
-    """text: as it was given. where, norm, eps: what it names; None for any. least: the share that must be left, 0 to 1."""
+    """text: as it was given. where, norm, eps: what it names; None for any. least: the share that must be left, 0 to 1.
+
+    optimality: whether it is about that, and not about accuracy.
+    """
 
     text: str
     where: str
     norm: str | None
     eps: float | None
     least: float
+    optimality: bool = False
+
+    def value(self, score: Score) -> float | None:
+        """The number that it is about; None where that was not measured."""
+        return score.optimality if self.optimality else score.accuracy
 
     @property
     def place(self) -> str:
@@ -119,20 +130,20 @@ def parse(text: str) -> Gate:
     if not colon or not before.strip():
         raise ConfigError(f"{shown}: expected {FORM}")
     value = VALUE.fullmatch(last.strip())
-    number = scalar(value[1]) if value else None
-    least = float(number) / (100 if value and value[2] else 1) if isinstance(number, (int, float)) else math.nan
+    number, is_optimality = (scalar(value[2]), bool(value[1])) if value else (None, False)
+    least = float(number) / (100 if value and value[3] else 1) if isinstance(number, (int, float)) else math.nan
     if not 0 <= least <= 1:
         raise ConfigError(f"{shown}: got {printable(repr(last.strip()))} behind the last colon; expected a share from 0 to 1, or 30 %")
     where, at, ball = before.rpartition("@")
     if not at:
-        return Gate(text, before.strip(), None, None, least)
+        return Gate(text, before.strip(), None, None, least, is_optimality)
     found = BALL.fullmatch(ball.strip())
     eps = scalar(found[2]) if found else None
     if not where.strip():
         raise ConfigError(f"{shown}: nothing before @; expected {FORM}")
     if not isinstance(eps, (int, float)) or not eps > 0 or found is None:
         raise ConfigError(f"{shown}: got {printable(repr(ball.strip()))} behind @; expected an eps, such as 8/255 or l2 0.5")
-    return Gate(text, where.strip(), found[1].lower() if found[1] else None, float(eps), least)
+    return Gate(text, where.strip(), found[1].lower() if found[1] else None, float(eps), least, is_optimality)
 
 
 @dataclass(frozen=True)
@@ -153,9 +164,12 @@ class Verdict:
         """The number that decides, in words."""
         if self.missing:
             return self.missing
-        spot, score = min(self.broken or self.numbers, key=lambda each: each[1].accuracy)
-        number = " ".join(filter(None, (f"{percent(score.accuracy)} %", marks(score.flags))))
-        under = score.accuracy < self.gate.least - SLACK
+        value, spot, score = min(
+            ((self.gate.value(score) or 0.0, spot, score) for spot, score in self.broken or self.numbers), key=itemgetter(0)
+        )
+        what = COLUMN if self.gate.optimality else ""
+        number = " ".join(filter(None, (what, f"{percent(value)} %", marks(score.flags))))
+        under = value < self.gate.least - SLACK
         why = f"is under {percent(self.gate.least)} %" if under else f"is flagged ({', '.join(score.flags)})" if self.broken else "holds"
         more = f"; {len(self.broken) - 1} more are broken" if len(self.broken) > 1 else ""
         return f"{spot}: {number} {why} (n = {score.n:,}){more}"
@@ -189,10 +203,13 @@ class Demands:
             found = tuple((spot, known[spot]) for spot in gate.of(known))
         except ConfigError:
             return Verdict(gate, (), (), "nothing was measured there")
+        found = tuple(each for each in found if gate.value(each[1]) is not None)
+        if not found:
+            return Verdict(gate, (), (), "nothing was measured there; an attack has an optimality where a ledger is named")
         return Verdict(gate, found, tuple(each for each in found if self._breaks(gate, each[1])))
 
     def _breaks(self, gate: Gate, score: Score) -> bool:
-        return score.accuracy < gate.least - SLACK or (self.fail_on_flags and bool(score.flags))
+        return (gate.value(score) or 0.0) < gate.least - SLACK or (self.fail_on_flags and bool(score.flags))
 
     def close(self, findings: Findings, summary: Summary, console: Console) -> GateError | None:
         """Say what became of the gates, and append the summary for CI. Returns the error that the command shall end with."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from advrun import registry
 from advrun.flags import explained, mark
+from advrun.optimality import COLUMN
 from advrun.report.layout import FEW, MISSING, SAME, Entry, attack_and_norm, eps_label, measured_in, percent, tables
 from advrun.report.summary import UNDEFENDED, Panel, Summary
 from advrun.results import CLEAN, CLOSEST, DISAGREE, ONE_DRAW, WORST_CASE, Row
@@ -25,6 +26,11 @@ WORST_NOTES = {
     CLOSEST: "of all attacks of this norm, image by image: a bound, from above, to how far the nearest error is.",
 }
 
+OPTIMALITY = (
+    "how near an attack has come to the closest examples known, of the ledger and of this run (Cinà et al., AttackBench, 2025): without ε, "
+    "of the area between their robustness-distance curve and none the share that its own curve has too; within ε, of the images that are "
+    "known to fall, the share that it fooled."
+)
 
 KNOWN = {"gradients": "everything", "scores": "scores alone (black box)", "decisions": "labels alone (black box)", "blind": "nothing"}
 """What an attacker sees, in words."""
@@ -77,6 +83,8 @@ def _words(summary: Summary) -> list[Note]:
     if targets:
         own = "; images of the target class itself are not attacked, but counted" if any(map(str.isdigit, targets)) else ""
         found.append(Note("target", f"wrong is every class but the true one, whether the target was reached or not{own}."))
+    if any(row.metrics.get(COLUMN) is not None for row in summary.rows):
+        found.append(Note(COLUMN, OPTIMALITY))
     found += _random(summary)
     return found + [Note(measured_in(norm), NORM_NOTES[norm]) for norm in norms if norm in NORM_NOTES]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.report import accuracy, bounds, charts, detection, proofs, transfer
+from advrun.report import accuracy, bounds, charts, detection, leaderboard, proofs, transfer
 from advrun.report.explorer import data, safe
 from advrun.report.findings import Findings
 from advrun.report.headline import sentences
@@ -95,6 +95,8 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         data=Markup(safe(data(findings, summary, ROOM - taken))),
         headline=sentences(summary),
+        leaders=leaderboard.lines(summary),
+        leader_notes=leaderboard.notes(summary) if leaderboard.lines(summary) else [],
         headlines=[table for table in shown if table.headline],
         others=[table for table in shown if not table.headline],
         notes=[note for note in explained if not note.anchor],

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from advrun.config import Sweep
 from advrun.flags import in_order
 from advrun.meanings import ATTACKS_MISSING, SEEDS_MISSING
+from advrun.optimality import COLUMN
 from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
 
@@ -68,6 +69,7 @@ class Score:
     flags: of these rows, and of the system's clean ones. row: where the first of them stands in `Summary.rows`.
     distance, median: means over seeds of the mean and median distance of the images that fooled the system, in the attack's
         norm (L2 for attacks without one), or None. fooled: how many images these are over, all seeds together, None if unknown.
+    optimality: of an attack that was measured against a ledger, the mean over seeds; else None.
     """
 
     accuracy: float
@@ -81,6 +83,7 @@ class Score:
     fooled: int | None
     flags: tuple[str, ...]
     row: int
+    optimality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,7 @@ def _cell(rows: list[Row], flags: list[str], seeds: int, row: int) -> Score:
         fooled=round(sum(fooled)) if fooled else None,
         flags=tuple(in_order(flags)),
         row=row,
+        optimality=_mean(_known(rows, COLUMN)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advrun.flags import in_order
-from advrun.report import accuracy, bounds, detection, latex, markdown, proofs, stickers, strengths, transfer
+from advrun.report import accuracy, bounds, detection, latex, leaderboard, markdown, proofs, stickers, strengths, transfer
 from advrun.report.findings import Findings
 from advrun.report.headline import headline
 from advrun.report.layout import MISSING, PERCENT, Line, Table, tables
@@ -33,6 +33,7 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
         "accuracy.tex": latex.accuracy(findings.title, lines, accuracy.READABLE[len(summary.models) == 1 :], flags),
         "accuracy.csv": accuracy.to_csv(summary.rows),
         "accuracy.json": accuracy.to_json(summary.rows),
+        **leaderboard.files(summary, findings.title),
         **transfer.files(summary, findings.title),
         **detection.files(summary, findings.title),
         **bounds.files(findings, summary),

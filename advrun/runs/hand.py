@@ -13,9 +13,11 @@ from typing import Any
 from advrun import engine, folders, registry
 from advrun.config import loads
 from advrun.console import Console, Relay
+from advrun.data import Dataset
 from advrun.errors import AdvrunError, ModelError, WriteError
 from advrun.pools import Job, Send
 from advrun.runs import proofs
+from advrun.runs.freight import CellFreight
 from advrun.runs.loading import load_data, room
 from advrun.runs.needs import is_trained
 from advrun.runs.opened import Opened, open_models
@@ -42,19 +44,23 @@ def job(plan: Plan, cells: Mapping[str, Cell], store: Store, console: Console, o
         here=lambda send: CellHand(cells, Worker(plan, store, console, opened), send),
         useful=len(cells),
         room=room(opened.data),
+        freight=lambda: CellFreight(plan, cells, store),
     )
 
 
 @contextmanager
-def made(text: str, send: Send) -> Iterator[CellHand]:
-    """A hand in a process of its own, of the text of a `Job`; all that is said while inside is sent. Raises AdvrunError."""
+def made(text: str, send: Send, *, data: Dataset | None = None) -> Iterator[CellHand]:
+    """A hand in a process of its own, of the text of a `Job`; all that is said while inside is sent. Raises AdvrunError.
+
+    data: where they need not be read here.
+    """
     content = json.loads(text)
     console, store = Relay(send, verbose=content["verbose"]), Store(Path(content["results"]))
     with console.listening(store.event):
         for folder in content["plugins"]:
             folders.plugins(folder)
         experiment = loads(content["config"])
-        plan = make_plan(experiment, load_data(experiment))
+        plan = make_plan(experiment, data or load_data(experiment))
         cells = {cell.key: cell for cell in (*plan.cells, *(proofs.cells(plan, content["planted"]) if content["planted"] else ()))}
         opened = open_models(plan, store, Relay(_unsaid), spend=content["spend"])  # the driver has said it
         yield CellHand(cells, Worker(plan, store, console, opened), send)
@@ -68,18 +74,18 @@ class CellHand:
     """Does cells by their keys."""
 
     def __init__(self, cells: Mapping[str, Cell], worker: Worker, send: Send) -> None:
-        self._cells, self._worker, self._send = cells, worker, send
+        self.cells, self._worker, self._send = cells, worker, send
 
     def do(self, key: str) -> None:
         """Do the cell, and send `begun`, and then `done` or `failed`."""
         self._send({"kind": "begun", "key": key})
         clock = time.perf_counter()
         try:
-            if key not in self._cells:
+            if key not in self.cells:
                 raise AdvrunError(f"the worker knows no cell {key[:8]}: its code or its data are not those of the driver")
-            self._worker.run(self._cells[key])
+            self._worker.run(self.cells[key])
         except (Exception, MemoryError) as error:
-            self._send({"kind": "failed", "key": key, **told(self._cells.get(key), error), "traceback": traceback.format_exc()})
+            self._send({"kind": "failed", "key": key, **told(self.cells.get(key), error), "traceback": traceback.format_exc()})
         else:
             self._send({"kind": "done", "key": key, "seconds": round(time.perf_counter() - clock, 2)})
 

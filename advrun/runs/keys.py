@@ -115,7 +115,14 @@ def closure(roots: Iterable[Path]) -> list[Path]:
         if file not in found:
             found.add(file)
             waiting += imported(file)
-    return sorted(found)
+    return sorted(found, key=_place)
+
+
+def _place(file: Path) -> tuple[int, tuple[str, ...]]:
+    """Where a file stands among others: the same on every machine, wherever the package and folders of one's own lie there."""
+    roots = folders.roots()
+    found = next((number for number, root in enumerate(roots) if file.is_relative_to(root)), len(roots))
+    return found, file.relative_to(roots[found]).parts if found < len(roots) else file.parts
 
 
 @cache

@@ -23,6 +23,7 @@ from advrun.fonts import families
 from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
+from advrun.optimality import beside as beside_known
 from advrun.process import terminated_as_interrupt
 from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
@@ -30,6 +31,8 @@ from advrun.runs.claims import Claims
 from advrun.runs.columns import aim
 from advrun.runs.forecast import Forecast, forecast
 from advrun.runs.keys import closure
+from advrun.runs.known import FILE as KNOWN
+from advrun.runs.known import keep_known, known
 from advrun.runs.loading import load_data as load_data
 from advrun.runs.loading import room
 from advrun.runs.metering import seen
@@ -148,6 +151,7 @@ def run(
                     )
                 if claims and not _is_last(every, store, claims, portion, console):
                     break
+                keep_known(plan, store, console)
                 found = findings(plan, store, console)
                 summary = summarise(found.results, found.sweeps, found.planned)
                 if failure or not compute or all(map(store.output, cells)):
@@ -282,6 +286,11 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
     experiment = plan.experiment
     proofs = proven(plan, store)
     beside(results.values(), proofs)
+    if experiment.ledger:
+        try:
+            beside_known(results.values(), known(store))
+        except ValueError as error:
+            console.warn(f"{store.root / KNOWN}: {error}; no attack is compared with the ledger")
     return Findings(
         name=experiment.name,
         title=experiment.name,

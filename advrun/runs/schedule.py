@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from advrun import pools
 from advrun.console import Bar, Console, Course
 from advrun.console.course import about
-from advrun.errors import CellError
+from advrun.errors import GOES_ON, CellError
 from advrun.pools import Message, Pool
 from advrun.runs import hand
 from advrun.runs.board import Board
@@ -268,6 +268,26 @@ class _Run:
         self._free(worker)
         self.course.give_up(self.board.place[task.cell.key])
         self.board.back(task.cell)
+
+    def _gone(self, message: Message) -> None:
+        """A worker is lost, and there is no room for another one: the rest goes on without it."""
+        worker, task = message["worker"], self.tasks.get(message["worker"])
+        self.board.forget(worker)
+        if task is not None and task.cell.key == message["key"]:
+            self.store.event("lost", cell=task.cell.label, worker=worker, reason=message["why"])
+            self.console.event(
+                "lost", label=task.cell.label, reason=f"its worker {message['why']}; one of those that are left goes on with it"
+            )
+            self._free(worker)
+            self.course.give_up(self.board.place[task.cell.key])
+            self.board.back(task.cell)
+        self.idle.discard(worker)
+        if not self.idle and not self.tasks:
+            self.outcomes.stuck = CellError(f"no worker is left: the last {message['why']}; {GOES_ON}")
+            self.ends = True
+
+    def _back(self, message: Message) -> None:
+        self.idle.add(message["worker"])
 
     def _fail(self, worker: int, reason: str, details: Message) -> None:
         cell = self._over(worker, counts=False)

@@ -3,6 +3,7 @@
     results/NAME/
         config.yaml          the resolved configuration of the last run
         record.json          its test images in their order, its code and its rows, as hashes (`record.py`)
+        nearest.json         how near the closest examples are that a ledger knew, where one was named (`known.py`)
         models/              trained models (.keras) and their training history (.json)
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
         examples/            adversarial images (.h5)

@@ -86,11 +86,8 @@ def check_examples(asker: Asker, rows: Iterable[Claim], metrics: Mapping[str, li
             continue
         images, arrays = each.cell.images, None
         if images is not None:
-            arrays = _arrays(asker, images)
+            arrays = images_of(asker, images, rows_of_test)
             if arrays is None:
-                continue
-            if not np.array_equal(arrays["row"], rows_of_test):
-                asker.minutes.find(images.examples or "", "other images of the test set", "the first of the evaluation order")
                 continue
             _check_ball(asker, each, images, arrays)
             if images.manifest.key not in checked:
@@ -104,14 +101,19 @@ def check_examples(asker: Asker, rows: Iterable[Claim], metrics: Mapping[str, li
                 _check_metric(asker, metric, outcome)
 
 
-def _arrays(asker: Asker, images: Sealed) -> dict[str, Any] | None:
+def images_of(asker: Asker, images: Sealed, rows: np.ndarray) -> dict[str, Any] | None:
+    """The stored images of a cell, which must be those of these rows of the test set; None where they are not."""
     name = images.examples or ""
     try:
         most = (len(asker.data.y_test), *asker.data.image_shape)
-        return read_examples(inside(asker.root, name), most, whole=not isinstance(asker.data.x_test, Images))
+        arrays = read_examples(inside(asker.root, name), most, whole=not isinstance(asker.data.x_test, Images))
     except (OSError, ValueError, AdvrunError) as error:
         asker.minutes.find(name, f"nothing that are examples ({error})", "adversarial images of this data set")
         return None
+    if np.array_equal(arrays["row"], rows):
+        return arrays
+    asker.minutes.find(name, "other images of the test set", "the first of the evaluation order")
+    return None
 
 
 def _pairs(asker: Asker, arrays: Mapping[str, Any]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -189,7 +191,7 @@ def _asked(asker: Asker, each: Claim, rows: np.ndarray, arrays: dict[str, Any] |
 
 def _check_answers(asker: Asker, each: Claim, outcome: Outcome) -> None:
     """The predictions of a row; and that what was attacked was right before, where the attack met this system itself."""
-    sure = np.minimum(_sure(outcome.before), _sure(outcome.after))
+    sure = np.minimum(sure_of(outcome.before), sure_of(outcome.after))
     other = outcome.answers != each.result.predictions
     few = (other & ~sure).sum() <= max(1, TIES * len(sure))
     wrong, rounded = np.flatnonzero(other & (sure | (not few))), np.flatnonzero(other & ~sure & few)
@@ -202,7 +204,7 @@ def _check_answers(asker: Asker, each: Claim, outcome: Outcome) -> None:
         asker.minutes.find(each.name, said, f"{outcome.answers[first]}, which {each.cell.system.label if each.cell.system else ''} says")
 
 
-def _sure(logits: np.ndarray) -> np.ndarray:
+def sure_of(logits: np.ndarray) -> np.ndarray:
     """(n,) bool: whether the class cannot be another one by rounding."""
     two = np.sort(logits, axis=-1)[:, -2:]
     return np.asarray(two[:, 1] - two[:, 0] > TIE * np.maximum(np.abs(logits).max(axis=-1), 1e-6))

@@ -53,10 +53,10 @@ def verify(root: Path, *, quick: bool = False, model: Path | None = None, system
         minutes.note(f"{root} is being written by {holder}: what is not finished yet may be told here")
     cells = sealed(store, minutes)
     _loose_files(root, cells, minutes)
-    written = _experiment(root, minutes)
-    experiment = _with_paths(written, overrides, model)
+    written = experiment_of(root, minutes)
+    experiment = with_paths(written, overrides, model)
     rows = list(measured(root, cells, minutes))
-    data = _data(experiment, minutes) if experiment is not None else None
+    data = data_of(experiment, minutes) if experiment is not None else None
     plan = _plan(experiment, data, minutes) if experiment is not None and data is not None else None
     known = _recognised(plan, cells, minutes)
     if data is not None and not known and not is_of(rows, data):
@@ -107,7 +107,7 @@ def _check_record(root: Path, plan: Plan, minutes: Minutes) -> None:
         minutes.find(record.FILE, "other images, labels, code or rows", "what the data and config.yaml give")
 
 
-def _experiment(root: Path, minutes: Minutes) -> Experiment | None:
+def experiment_of(root: Path, minutes: Minutes) -> Experiment | None:
     """The configuration that the folder holds."""
     try:
         text = bytes_of(root, CONFIG).decode()
@@ -125,7 +125,7 @@ def _experiment(root: Path, minutes: Minutes) -> Experiment | None:
         return None
 
 
-def _with_paths(experiment: Experiment | None, overrides: Sequence[str], model: Path | None) -> Experiment | None:
+def with_paths(experiment: Experiment | None, overrides: Sequence[str], model: Path | None) -> Experiment | None:
     """The same with the paths of this machine; a model file that is not here is the one that was given."""
     if experiment is None:
         return None
@@ -139,7 +139,8 @@ def _with_paths(experiment: Experiment | None, overrides: Sequence[str], model: 
     return experiment.model_copy(update={"models": tuple(models)})
 
 
-def _data(experiment: Experiment, minutes: Minutes) -> Dataset | None:
+def data_of(experiment: Experiment, minutes: Minutes) -> Dataset | None:
+    """Its data set; None where it is not here, which is said."""
     try:
         return runner.load_data(experiment)
     except AdvrunError as error:

@@ -44,7 +44,7 @@ class Here:
 
     def hear(self, seconds: float) -> list[Message]:
         new, self.asked = self.given[self.asked :], len(self.given)
-        return [{**message, "worker": worker} for worker, key in new for message in self.end(worker, key)]
+        return [{"worker": worker, **message} for worker, key in new for message in self.end(worker, key)]
 
     def close(self) -> None:
         pass

@@ -8,79 +8,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
-
-from advrun.cli import main
 
 from ._contents import contents
-
-CONFIG = """
-name: toy
-data: {{name: arrays, path: {data}, validation: 0.2}}
-models: [{model}]
-train: {{epochs: {epochs}, batch_size: 32, learning_rate: 1e-2}}
-attacks: {attacks}
-defenses: {defenses}
-threats: {threats}
-results: {results}
-compute: {{batch_size: 16}}
-"""
-SMALL = {
-    "model": "{name: mlp, width: 16, depth: 1}",
-    "epochs": 1,
-    "attacks": "[]",
-    "defenses": "[]",
-    "threats": "[none, adaptive]",
-}
-LARGER = {
-    "model": "{name: cnn, width: 4, blocks: 1}",
-    "epochs": 2,
-    "attacks": "[{name: fgsm, eps: [8/255, 24/255]}, {name: pgd, eps: 24/255, steps: 3, examples: 40}]",
-    "defenses": "[{name: adversarial_training, attack: {name: fgsm, eps: 24/255}}]",
-    "threats": "[none, static, adaptive]",
-}
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, toy_data) -> Path:
-    file = tmp_path_factory.mktemp("pools") / "toy.npz"
-    arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
-    np.savez(file, group_train=toy_data.group, class_names=np.array(toy_data.class_names), **arrays)
-    return file
-
-
-def config(data: Path, results: str, settings: dict) -> Path:
-    file = data.parent / f"{results}.yaml"
-    file.write_text(CONFIG.format(data=data, results=data.parent / results, **settings))
-    return file
-
-
-def here(*arguments: object) -> str:
-    run = CliRunner().invoke(main, list(map(str, arguments)))
-    assert run.exit_code == 0, run.output
-    return run.output
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "advrun", *map(str, arguments)]
-
-
-def events(folder: Path, kind: str) -> list[dict]:
-    found = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines() if line.endswith("}")]
-    return [event for event in found if event["event"] == kind]
-
-
-@pytest.fixture(scope="session")
-def alone(data) -> Path:
-    """The results of one process."""
-    here("run", config(data, "alone", SMALL), "-q")
-    return data.parent / "alone/toy"
+from ._runs import LARGER, SMALL, command, config, events, here
 
 
 @pytest.fixture(scope="session")
@@ -142,12 +76,6 @@ def test_a_run_of_parts_is_over_when_the_last_part_is(alone, data):
 
 
 # With time --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def larger(data) -> Path:
-    subprocess.run(command("run", config(data, "larger", LARGER), "-q"), check=True)
-    return data.parent / "larger/toy"
 
 
 @pytest.mark.slow

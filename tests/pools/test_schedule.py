@@ -175,6 +175,35 @@ def test_workers_that_cannot_begin_end_the_run(tmp_path):
     assert "could not begin: the last ended with exit code 1: no such module" in str(outcomes.error(len(cells)))
 
 
+def test_a_worker_without_room_leaves_its_cell_to_the_others_and_comes_back(tmp_path):
+    """Worker 0 is gone with its third cell, and back when worker 1 has done six more."""
+    store, cells, told = Store(tmp_path), sweep(6, 2, 0), []
+    finish = finishing(store, cells)
+
+    def end(worker, key):
+        told.append(worker)
+        if worker == 0 and told.count(0) == 3:
+            return [{"kind": "begun", "key": key}, {"kind": "gone", "key": key, "why": "has no place"}]
+        since = told[[place for place, each in enumerate(told) if each == 0][2] :] if told.count(0) == 3 else []
+        return [*finish(worker, key), *([{"kind": "back", "worker": 0}] if since.count(1) == 6 else [])]
+
+    outcomes, pool, course = driven(store, cells, end, workers=2)
+    assert sorted(outcomes.done) == sorted(each.label for each in cells)
+    assert course.remaining() == 0
+    third = [place for place, each in enumerate(told) if each == 0][2]
+    assert told[third + 1 : third + 7] == [1] * 6
+    assert 0 in told[third + 7 :]
+    assert [key for _, key in pool.given].count(pool.given[third][1]) == 2
+
+
+def test_a_run_whose_last_worker_is_gone_ends_and_says_so(tmp_path):
+    cells = sweep(3, 2, 0)
+    gone = lambda worker, key: [{"kind": "begun", "key": key}, {"kind": "gone", "key": key, "why": "has no place"}]  # noqa: E731
+    outcomes, pool, _ = driven(Store(tmp_path), cells, gone, workers=2)
+    assert "no worker is left: the last has no place" in str(outcomes.error(len(cells)))
+    assert sorted(worker for worker, _ in pool.given) == [0, 1]
+
+
 def test_a_worker_that_dies_while_it_is_idle_costs_nothing(tmp_path):
     cells, store = sweep(1, 3, 1), Store(tmp_path)
     end = finishing(store, cells)
@@ -218,7 +247,7 @@ def test_bars_of_all_workers_are_shown():
 
 
 def test_pools_are_found_by_their_files():
-    assert pools.names() == ["processes", "serial"]
+    assert pools.names() == ["processes", "ray", "serial"]
     assert pools.chosen("processes:3") == ("processes", 3)
     assert pools.chosen("serial") == ("serial", None)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from advrun.console import Console
 from advrun.errors import ConfigError, GateError
 from advrun.flags import STATIC_WINS, mark
+from advrun.optimality import COLUMN
 from advrun.report.gates import Demands, Gate, Spot, numbers, parse
 from advrun.report.summary import Summary, summarise
 from tests.report._sample import findings, result
@@ -43,11 +44,25 @@ def summary() -> Summary:
         ("lnet:hybrid/pgd/static@linf 8/255: 30 %", "lnet:hybrid/pgd/static", "linf", E8, 0.3),
         ("hybrid@L2 0.5:30%", "hybrid", "l2", 0.5, 0.3),
         (" none/clean : 1 ", "none/clean", None, None, 1.0),
+        ("none/fmn: optimality 95 %", "none/fmn", None, None, 0.95),
         ("a + b/worst case@1e-2: 3/4", "a + b/worst case", None, 0.01, 0.75),
     ],
 )
 def test_a_gate_is_read(text, where, norm, eps, least):
-    assert parse(text) == Gate(text, where, norm, pytest.approx(eps) if eps else eps, pytest.approx(least))
+    asked = Gate(text, where, norm, pytest.approx(eps) if eps else eps, pytest.approx(least), "optimality" in text)
+    assert parse(text) == asked
+
+
+def test_an_attack_may_be_asked_for_its_optimality():
+    """Over several seeds the mean; what has none breaks the gate."""
+    fields = {"accuracy": 0.0, "norm": "l2"}
+    rows = [result("none", "fmn", "adaptive", seed=seed, metrics={COLUMN: value}, **fields) for seed, value in ((0, 0.9), (1, 0.8))]
+    rows += [result("none", "cw", "adaptive", seed=seed, **fields) for seed in (0, 1)]
+    gates = [parse(f"none/{attack}: optimality {least}") for attack, least in (("fmn", 0.85), ("fmn", 0.86), ("cw", 0))]
+    held, broken, missing = Demands(tuple(gates)).judge(summarise(rows))
+    assert (held.holds, broken.holds, missing.holds) == (True, False, False)
+    assert "optimality 85.0 % is under 86.0 %" in broken.said
+    assert "nothing was measured there; an attack has an optimality where a ledger is named" in missing.said
 
 
 BAD = {
