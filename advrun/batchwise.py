@@ -98,7 +98,7 @@ class Batches:
         def build() -> Any:
             def run(x: Any, y: Any, key: Any, eps: Any, starts: Any, fitted: Any) -> Any:
                 view = self.view.around(x, self.attack.ball(eps), y)
-                x_adv, said = self.attack.telling(view, x, y, Rng(key), eps, starts=starts, fitted=fitted)
+                x_adv, said = self.attack.telling(view, x, y, Rng(key).of(x), eps, starts=starts, fitted=fitted)
                 return view.shown(x_adv), said
 
             return run
@@ -141,7 +141,7 @@ class Batches:
         fitted, size, counter = self.learnt.fitted, self.batch_size, self.view.counter
         clock = time.perf_counter()
         counter.start(size)
-        key, eps = Rng.from_seed(self.work.seed, first).key, np.float32(self.attack.eps)
+        key, eps = Rng.from_seed(self.work.seed).key, np.float32(self.attack.eps)
         others = None if starts is None else np.stack([pad(each, size) for each in starts])
         with self.view.failing_as_itself():
             returned, said = self.run(pad(x, size), pad(y, size), key, eps, others, fitted)

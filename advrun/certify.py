@@ -123,7 +123,7 @@ def certify(
     asked = np.ones(len(x), bool) if bound.plugin.about else classifier.right(logits, y)
     labels, view = y, classifier
     if target is not None:
-        labels, view = choose_targets(target, logits, y, seed), classifier.toward()
+        labels, view = choose_targets(target, logits, x, y, seed), classifier.toward()
         asked = asked & (labels != y)
     rows = np.flatnonzero(asked)
     runner = _Batches(view, bound, seed, max(min(batch_size, len(rows)), 1), checkpoints)
@@ -156,7 +156,7 @@ class _Batches:
     @cached_property
     def run(self) -> Any:
         def build() -> Any:
-            return lambda x, y, key: self.bound(self.view, x, y, Rng(key))
+            return lambda x, y, key: self.bound(self.view, x, y, Rng(key).of(x))
 
         return self.view.compiled(self.bound.key, build, xla=not self.bound.plugin.in_python)
 
@@ -167,13 +167,13 @@ class _Batches:
         def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             return _checked(saved, count)
 
-        return kept_or_made(self, self.checkpoints, name, use, 1 << 26, lambda: self._certify(x, y, first), count)
+        return kept_or_made(self, self.checkpoints, name, use, 1 << 26, lambda: self._certify(x, y), count)
 
-    def _certify(self, x: np.ndarray, y: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    def _certify(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
         size, counter = self.batch_size, self.view.counter
         clock = time.perf_counter()
         counter.start(size)
-        radius, details = self.run(pad(x, size), pad(y, size), Rng.from_seed(self.seed, 0xB0D, first).key)
+        radius, details = self.run(pad(x, size), pad(y, size), Rng.from_seed(self.seed, 0xB0D).key)
         place = registry.place("bounds", self.bound.plugin.name)
         for name, value in {"radius": radius, **details}.items():
             if tuple(value.shape) != (size,):

@@ -16,6 +16,7 @@ from advrun import engine
 from advrun.attack import Attack
 from advrun.batchwise import SAID, Batches, Setup
 from advrun.console import Bar, Console
+from advrun.engine import Rng
 from advrun.errors import ConfigError
 from advrun.geometry import Ball
 from advrun.images import HELD, AnyImages, Canvas, Images, by_blocks, painted
@@ -119,7 +120,7 @@ def craft(
     elif target is None:
         crafted = _cascade(work, attack, x, y, right)
     else:
-        goal = choose_targets(target, logits[:, : classifier.classes], y, seed)
+        goal = choose_targets(target, logits[:, : classifier.classes], x, y, seed)
         crafted = work(attack, x, y, np.flatnonzero(right & (goal != y) if only_correct else right), goal)
     return crafted
 
@@ -229,7 +230,7 @@ class _Work(Setup):
         """Attack the images numbered `rows`; the others come back clean."""
         crafted = replace(self.clean(x, np.isin(np.arange(len(x)), rows)), target=goal)
         labels = y if goal is None else goal
-        starts = self._starts(y, goal, rows) if "starts" in attack.plugin.arguments else None
+        starts = self._starts(x, y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
         runner = Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
         done, seconds = 0, 0.0
@@ -249,15 +250,15 @@ class _Work(Setup):
         learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()
         return replace(crafted, seconds=seconds, learnt=learnt)
 
-    def _starts(self, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    def _starts(self, x: AnyImages, y: np.ndarray, goal: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
         """The numbers (STARTS, len(rows)) of images of the pool that show another class (targeted: the target); 0 where it has none."""
-        rng = np.random.default_rng([self.seed, 0x57A275])
+        chance = by_blocks(lambda x: Rng.from_seed(self.seed, 0x57A275).of(x).uniform((len(x), STARTS)), x[rows])
         labels, wanted = self.pool[1], y[rows] if goal is None else goal[rows]
         chosen, missing = np.zeros((STARTS, len(rows)), int), []
         for label in np.unique(wanted):
             candidates = np.flatnonzero(labels != label if goal is None else labels == label)
             if len(candidates):
-                chosen[:, wanted == label] = rng.choice(candidates, (STARTS, (wanted == label).sum()))
+                chosen[:, wanted == label] = candidates[(chance[wanted == label].T * len(candidates)).astype(int)]
             else:
                 missing.append(f"{label}" if goal is not None else f"other than {label}")
         if missing:
@@ -270,15 +271,18 @@ class _Work(Setup):
             self.bar.advance(int(images))
 
 
-def choose_targets(choice: str | int, logits: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """Target classes (n,) int32: a class number, `random` (never the true class), `least_likely`, or `second` most likely."""
+def choose_targets(choice: str | int, logits: np.ndarray, x: AnyImages, y: np.ndarray, seed: int) -> np.ndarray:
+    """Target classes (n,) int32: a class number, `random` (never the true class), `least_likely`, or `second` most likely.
+
+    x: (n, h, w, c) float32 in [0, 1]; a random target depends on the seed and the image alone.
+    """
     n, classes = logits.shape
     if isinstance(choice, (int, np.integer)):
         if not 0 <= choice < classes:
             raise ConfigError(f"target {choice}: the model has the classes 0 to {classes - 1}")
         return np.full(n, choice, np.int32)
     if choice == "random":
-        shift = np.random.default_rng([seed, 0x7A46E7]).integers(1, classes, n)
+        shift = by_blocks(lambda x: Rng.from_seed(seed, 0x7A46E7).of(x).integers((len(x),), 1, classes), x)
         return ((y + shift) % classes).astype(np.int32)
     others = np.where(np.arange(classes) == y[:, None], np.nan, logits)
     if choice == "least_likely":

@@ -8,7 +8,7 @@ parameters are handed over by the runner, and their annotations say what the plu
     y: Labels | Targets         untargeted and targeted forms exist
     ball: Linf | L2             attacks inside a ball of radius eps, and which balls
     norm: L2                    minimal-norm attacks, which take no eps, and the norm they make small
-    rng: Rng                    random numbers
+    rng: Rng                    random numbers, each image's own
     starts: Tensor              for each image others (k, n, ...), of other classes (targeted: of the target class), to start from
     fitted: ...                 what the file's second function, `fit`, made of training images before the first batch
 

@@ -140,7 +140,9 @@ def test_what_an_attack_has_learnt_outlives_a_kill(network, images, tmp_path, mo
 
 
 def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplog):
+    """And an image becomes what it would have become: its random start is its own."""
     y = network.predict(images).argmax(-1)
+    whole = craft(network, pgd(), images, y, batch_size=10)
     real = batchwise.Batches._attack
 
     def small_memory(self, x, *arguments):
@@ -151,6 +153,7 @@ def test_a_batch_that_does_not_fit_is_halved(network, images, monkeypatch, caplo
     monkeypatch.setattr(batchwise.Batches, "_attack", small_memory)
     crafted = craft(network, pgd(), images, y, batch_size=10)
     assert network.accuracy(crafted.x_adv, y) < 1
+    np.testing.assert_allclose(crafted.x_adv, whole.x_adv, atol=1e-5)
     assert "halved to 2" in caplog.text
 
 
@@ -158,14 +161,16 @@ def test_targets(network, images):
     logits = network.predict(images)
     y = logits.argmax(-1)
     ordered = logits.argsort(-1)
-    np.testing.assert_array_equal(choose_targets("second", logits, y, 0), ordered[:, -2])
-    np.testing.assert_array_equal(choose_targets("least_likely", logits, y, 0), ordered[:, 0])
-    random = choose_targets("random", logits.repeat(50, 0), y.repeat(50), 0)
+    np.testing.assert_array_equal(choose_targets("second", logits, images, y, 0), ordered[:, -2])
+    np.testing.assert_array_equal(choose_targets("least_likely", logits, images, y, 0), ordered[:, 0])
+    many = np.random.default_rng(0).random((500, *images.shape[1:])).astype(np.float32)
+    random = choose_targets("random", logits.repeat(50, 0), many, y.repeat(50), 0)
     assert not (random == y.repeat(50)).any()
     assert set(random) == set(range(5))
-    assert set(choose_targets(3, logits, y, 0)) == {3}
+    np.testing.assert_array_equal(choose_targets("random", logits[:3], many[7:10], y.repeat(50)[7:10], 0), random[7:10])
+    assert set(choose_targets(3, logits, images, y, 0)) == {3}
     with pytest.raises(ConfigError, match="0 to 4"):
-        choose_targets(7, logits, y, 0)
+        choose_targets(7, logits, images, y, 0)
 
 
 @pytest.mark.parametrize("attack", ["pgd", "cw"])

@@ -68,7 +68,7 @@ def test_many_sure_draws_of_one_class_do_not_outvote_more_of_another():
     class Given(Draws):
         """Three draws that are given."""
 
-        def joined(self, ask, join):
+        def joined(self, ask, join, rows=None):
             total = ask()
             for _ in range(2):
                 total = tuple(join(a, b) for a, b in zip(total, ask(), strict=True))
@@ -104,7 +104,7 @@ def test_noise_is_not_clipped_for_the_network_and_is_for_the_eye(system):
 
 def explicit(view: Classifier, count: int):
     """The mean softmax over the draws that the view is about to take, as a function of images."""
-    rng = Rng(view.draws.key).fold(view.draws.counter.total() - view.draws.before)
+    rng = view.draws._rng()
 
     def mean(x):
         total = 0.0

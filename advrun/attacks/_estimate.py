@@ -23,8 +23,8 @@ class State(NamedTuple):
     lead: Tensor
 
 
-Move = Callable[[Tensor, "Ask", State], tuple[Tensor, Any]]
-"""(iteration, loss of images, state) -> (next iterate, next memory)."""
+Move = Callable[[Tensor, Tensor, "Ask", State], tuple[Tensor, Any]]
+"""(iteration, numbers of the images in work, loss of images, state) -> (next iterate, next memory)."""
 Ask = Callable[[Tensor], Tensor]
 """Images (k * m, ...), k stacked for each of the m in work -> the loss of each, (k * m,); k queries."""
 
@@ -43,7 +43,7 @@ def climb(model: Scores, x: Tensor, y: Tensor, loss: Loss, move: Move, memory: A
             logits = view.logits(images, asked=ops.tile(undecided, (times,)))
             return view.value(loss, logits, ops.tile(now.y, (times,)))
 
-        x_adv, memory = move(i, ask, now)
+        x_adv, memory = move(i, rows, ask, now)
         lead = ops.where(undecided, view.lead(view.logits(x_adv, asked=undecided), now.y), -float("inf"))
         better = lead > now.lead
         return State(now.x, now.y, x_adv, memory, select(better, x_adv, now.x_best), select(better, lead, now.lead))

@@ -20,11 +20,14 @@ class Tries(NamedTuple):
     lead: Tensor
 
 
-def most_adversarial(model: Scores, x: Tensor, y: Tensor, change: Callable[[Tensor, Tensor], Tensor], tries: int) -> Tensor:
-    """The first successful of `change(i, images)`, i = 0 .. tries - 1, else the one that came closest; a query each."""
+def most_adversarial(model: Scores, x: Tensor, y: Tensor, change: Callable[[Tensor, Tensor, Tensor], Tensor], tries: int) -> Tensor:
+    """The first successful of `change(i, rows, images)`, i = 0 .. tries - 1, else the one that came closest; a query each.
+
+    rows: the numbers of the images in the batch.
+    """
 
     def step(i: Tensor, rows: Tensor, state: Tries) -> Tries:
-        trial, view, undecided = change(i, state.x), model.part(rows), state.lead <= 0
+        trial, view, undecided = change(i, rows, state.x), model.part(rows), state.lead <= 0
         lead = view.lead(view.logits(trial, asked=undecided), state.y)
         better = ops.logical_and(undecided, lead > state.lead)
         return Tries(state.x, state.y, select(better, trial, state.x_adv), select(better, lead, state.lead))

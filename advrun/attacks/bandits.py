@@ -65,9 +65,9 @@ def bandits(
         whole = upsampled(v)
         return whole / per_image(ops.maximum(l2_norm(whole), 1e-12), whole)
 
-    def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
+    def move(i: Tensor, rows: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
         v, m = now.memory, ops.shape(now.x)[0]
-        u = exploration * rng.fold(i).normal(ops.shape(v)) / dimension**0.5
+        u = exploration * rng.part(rows).fold(i).normal(ops.shape(v)) / dimension**0.5
         f = ask(ops.concatenate([now.x_adv + delta * towards(v + u), now.x_adv + delta * towards(v - u)]))
         derivative = per_image((f[:m] - f[m:]) / (delta * exploration), v) * u
         v = PRIOR_STEP[ball.name](v, prior_rate * derivative)

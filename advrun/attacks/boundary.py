@@ -51,7 +51,7 @@ def boundary(
         inwards = now.x - now.x_adv
         far = l2_norm(inwards)
         radial = inwards / per_image(ops.maximum(far, 1e-12), inwards)
-        eta = rng.fold(i).normal(ops.shape(now.x))
+        eta = rng.part(rows).fold(i).normal(ops.shape(now.x))
         eta = eta - per_image(ops.sum(eta * radial, axis=(1, 2, 3)), eta) * radial
         eta = eta * per_image(state.orthogonal * far / ops.maximum(l2_norm(eta), 1e-12), eta)
         # On the sphere again: (delta, 1) / sqrt(1 + delta^2).

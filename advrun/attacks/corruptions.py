@@ -14,6 +14,7 @@ from advrun.jpeg import jpeg as as_jpeg
 from advrun.system import Blind
 from advrun.types import Cost, Labels, Tensor
 
+CONTRACT = {"settings": {"severity": 5}}  # at 3 some seeds' fog fools none of ten images
 FOG = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))  # strength, decay per octave
 BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
 CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from advrun.attacks._adam import Adam
 from advrun.attacks._best import Best
 from advrun.attacks._search import Progress, Search, search_c
-from advrun.engine import fused, ops, repeat
+from advrun.engine import fused, ops, repeat_undecided
 from advrun.geometry import L2, per_image
 from advrun.losses import margin
 from advrun.system import Gradients
@@ -20,8 +20,11 @@ PRESETS = {
 
 
 class Descent(NamedTuple):
-    """One minimisation: the variable w, its Adam, successes (n,), the closest, and whether the loss still falls."""
+    """For each image: itself, its label, its c, the variable w, its Adam, whether it succeeded, the closest, and whether the loss falls."""
 
+    x: Tensor
+    y: Tensor
+    c: Tensor
     w: Tensor
     adam: Adam
     success: Tensor
@@ -53,10 +56,10 @@ def cw(
         step_size: Adam's learning rate, in units of w.
         confidence: kappa, by how much the wrong class must lead, in logits.
         initial_c: first c of the search.
-        abort_early: end a search step when a tenth of its iterations no longer lowers the batch's loss, as the authors do.
+        abort_early: end a search step when two tenths of its iterations no longer lower the image's loss; the authors wait one.
     """
 
-    def move(w: Tensor, adam: Adam, tanh: Tensor, gradient: Tensor, push: Tensor, i: Tensor) -> tuple[Tensor, Adam]:
+    def move(x: Tensor, w: Tensor, adam: Adam, tanh: Tensor, gradient: Tensor, push: Tensor, i: Tensor) -> tuple[Tensor, Adam]:
         slope = (tanh + 1 - 2 * x - per_image(push, x) * gradient) * (1 - ops.square(tanh)) / 2
         adam = adam.update(slope)
         return w - step_size * adam.step(i + 1), adam
@@ -66,22 +69,23 @@ def cw(
         last = ops.logical_and(search_steps >= 10, ops.equal(number, search_steps - 1))
         c = ops.where(last, search.upper, search.c)
 
-        def descend(i: Tensor, state: Descent) -> Descent:
-            tanh = ops.tanh(state.w)
+        def descend(i: Tensor, rows: Tensor, now: Descent) -> Descent:
+            going = ops.logical_not(now.progress.stalled)
+            tanh = ops.tanh(now.w)
             x_adv = (tanh + 1) / 2
-            lead, _, gradient = model.value_and_gradient(margin, x_adv, y)
-            distance = norm.distance(x_adv, x)
-            success = lead > confidence
-            best = state.best.closer(x_adv, success, distance)
-            push = ops.where(lead < confidence, c, 0.0)
-            w, adam = fused(move)(state.w, state.adam, tanh, gradient, push, i)
-            loss, progress = ops.square(distance) + c * ops.maximum(confidence - lead, 0.0), state.progress
+            lead, _, gradient = model.part(rows).value_and_gradient(margin, x_adv, now.y, asked=going)
+            distance = norm.distance(x_adv, now.x)
+            success = ops.logical_and(going, lead > confidence)
+            best = now.best.closer(x_adv, success, distance)
+            push = ops.where(lead < confidence, now.c, 0.0)
+            w, adam = fused(move)(now.x, now.w, now.adam, tanh, gradient, push, i)
+            loss, progress = ops.square(distance) + now.c * ops.maximum(confidence - lead, 0.0), now.progress
             progress = progress.check(i, steps, lambda: loss) if abort_early else progress
-            return Descent(w, adam, ops.logical_or(state.success, success), best, progress)
+            return Descent(now.x, now.y, now.c, w, adam, ops.logical_or(now.success, success), best, progress)
 
-        never, start = ops.zeros((x.shape[0],), dtype="bool"), to_tanh(x)
-        state = Descent(start, Adam.start(start), never, best, Progress.start())
-        end = repeat(descend, steps, state, until=lambda state: state.progress.stalled)
+        never, w = ops.zeros((x.shape[0],), dtype="bool"), to_tanh(x)
+        start = Descent(x, y, c, w, Adam.start(w), never, best, Progress.start(x.shape[0]))
+        end = repeat_undecided(descend, steps, start, decided=(lambda now: now.progress.stalled) if abort_early else None)
         return end.success, end.best
 
     return search_c(minimise, x, search_steps, initial_c)

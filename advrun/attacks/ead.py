@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from advrun.attacks._best import Best
 from advrun.attacks._search import Progress, Search, search_c
-from advrun.engine import ops, repeat
+from advrun.engine import ops, repeat_undecided, select
 from advrun.geometry import L1, l2_norm, per_image
 from advrun.losses import margin
 from advrun.system import Gradients
@@ -18,8 +18,11 @@ PRESETS = {"fast": {"search_steps": 9, "steps": 100}, "paper": {"search_steps": 
 
 
 class Descent(NamedTuple):
-    """x^(k), the slack variable y^(k), successes (n,), the closest success by the decision rule, and whether the loss still falls."""
+    """For each image: itself, its label, its c, x^(k), the slack variable y^(k), its success, the closest, whether the loss falls."""
 
+    x: Tensor
+    y: Tensor
+    c: Tensor
     x_adv: Tensor
     slack: Tensor
     success: Tensor
@@ -57,38 +60,41 @@ def ead(
         initial_c: first c of the search.
         confidence: kappa, by how much the wrong class must lead, in logits.
         rule: which success is kept: the smallest in L1, or in the elastic net beta |.|_1 + |.|_2^2.
-        abort_early: end a search step when a tenth of its iterations no longer lowers the batch's loss at x^(k), as in the authors'
-            code: about half the gradients, and about a tenth farther.
+        abort_early: end a search step when two tenths of its iterations no longer lower the image's loss at x^(k); the authors' code
+            waits one.
     """
 
-    def sizes(x_adv: Tensor) -> tuple[Tensor, Tensor]:
+    def sizes(x_adv: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """By the decision rule, and in the elastic net."""
         length = norm.distance(x_adv, x)
         net = beta * length + l2_norm(x_adv - x) ** 2
         return length if rule == "l1" else net, net
 
     def minimise(_: Tensor, search: Search, best: Best) -> tuple[Tensor, Best]:
-        def descend(i: Tensor, now: Descent) -> Descent:
-            lead, _, gradient = model.value_and_gradient(margin, now.slack, y)
-            push = ops.where(lead < confidence, search.c, 0.0)
-            slope = 2 * (now.slack - x) - per_image(push, x) * gradient
+        def descend(i: Tensor, rows: Tensor, now: Descent) -> Descent:
+            view, going = model.part(rows), ops.logical_not(now.progress.stalled)
+            lead, _, gradient = view.value_and_gradient(margin, now.slack, now.y, asked=going)
+            push = ops.where(lead < confidence, now.c, 0.0)
+            slope = 2 * (now.slack - now.x) - per_image(push, now.x) * gradient
             k = ops.cast(i, "float32")
-            x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, x, beta)
+            x_adv = shrunk(now.slack - step_size * ops.sqrt(1 - k / steps) * slope, now.x, beta)
             # One gradient a step: the success of y^(k) is known, that of x^(k) is not.
-            success = lead > confidence
-            best = now.best.closer(now.slack, success, sizes(now.slack)[0])
+            success = ops.logical_and(going, lead > confidence)
+            best = now.best.closer(now.slack, success, sizes(now.slack, now.x)[0])
             ahead = ops.clip(x_adv + k / (k + 3) * (x_adv - now.x_adv), 0.0, 1.0)
 
             def loss() -> Tensor:
-                return sizes(x_adv)[1] + search.c * ops.maximum(confidence - model.lead(model.logits(x_adv), y), 0.0)
+                lead = view.lead(view.logits(x_adv, asked=going), now.y)
+                return sizes(x_adv, now.x)[1] + now.c * ops.maximum(confidence - lead, 0.0)
 
             progress = now.progress.check(i, steps, loss) if abort_early else now.progress
-            return Descent(x_adv, ahead, ops.logical_or(now.success, success), best, progress)
+            x_adv, ahead = (select(going, new, old) for new, old in ((x_adv, now.x_adv), (ahead, now.slack)))
+            return Descent(now.x, now.y, now.c, x_adv, ahead, ops.logical_or(now.success, success), best, progress)
 
-        start = Descent(x, x, ops.zeros((x.shape[0],), dtype="bool"), best, Progress.start())
-        end = repeat(descend, steps, start, until=lambda now: now.progress.stalled)
+        start = Descent(x, y, search.c, x, x, ops.zeros((x.shape[0],), dtype="bool"), best, Progress.start(x.shape[0]))
+        end = repeat_undecided(descend, steps, start, decided=(lambda now: now.progress.stalled) if abort_early else None)
         success = model.lead(model.logits(end.x_adv), y) > confidence
-        return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, sizes(end.x_adv)[0])
+        return ops.logical_or(end.success, success), end.best.closer(end.x_adv, success, sizes(end.x_adv, x)[0])
 
     return search_c(minimise, x, search_steps, initial_c)
 

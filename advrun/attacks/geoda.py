@@ -59,7 +59,7 @@ def geoda(
 
     def step(i: Tensor, rows: Tensor, state: tuple[Walk, Tensor]) -> tuple[Walk, Tensor]:
         now, normal = state
-        ask, draw = Ask(model.part(rows), now.y), rng.fold(i)
+        ask, draw = Ask(model.part(rows), now.y), rng.part(rows).fold(i)
         radius = ops.full_like(now.y, sigma, dtype="float32")
         found, left = normal_direction(ask, now, lambda b: direction(draw.fold(b), now.x), radius, ops.take(samples, i))
         normal = normal + found / ops.cast(ops.take(samples, i), "float32")

@@ -49,7 +49,7 @@ def hopskipjump(
     def step(i: Tensor, rows: Tensor, now: Walk) -> Walk:
         ask, t = Ask(model.part(rows), now.y), ops.cast(i + 1, "float32")
         now = to_boundary(ask, norm, now, now.going, precision)
-        draw, far = rng.fold(i), norm.distance(now.x_adv, now.x)
+        draw, far = rng.part(rows).fold(i), norm.distance(now.x_adv, now.x)
 
         def direction(b: Tensor) -> Tensor:
             u = draw.fold(b).normal(ops.shape(now.x))

@@ -32,7 +32,7 @@ def impulse(model: Decisions, x: Tensor, y: Labels | Targets, rng: Rng, *, queri
     """
 
     def step(i: Tensor, rows: Tensor, state: State) -> State:
-        draw = rng.fold(i)
+        draw = rng.part(rows).fold(i)
         size = (ops.shape(state.x)[0], *state.x.shape[1:3], 1)
         share = density * ops.cast(i + 1, "float32") / queries
         hit = draw.uniform(size) < share

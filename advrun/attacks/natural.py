@@ -72,8 +72,8 @@ def natural(
     def shell(i: Tensor, low: Tensor, high: Tensor, asked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the places in (low, high] the nearest success: whether there is one (n,), its image, its distance (n,)."""
         draw = rng.fold(i)
-        direction = draw.normal((*variants, latent))
-        distance = low + (high - low) * draw.uniform(variants)
+        direction = ops.swapaxes(draw.normal((n, samples, latent)), 0, 1)
+        distance = low + (high - low) * ops.transpose(draw.uniform((n, samples)))
         z = start + distance[..., None] * direction / ops.sqrt(ops.sum(ops.square(direction), axis=-1, keepdims=True))
         made = engine.with_weights(painter(shape, latent, width), fitted["painter"], ops.reshape(z, (-1, latent)))
         wrong = ops.reshape(model.succeeds(made, ys, asked=ops.tile(asked, (samples,))), variants)

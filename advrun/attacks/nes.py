@@ -37,8 +37,8 @@ def nes(
     """
     pairs = pairs_within(queries, samples)
 
-    def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        gradient = slope(ask, now.x_adv, lambda rng: rng.normal(ops.shape(now.x)), rng.fold(i), pairs=pairs, radius=sigma)
+    def move(i: Tensor, rows: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
+        gradient = slope(ask, now.x_adv, lambda rng: rng.normal(ops.shape(now.x)), rng.part(rows).fold(i), pairs=pairs, radius=sigma)
         return ball.project(now.x_adv + step_size * ball.steepest(gradient), now.x), ()
 
     return climb(model, x, y, cross_entropy, move, (), queries=queries, per_step=2 * pairs)

@@ -15,4 +15,4 @@ def noise(model: Scores, x: Tensor, y: Labels | Targets, ball: Linf | L2, rng: R
     Args:
         queries: how many draws for each image, at most.
     """
-    return most_adversarial(model, x, y, lambda i, x: ball.noise(x, rng.fold(i)), queries)
+    return most_adversarial(model, x, y, lambda i, rows, x: ball.noise(x, rng.part(rows).fold(i)), queries)

@@ -68,7 +68,7 @@ def one_pixel(
         return ops.scatter_update(x, where, ops.reshape(ops.clip(candidate[..., 2:], 0.0, 1.0), (m * pixels, channels)))
 
     def generation(i: Tensor, rows: Tensor, now: State) -> State:
-        view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.fold(i), ops.shape(now.x)[0]
+        view, undecided, draw, m = model.part(rows), now.lead <= 0, rng.part(rows).fold(i), ops.shape(now.x)[0]
         parents = [ops.take_along_axis(now.population, draw.integers((m, members), 0, members)[:, :, None, None], axis=1) for _ in range(3)]
         if base == "best":
             parents[0] = ops.take_along_axis(now.population, ops.argmax(now.loss, axis=1)[:, None, None, None], axis=1)

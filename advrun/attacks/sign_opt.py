@@ -60,7 +60,7 @@ def sign_opt(
     """
 
     def step(i: Tensor, rows: Tensor, now: State) -> State:
-        ask, draw = Ask(model.part(rows), now.y), rng.fold(i)
+        ask, draw = Ask(model.part(rows), now.y), rng.part(rows).fold(i)
 
         def add(q: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             total, left = state

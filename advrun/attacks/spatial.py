@@ -40,9 +40,9 @@ def spatial(
     """
     grid = ops.convert_to_tensor(transformations(rotations, translations))
 
-    def change(i: Tensor, x: Tensor) -> Tensor:
+    def change(i: Tensor, rows: Tensor, x: Tensor) -> Tensor:
         n = ops.shape(x)[0]
-        share = rng.fold(i).uniform((n, 3), -1.0, 1.0) if samples else ops.broadcast_to(grid[i], (n, 3))
+        share = rng.part(rows).fold(i).uniform((n, 3), -1.0, 1.0) if samples else ops.broadcast_to(grid[i], (n, 3))
         return moved(x, share[:, 0] * max_rotation, share[:, 1:] * max_translation)
 
     return most_adversarial(model, x, y, change, samples or grid.shape[0])

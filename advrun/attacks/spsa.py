@@ -39,8 +39,8 @@ def spsa(
     """
     pairs = pairs_within(queries, samples)
 
-    def move(i: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
-        gradient = slope(ask, now.x_adv, lambda rng: rng.signs(ops.shape(now.x)), rng.fold(i), pairs=pairs, radius=delta)
+    def move(i: Tensor, rows: Tensor, ask: Ask, now: State) -> tuple[Tensor, Any]:
+        gradient = slope(ask, now.x_adv, lambda rng: rng.signs(ops.shape(now.x)), rng.part(rows).fold(i), pairs=pairs, radius=delta)
         adam = now.memory.update(gradient)
         return ball.project(now.x_adv + step_size * adam.step(i + 1), now.x), adam
 

@@ -62,7 +62,7 @@ def square(
     logits = model.logits(start)
 
     def step(i: Tensor, rows: Tensor, state: State) -> State:
-        trial = propose(i, state.x_adv, state.x, rng.fold(i))
+        trial = propose(i, state.x_adv, state.x, rng.part(rows).fold(i))
         logits = model.part(rows).logits(trial, asked=state.lead <= 0)
         loss, lead = model.value(objective, logits, state.y), model.lead(logits, state.y)
         taken = ops.logical_and(state.lead <= 0, ops.logical_or(loss > state.loss, lead > 0))

@@ -5,8 +5,7 @@ That an attack finds the true distance to a boundary is tried in `distances.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -154,7 +153,7 @@ def compiled_it_equals_what_it_is_eagerly(attack: Attack) -> None:
     fitted = few.fit(victims.network(), victims.images(), victims.labels(), 0)
 
     def call(x: Any, y: Any, key: Any) -> Any:
-        return few(victims.network(), x, y, Rng(key), fitted=fitted)
+        return few(victims.network(), x, y, Rng(key).of(x), fitted=fitted)
 
     key = Rng.from_seed(0).key
     x, y = engine.tf.constant(victims.images()[2:6]), engine.tf.constant(victims.labels()[2:6].astype(np.int32))
@@ -212,7 +211,7 @@ def it_asks_what_its_view_allows_and_says_which_images_are_meant(attack: Attack)
     few = changed(attack, queries=20)
 
     def call(x: Any, y: Any, key: Any) -> Any:
-        return few(_Narrow(victims.network(), allowed, x.shape[0]), x, y, Rng(key))
+        return few(_Narrow(victims.network(), allowed, x.shape[0]), x, y, Rng(key).of(x))
 
     x, y = engine.tf.constant(victims.images()[2:8]), engine.tf.constant(victims.labels()[2:8].astype(np.int32))
     for jit in ("off", "on"):
@@ -221,38 +220,20 @@ def it_asks_what_its_view_allows_and_says_which_images_are_meant(attack: Attack)
             graph.get_concrete_function(x, y, Rng.from_seed(0).key)
 
 
-@contextmanager
-def one_chance_for_all() -> Iterator[None]:
-    """Random numbers that are the same for every image, so that an image meets its own in any batch."""
-
-    def for_one(draw: Callable[..., Any]) -> Callable[..., Any]:
-        def drawn(rng: Rng, shape: Any, *arguments: Any) -> Any:
-            n, *rest = shape
-            return engine.ops.repeat(draw(rng, (1, *rest), *arguments), n, axis=0)
-
-        return drawn
-
-    from_seed = Rng.from_seed
-    with ExitStack() as stack:
-        for name in ("uniform", "normal", "integers"):
-            stack.enter_context(patch.object(Rng, name, for_one(getattr(Rng, name))))
-        stack.enter_context(patch.object(Rng, "from_seed", lambda seed, *numbers: from_seed(seed)))  # numbers: a batch's first image
-        yield
-
-
 def an_image_costs_the_same_whatever_the_others_cost(attack: Attack) -> None:
     """What is done is asked about no more, however long the rest of the batch takes, and moves no more."""
     plugin = attack.plugin
-    if plugin.is_cascade or plugin.fit or "starts" in plugin.arguments:
-        raise Inapplicable("takes another way in another batch, or learns from others")
-    if attack.settings.get("abort_early") or plugin.in_python:
-        raise Inapplicable("ends when the batch's loss stalls, or when rounding lets SciPy's line search end")
+    if plugin.is_cascade or plugin.fit:
+        raise Inapplicable("its stages are tried one by one, or it learns from others")
+    if attack.settings.get("abort_early") or plugin.in_python or "starts" in plugin.arguments:
+        raise Inapplicable(
+            "rounding, other in other batches, decides when a loss stalls, a line search ends, or on which side an image lies"
+        )
     few = changed(attack, queries=60)
     most = plugin.cost(few.settings)
     for share in (1, 0.3, 0.01) if plugin.needs_eps else (1,):  # soon, later, never
         brief = resized(few, share)
-        with one_chance_for_all():
-            together, alone = (run(brief, batch_size=size) for size in (len(victims.images()), 1))
+        together, alone = (run(brief, batch_size=size) for size in (len(victims.images()), 1))
         same = (together.gradients == alone.gradients) & (together.queries == alone.queries)
         if plugin.needs_eps:  # without, Adam makes steps of what rounding leaves of a gradient of zero
             same &= np.abs(together.x_adv - alone.x_adv).max((1, 2, 3)) < 1e-3

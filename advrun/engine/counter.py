@@ -29,9 +29,9 @@ class Counter:
         added = tf.math.unsorted_segment_sum(tf.cast(amount, tf.int64), image, images)
         self._value.assign_add([added * int(name == each) for each in self.names])
 
-    def total(self) -> Tensor:
-        """Everything that was counted, int32 ()."""
-        return tf.cast(tf.reduce_sum(self._value), tf.int32)
+    def each(self) -> Tensor:
+        """What was counted for each image, of all kinds together, int32 (images,)."""
+        return tf.cast(tf.reduce_sum(self._value, axis=0), tf.int32)
 
     def go_on_from(self, counts: Mapping[str, int]) -> None:
         """Count on from there, all images together."""

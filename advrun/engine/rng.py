@@ -1,8 +1,8 @@
-"""Random numbers that repeat."""
+"""Random numbers that repeat: one stream for all that is drawn (`Rng`), or one for each image (`EachImage`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from advrun.engine.backend import ops, tf
+from advrun.engine.philox import drawn_for
 from advrun.errors import ModelError
 from advrun.types import Tensor
 
@@ -51,6 +52,14 @@ class Rng:
         """int32 in [low, high)."""
         return tf.random.stateless_uniform(shape, self._next(), low, high, dtype=tf.int32)
 
+    def of(self, x: Tensor) -> EachImage:
+        """What belongs to each of the images x (n, ...) float32 by this key."""
+        return EachImage(self.key, images=hashed(x))
+
+    def part(self, rows: Tensor) -> Rng:
+        """The generator for the images of the batch numbered `rows` (m,) alone; this one belongs to none of them."""
+        return self
+
     def _next(self) -> Tensor:
         self.draws += 1
         return tf.random.experimental.stateless_fold_in(self.key, 0x40000000 + self.draws)
@@ -65,58 +74,74 @@ whether a graph divides by 255 or multiplies by its inverse."""
 class EachImage(Rng):
     """Random numbers of each image's own: they depend on the key and on its pixels alone, not on its place or its neighbours.
 
-    So what a random stage makes of an image is the same alone and in a batch of any size, and after a resume. The first axis of every shape
-    is that of the images, whatever number stands there. The first 64 bits of a key are hashed from the pixels by sums of products
-    with odd numbers (Carter and Wegman, 1979, doi:10.1016/0022-0000(79)90044-8), each pixel's bits and the result mixed by the
-    finaliser of MurmurHash3.
+    So what is drawn for an image is the same alone and in a batch of any size, in any order, and after a resume. Attacks draw so for the
+    clean image, and random stages for the image that they are shown. The first axis of every shape is that of the images. In a loop that
+    leaves out some of the batch, draw from `rng.part(rows).fold(i)`: the iteration counts, not how often anything was drawn.
 
-    key: (n, 2) int32.
+    key: (2,) int32, all that is no image's own: the seed, and what was folded in. images: (n, 2) uint32, 64 bits of each image.
     """
 
-    @classmethod
-    def of(cls, x: Tensor, key: Tensor) -> EachImage:
-        """x: (n, ...) float32. key: (2,) int32, as an `Rng` has it."""
-        levels = tf.cast(tf.round(tf.stop_gradient(ops.cast(x, "float32")) * LEVELS), tf.int32)
-        bits = _mixed(tf.bitcast(tf.reshape(levels, (tf.shape(levels)[0], -1)), tf.uint32))
-        count = int(np.prod(x.shape[1:]))
-        weights = np.random.default_rng(0xEAC4).integers(0, 2**32, (2, count), np.uint32) | np.uint32(1)
-        sums = [tf.reduce_sum(tf.bitcast(bits * row, tf.int32), axis=1) for row in weights]
-        return cls(tf.stack(sums, axis=1))._with(key)
+    images: Tensor = None
+
+    def of(self, x: Tensor) -> EachImage:
+        """What belongs to each of the images x by this key, and by the images of this one, of which x holds k variants in turn."""
+        own = hashed(x)
+        before = tf.tile(self.images, (tf.shape(own)[0] // tf.shape(self.images)[0], 1))
+        return EachImage(self.key, images=spread(own + before))
+
+    def part(self, rows: Tensor) -> EachImage:
+        return EachImage(self.key, images=tf.gather(self.images, rows))
 
     def fold(self, number: Tensor | int) -> EachImage:
-        return self._with(tf.random.experimental.stateless_fold_in(tf.constant([0x1A6E, 0x5EED]), number))
+        return EachImage(super().fold(number).key, images=self.images)
 
     def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return self._each(shape, lambda shape, key: tf.random.stateless_uniform(shape, key, low, high), tf.float32)
+        numbers = self._draw("uniform", shape)
+        return numbers if (low, high) == (0.0, 1.0) else numbers * (high - low) + low
 
     def normal(self, shape: Any) -> Tensor:
-        return self._each(shape, tf.random.stateless_normal, tf.float32)
+        return self._draw("normal", shape)
 
     def signs(self, shape: Any) -> Tensor:
-        return tf.where(self.uniform(shape) < 0.5, -1.0, 1.0)
+        return self._draw("signs", shape)
 
     def integers(self, shape: Any, low: int, high: int) -> Tensor:
-        return self._each(shape, lambda shape, key: tf.random.stateless_uniform(shape, key, low, high, dtype=tf.int32), tf.int32)
+        return self._draw("integers", shape, high - low) + low
 
-    def _with(self, key: Tensor) -> EachImage:
-        """Other numbers for another key."""
-        both = tf.bitcast(self.key, tf.uint32) + tf.bitcast(tf.cast(key, tf.int32), tf.uint32)
-        first, second = _mixed(both[:, 0]), _mixed(both[:, 1])
-        return EachImage(tf.bitcast(tf.stack([_mixed(first + 3 * second), _mixed(second ^ first)], axis=1), tf.int32))
-
-    def _each(self, shape: Any, draw: Callable[[Any, Tensor], Tensor], dtype: Any) -> Tensor:
+    def _draw(self, kind: str, shape: Any, count: int = 1) -> Tensor:
         """Raises ModelError where the first axis is not that of the images."""
         sides = tuple(shape) if not tf.is_tensor(shape) else tuple(tf.unstack(shape))
-        images = self.key.shape[0]
-        if not sides or (isinstance(sides[0], int) and images is not None and sides[0] not in (images, None)):
+        sides = tuple(side if isinstance(side, int) or (known := tf.get_static_value(side)) is None else int(known) for side in sides)
+        images = self.images.shape[0]
+        if not sides or (images is not None and sides[0] is not None and (not isinstance(sides[0], int) or sides[0] != images)):
             raise ModelError(
-                f"random numbers of the shape {sides} for {images} images; the first axis is the images: write (x.shape[0], ...)"
+                f"random numbers of the shape {sides} for {images} images; the first axis is the images: write (x.shape[0], ...), "
+                "and inside `repeat_undecided` draw from rng.part(rows)"
             )
         self.draws += 1
-        return tf.map_fn(lambda key: draw(sides[1:], key), self.fold(0x40000000 + self.draws).key, fn_output_signature=dtype)
+        return drawn_for(kind, self.images, self.key, self.draws, sides[1:], count)
 
 
-def _mixed(bits: Tensor) -> Tensor:
+def hashed(x: Tensor) -> Tensor:
+    """64 bits of each image (n, ...), (n, 2) uint32, by its pixels in `LEVELS`.
+
+    Sums of products with odd numbers (Carter and Wegman, 1979, doi:10.1016/0022-0000(79)90044-8), each pixel's bits and the result mixed by
+    the finaliser of MurmurHash3.
+    """
+    levels = tf.cast(tf.round(tf.stop_gradient(ops.cast(x, "float32")) * LEVELS), tf.int32)
+    bits = mixed(tf.bitcast(tf.reshape(levels, (tf.shape(levels)[0], int(np.prod(x.shape[1:])))), tf.uint32))
+    weights = np.random.default_rng(0xEAC4).integers(0, 2**32, (2, bits.shape[1]), np.uint32) | np.uint32(1)
+    sums = [tf.reduce_sum(tf.bitcast(bits * row, tf.int32), axis=1) for row in weights]
+    return spread(tf.bitcast(tf.stack(sums, axis=1), tf.uint32))
+
+
+def spread(words: Tensor) -> Tensor:
+    """(n, 2) uint32, each of the words over both."""
+    first, second = mixed(words[:, 0]), mixed(words[:, 1])
+    return tf.stack([mixed(first + 3 * second), mixed(second ^ first)], axis=1)
+
+
+def mixed(bits: Tensor) -> Tensor:
     """uint32 with every bit spread over all: the finaliser of MurmurHash3 (Appleby, 2011), which is one to one."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         bits = (bits ^ tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint32))) * tf.constant(factor, tf.uint32)

@@ -22,7 +22,7 @@ def random_noise(outcome: Probed) -> dict[str, float | None]:
     if not len(rows):
         return {"noise_tried": 0, "noise_fooled": 0}
     x, y = outcome.some(rows)
-    x, fooled, rng = to_unit(x), np.zeros(len(rows), bool), Rng.from_seed(0x40153)
+    x, fooled, rng = to_unit(x), np.zeros(len(rows), bool), Rng.from_seed(0x40153).of(to_unit(x))
     for draw in range(DRAWS):
         own = rng.fold(draw)
         noisy = ball.sample(x, own) if draw % 2 else ball.project(x + ball.steepest(own.normal(x.shape)), x)

@@ -312,7 +312,7 @@ class Classifier:
 
         self._count("gradients", y, asked)
         known = self._surrogate(lambda: through(x) if through else x)
-        return self.draws.mean(lambda: engine.value_and_gradient(values, x))
+        return self.draws.mean(lambda: engine.value_and_gradient(values, x), self.rows)
 
     def gradient(self, loss: Loss, x: Tensor, y: Tensor, through: Through | None = None, asked: Tensor | None = None) -> Tensor:
         return self.value_and_gradient(loss, x, y, through, asked)[2]
@@ -320,7 +320,7 @@ class Classifier:
     def jacobian(self, x: Tensor, classes: Tensor, asked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self._count("gradients", x, asked, times=classes.shape[0])
         known = self._surrogate(lambda: x)
-        return self.draws.mean(lambda: engine.jacobian(lambda x: self._as_attacked(self._climbed(x, known)), x, classes))
+        return self.draws.mean(lambda: engine.jacobian(lambda x: self._as_attacked(self._climbed(x, known)), x, classes), self.rows)
 
     def value(self, loss: Loss, logits: Tensor, y: Tensor) -> Tensor:
         value = loss(logits, y)
@@ -350,7 +350,7 @@ class Classifier:
         if self._votes and self.draws.deciding:
             return voted(self.draws, lambda: self._outputs(x))
         known = self._surrogate(lambda: x)
-        return self.draws.mean(lambda: (self._outputs(x),))[0] if known is None else known
+        return self.draws.mean(lambda: (self._outputs(x),), self.rows)[0] if known is None else known
 
     @property
     def _votes(self) -> bool:
@@ -358,7 +358,7 @@ class Classifier:
 
     def _surrogate(self, images: Callable[[], Tensor]) -> Tensor | None:
         """Of a system that votes what attackers climb in place of the votes; None of others. See `votes.py`."""
-        return surrogate(self.draws, lambda: self._outputs(images())) if self._votes else None
+        return surrogate(self.draws, lambda: self._outputs(images()), self.rows) if self._votes else None
 
     def _climbed(self, x: Tensor, known: Tensor | None) -> Tensor:
         """Outputs of one draw; of a system that votes what is `known` of all, with this draw's part of its gradient."""

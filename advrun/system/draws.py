@@ -1,7 +1,8 @@
 """How a random system is asked: means over several draws, by a key.
 
 The runner asks by one key: the same images get the same answers. An attacker asks by a key of its own, and gets other draws each time,
-also for an image that it has asked about before; what tells the times apart is how much it has asked so far, which the counter knows.
+also for an image that it has asked about before; what tells the times apart is how much it has asked about that image so far, which the
+counter knows.
 Draws are taken one after the other, so that memory is that of one.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from advrun import engine
-from advrun.engine import Counter, Rng, ops, repeat
+from advrun.engine import Counter, EachImage, Rng, ops, repeat
 from advrun.types import Tensor
 
 DRAWS = 10
@@ -31,10 +32,10 @@ class Draws:
     key: Tensor | None = None
     counter: Counter | None = None
     before: Tensor | None = field(init=False, default=None)
-    """What the counter said when the attack began."""
+    """What the counter said of each image when the attack began."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "before", None if self.counter is None else self.counter.total())
+        object.__setattr__(self, "before", None if self.counter is None else self.counter.each())
 
     @property
     def random(self) -> bool:
@@ -50,19 +51,22 @@ class Draws:
         """What compiled functions are told apart by."""
         return () if self.key is None else (self.count, bytes(np.asarray(self.key)))
 
-    def mean(self, ask: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def mean(self, ask: Callable[[], tuple[Tensor, ...]], rows: Tensor | None = None) -> tuple[Tensor, ...]:
         """The means of the tensors that each draw gives; what one draw gives, where the system is not random.
 
+        rows: the numbers of the images that are asked about, where they are not the whole batch.
         Within an objective of `train.Fit` that asks without attacking, there is one draw, that of the step.
         """
-        total = self.joined(ask, add)
+        total = self.joined(ask, add, rows)
         return total if self.times == 1 else tuple(tensor / self.times for tensor in total)
 
-    def joined(self, ask: Callable[[], tuple[Tensor, ...]], join: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, ...]:
+    def joined(
+        self, ask: Callable[[], tuple[Tensor, ...]], join: Callable[[Tensor, Tensor], Tensor], rows: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """The same for another way to take two draws together, such as their sum."""
         if self.key is None or self._in_training:
             return ask()
-        rng = self._rng()
+        rng = self._rng(rows)
 
         def another(i: Tensor, total: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             with engine.drawing(rng.fold(i + 1)):
@@ -102,7 +106,10 @@ class Draws:
     def _in_training(self) -> bool:
         return self.counter is None and engine.drawn() is not None
 
-    def _rng(self) -> Rng:
+    def _rng(self, rows: Tensor | None = None) -> Rng:
         """Which gives each draw its numbers."""
-        rng = Rng(self.key)
-        return rng if self.counter is None else rng.fold(self.counter.total() - self.before)
+        if self.counter is None:
+            return Rng(self.key)
+        asked = ops.cast(self.counter.each() - self.before, "uint32")
+        rng = EachImage(self.key, images=ops.stack([asked, ops.zeros_like(asked)], axis=1))
+        return rng if rows is None else rng.part(rows % ops.shape(asked)[0])

@@ -62,7 +62,7 @@ class Purifier:
 
         Raises ModelError where the images have another shape, or where something is drawn by a purifier that is not `random`.
         """
-        value = self.forward(x, (rng or EachImage.of(x, FIXED)) if self.random else _NothingRandom())
+        value = self.forward(x, (rng or Rng(FIXED).of(x)) if self.random else _NothingRandom())
         if tuple(value.shape[1:]) != tuple(x.shape[1:]):
             raise ModelError(f"a purifier makes images of {tuple(value.shape[1:])} out of {tuple(x.shape[1:])}; it must keep their shape")
         if self.backward == "exact":
@@ -135,7 +135,7 @@ class Chain:
         if not any(purifier.random for purifier in self.purifiers):
             return None
         said = engine.drawn()
-        return EachImage.of(x, FIXED if said is None else said.fold(OWN).key)
+        return (Rng(FIXED) if said is None else said.fold(OWN)).of(x)
 
     @property
     def random(self) -> bool:

@@ -40,9 +40,9 @@ def voted(draws: Draws, ask: Ask) -> Tensor:
     return ops.log(ops.maximum((1 - weight) * share + weight * mean, 1e-30))
 
 
-def surrogate(draws: Draws, ask: Ask) -> Tensor:
-    """G, (n, classes): the logarithm of the mean softmax."""
-    (total,) = draws.joined(lambda: (ops.log_softmax(ask()),), ops.logaddexp)
+def surrogate(draws: Draws, ask: Ask, rows: Tensor | None = None) -> Tensor:
+    """G, (n, classes): the logarithm of the mean softmax. rows: the numbers of the images, where they are not the whole batch."""
+    (total,) = draws.joined(lambda: (ops.log_softmax(ask()),), ops.logaddexp, rows)
     return total - math.log(draws.times)
 
 

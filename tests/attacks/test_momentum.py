@@ -97,14 +97,17 @@ def test_vmifgsm_on_a_linear_model_is_mifgsm(images):
 
 
 def test_difgsm_sees_the_image_shrunken_on_black():
-    """A model that only looks at the border sees black there half the time; the gradient then comes from inside."""
+    """A model that only looks at the border sees black there half the time; the gradient then comes from inside.
+
+    Each image has a size and a place of its own: here they hardly differ otherwise.
+    """
     inputs = keras.Input((8, 8, 1))
     logits = keras.layers.Dense(CLASSES, kernel_initializer="random_normal")(keras.layers.Flatten()(inputs))
     classifier = Classifier(keras.Model(inputs, logits))
-    x, y = np.full((4, 8, 8, 1), 0.5, np.float32), np.zeros(4, np.int32)
-    plain = attacks.difgsm(classifier, x, y, L2(0.1), probability=0.0, **SETTINGS)
-    diverse = attacks.difgsm(classifier, x, y, L2(0.1), probability=1.0, smallest=0.5, **SETTINGS)
-    assert np.abs(plain - plain[:1]).max() < 1e-6
+    x, y = np.tile(0.5 + np.arange(4, dtype=np.float32)[:, None, None, None] / 2048, (1, 8, 8, 1)), np.zeros(4, np.int32)
+    plain = attacks.difgsm(classifier, x, y, L2(0.1), probability=0.0, **SETTINGS) - x
+    diverse = attacks.difgsm(classifier, x, y, L2(0.1), probability=1.0, smallest=0.5, **SETTINGS) - x
+    assert np.abs(plain - plain[:1]).max() < 1e-4
     assert np.abs(diverse - diverse[:1]).max() > 1e-3, "every image is shrunken on its own"
 
 

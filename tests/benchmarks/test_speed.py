@@ -79,3 +79,36 @@ def test_cw_against_foolbox(victim):
     print(f"\nC&W 5 x 100: Foolbox {slow:.1f} s, mean L2 {distance(theirs):.4f}; advrun {fast:.1f} s, {distance(ours):.4f}")
     assert slow / fast >= 2
     assert distance(ours) <= 1.01 * distance(theirs)
+
+
+def processor_seconds(function: Callable[[], object]) -> float:
+    """What all threads of this process took; other processes have no part in it."""
+    start = time.process_time()
+    np.asarray(function())
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("name", "geometry", "settings"),
+    [
+        ("pgd", Linf(8 / 255), {"steps": 10}),
+        ("square", Linf(1e-4), {"queries": 150}),  # so little that no image is done before the others, by chance
+        ("spsa", Linf(1e-4), {"queries": 300}),
+        ("hopskipjump", L2(), {"queries": 150}),
+    ],
+)
+def test_numbers_of_each_images_own_cost_no_more_than_numbers_of_the_batch(victim, name, geometry, settings):
+    """By turns, with one stream for the batch and with one for each image."""
+    classifier, x, y = victim
+    plugin = registry.get("attacks", name)
+    attack = Attack(plugin, geometry, settings_of(plugin, settings))
+    ways = {"batch": lambda key, x: Rng(key), "each": lambda key, x: Rng(key).of(x)}
+    runs = {way: engine.compiled(lambda x, y, key, source=source: attack(classifier, x, y, source(key, x))) for way, source in ways.items()}
+    given = engine.tf.constant(x[:64]), engine.tf.constant(y[:64]), Rng.from_seed(0).key
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(6):
+        for way, run in runs.items():
+            times[way].append(processor_seconds(lambda run=run: run(*given)))
+    ratio = min(times["each"]) / min(times["batch"])  # the first of each compiles, and is not the shortest
+    print(f"\n{name}: {min(times['each']):.3f} s of processor time; {ratio:.3f} x that with one stream for the batch")
+    assert ratio <= 1.03

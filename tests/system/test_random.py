@@ -9,8 +9,7 @@ from advrun import Classifier, Linf, attacks, engine, registry
 from advrun.attack import Attack
 from advrun.contract import victims
 from advrun.defenses.total_variation import smoothed
-from advrun.engine import EachImage, Rng, keras, ops
-from advrun.errors import ModelError
+from advrun.engine import Rng, keras, ops
 from advrun.evaluate import varied
 from advrun.losses import cross_entropy
 from advrun.runs import keys
@@ -35,47 +34,6 @@ def behind(model, forward=noisy, **given) -> Classifier:
 
 def first_logit(logits, y):
     return logits[:, 0]
-
-
-# What is drawn -------------------------------------------------------------------------------------------------------
-
-
-def test_an_image_has_the_same_numbers_wherever_it_stands(images):
-    both = EachImage.of(images, KEY)
-    for draw in (lambda rng, n: rng.normal((n, 5)), lambda rng, n: rng.integers((n,), 0, 1000), lambda rng, n: rng.signs((n, 9))):
-        alone, among = draw(EachImage.of(images[3:4], KEY), 1), draw(EachImage.of(images, KEY), len(images))
-        np.testing.assert_array_equal(alone[0], among[3])
-    many = np.asarray(both.uniform(images.shape))
-    np.testing.assert_array_equal(many[3], np.asarray(EachImage.of(images[3:4], KEY).uniform((1, *images.shape[1:])))[0])
-    assert len(np.unique(many)) == many.size
-    np.testing.assert_array_equal(engine.compiled(lambda x: EachImage.of(x, KEY).uniform(x.shape))(images), many)
-
-
-def test_images_that_hardly_differ_have_numbers_that_do():
-    """A change of 1/4096 in one pixel is enough; and the numbers are spread evenly."""
-    x = np.zeros((2000, 4, 4, 1), np.float32)
-    x.reshape(2000, 16)[np.arange(2000), np.arange(2000) % 16] = (1 + np.arange(2000) // 16) / 4096
-    rng = EachImage.of(x, KEY)
-    assert len(np.unique(np.asarray(rng.key)[:, 0])) == len(np.unique(np.asarray(rng.key)[:, 1])) == 2000
-    found = np.asarray(rng.uniform((2000, 4)))
-    np.testing.assert_allclose(found.mean(0), 0.5, atol=4 * 12**-0.5 / 2000**0.5)
-    np.testing.assert_allclose(np.corrcoef(found.T) - np.eye(4), 0, atol=4 / 2000**0.5)
-    other = np.asarray(EachImage.of(x, KEY + 1).uniform((2000,)))
-    assert abs(np.corrcoef(other, found[:, 0])[0, 1]) < 4 / 2000**0.5
-
-
-def test_however_8_bit_pixels_were_made_float_they_have_the_same_numbers():
-    """A graph may multiply where it should divide, and be off by the last bit."""
-    levels = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
-    keys_of = [np.asarray(EachImage.of(x, KEY).key) for x in (levels / np.float32(255), levels * np.float32(1 / 255))]
-    assert (levels / np.float32(255) != levels * np.float32(1 / 255)).any()
-    np.testing.assert_array_equal(*keys_of)
-
-
-def test_the_first_axis_of_what_is_drawn_is_the_images(images):
-    for shape in ((), (3,), (7, 6, 6, 3)):
-        with pytest.raises(ModelError, match="the first axis is the images"):
-            EachImage.of(images, KEY).uniform(shape)
 
 
 # Means over draws ----------------------------------------------------------------------------------------------------
@@ -221,7 +179,7 @@ def test_resize_pad_shrinks_and_places(images):
     white = np.ones((200, 10, 10, 1), np.float32) - np.arange(200, dtype=np.float32)[:, None, None, None] * 2e-3
     resize = registry.get("defenses", "random_resize_pad").function
     (purifier,) = resize(Chain(victims.network().model), smallest=0.7).purifiers
-    shown = np.asarray(purifier(white, EachImage.of(white, KEY)))[..., 0] > 0.5
+    shown = np.asarray(purifier(white, Rng(KEY).of(white)))[..., 0] > 0.5
     heights, widths = shown.any(2).sum(1), shown.any(1).sum(1)
     assert set(heights) == {7, 8, 9, 10}
     np.testing.assert_array_equal(heights, widths)
