@@ -16,6 +16,7 @@ from .conftest import EXAMPLE
 READMES = {kind: (folders.PACKAGE / kind / "README.md").read_text() for kind in folders.KINDS}
 EXAMPLES = [path.removesuffix(".py") for text in READMES.values() for path, _ in EXAMPLE.findall(text)]
 UNITS = [unit for unit in EXAMPLES if not unit.startswith("layers/")]
+LONG = {"attacks/walk", "defenses/dither", "defenses/noise_training", "models/allconv"}
 
 
 def advrun(*arguments: str):
@@ -26,7 +27,7 @@ def test_every_kind_has_a_whole_example():
     assert {unit.split("/")[0] for unit in EXAMPLES} == {*folders.KINDS, folders.LAYERS}
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [pytest.param(unit, marks=pytest.mark.slow if unit in LONG else ()) for unit in UNITS])
 def test_the_example_keeps_the_contract(unit, added):
     checked = advrun("check", "--contract", unit, "--plugins", str(added))
     assert checked.exit_code == 0, checked.output
