@@ -19,7 +19,7 @@ from advrun.checkpoints import Checkpoints, Section
 from advrun.console import Console
 from advrun.data import Dataset
 from advrun.engine import Game, Progress, Rng, TrainStep, ops
-from advrun.errors import ConfigError, ModelError
+from advrun.errors import ConfigError, ModelError, PluginError
 from advrun.lesson import History, Lesson
 from advrun.losses import cross_entropy
 from advrun.registry import Plugin
@@ -336,6 +336,9 @@ class _Run:
     def scores(self) -> list[float]:
         """One number for each epoch, larger is better."""
         if f"val_{self.monitor}" not in self.history:  # nothing held out: the last epoch is the best that can be known
+            known = [name.removeprefix("val_") for name in self.history if name.startswith("val_")]
+            if known and self.monitor:
+                raise PluginError(f"monitor is {self.monitor!r}, which the objective does not give; it gives {', '.join(known)}")
             return [float(epoch) for epoch in range(self.epoch)]
         values = self.history[f"val_{self.monitor}"]
         return [-value for value in values] if self.monitor.endswith("loss") else list(values)

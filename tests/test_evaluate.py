@@ -17,6 +17,7 @@ from advrun.errors import BudgetError, ConfigError, ModelError
 from advrun.metrics import Outcome
 from advrun.registry import Plugin
 from advrun.runs.metering import metric_source
+from advrun.runs.work.measure import finite
 from advrun.system.check import check_against_keras, zero_gradients
 
 from .conftest import IMAGE_SHAPE
@@ -229,3 +230,11 @@ def test_metrics(network, images):
     assert not result.distances.any()  # an attack without a norm has no distance
     of_a_norm = evaluate.measure(outcome, {**row, "norm": "l2"}, {})
     np.testing.assert_allclose(of_a_norm.distances, np.linalg.norm((crafted.x_adv - images).reshape(10, -1), axis=1), rtol=1e-5)
+
+
+def test_answers_that_are_no_numbers_are_no_row():
+    logits = np.zeros((5, 3), np.float32)
+    finite(logits, "mine")
+    logits[1, 2], logits[3, 0] = np.nan, np.inf
+    with pytest.raises(ModelError, match="mine: NaN or infinite logits of 2 of 5 images"):
+        finite(logits, "mine")

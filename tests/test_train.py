@@ -13,7 +13,7 @@ from advrun.checkpoints import Checkpoints
 from advrun.config import Training
 from advrun.console import Console
 from advrun.engine import TrainStep, keras
-from advrun.errors import ConfigError, ModelError
+from advrun.errors import ConfigError, ModelError, PluginError
 from advrun.models.cnn import cnn
 from advrun.train import Fit, _Run, classification
 
@@ -168,6 +168,12 @@ def test_a_diverging_loss_is_reported(toy_data, tmp_path):
 
     with pytest.raises(ModelError, match="learning_rate"):
         fit(model, objective)
+
+
+def test_a_monitor_that_the_objective_does_not_give_is_refused_in_the_first_epoch(toy_data, tmp_path):
+    model, fit = small(), make_fit(toy_data, tmp_path, epochs=100)
+    with pytest.raises(PluginError, match="monitor is 'acuracy', which the objective does not give; it gives loss, accuracy"):
+        fit(model, classification(model), monitor="acuracy")
 
 
 def test_a_batch_larger_than_the_data_is_refused(toy_data, tmp_path):

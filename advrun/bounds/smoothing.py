@@ -77,10 +77,10 @@ def nonsense(*, n: int, alpha: float) -> tuple[str, str] | None:
 
 def is_itself(system: Chain, *, sigma: float) -> bool:
     """Whether the system is the smoothed classifier. Raises UnboundedError where it is one of another sigma, or may reject images."""
+    if system.detectors:
+        raise UnboundedError("a detector stands beside the network, and what it rejects under noise is not bounded by votes")
     if system.smoothed is None:
         return False
-    if system.detectors:
-        raise UnboundedError("a detector stands beside the smoothed classifier, and what it rejects is not bounded by votes")
     if abs(system.smoothed - sigma) > 1e-6 * sigma:
         raise UnboundedError(f"the system is smoothed already, with sigma {system.smoothed:g}, and this bound is about sigma {sigma:g}")
     return True

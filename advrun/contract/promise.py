@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from advrun import folders
 from advrun.config.describe import SECTIONS
 from advrun.config.entries import form_of, settings_of
 from advrun.errors import PluginError
@@ -57,6 +58,8 @@ def documented(plugin: Plugin) -> None:
 
 
 def names_its_source(plugin: Plugin) -> None:
-    """The file names the paper that it follows."""
+    """The file names the paper that it follows, if it is advrun's; one's own may be of no paper yet."""
+    if not plugin.path.is_relative_to(folders.PACKAGE):
+        return
     source = plugin.path.read_text(encoding="utf-8")
     hold("arXiv:" in source or "doi:" in source, "the file names no paper: write arXiv:NUMBER or doi:NUMBER into its first line")

@@ -13,7 +13,7 @@ import numpy as np
 from advrun import registry
 from advrun.certificates import Certificate
 from advrun.contradictions import Contradiction, contradictions, of_system
-from advrun.flags import mark
+from advrun.flags import mark, marks
 from advrun.geometry import GEOMETRIES
 from advrun.meanings import CONTRADICTED
 from advrun.report.accuracy import write_csv
@@ -49,6 +49,11 @@ class Sandwich:
             n = min(len(closest), result.row.n)
             closest[:n] = np.where(result.correct[:n], closest[:n], np.minimum(closest[:n], result.distances[:n]))
         return closest
+
+    @property
+    def doubts(self) -> str:
+        """The marks of the attacks that the share which is left may be owed to."""
+        return marks([flag for result in self.results for flag in result.row.flags])
 
     @property
     def images(self) -> int:
@@ -118,13 +123,20 @@ def _lines(certificate: Certificate, findings: Findings, summary: Summary) -> It
     def shares(eps: float) -> tuple[str, ...]:
         share, left = both.beyond(eps), both.left(eps)
         low, high = binomial_interval(round(share * both.shared), both.shared)
-        compared = (MISSING, MISSING) if left is None else (percent(left), percent(left - share))
+        compared = (
+            (MISSING, MISSING) if left is None else (f"{percent(left)} {both.doubts}".rstrip(), _gap(left - share, certificate.sound))
+        )
         return percent(share), f"{percent(low)} to {percent(high)}", *compared
 
     for said, group in groupby(radii(certificate, summary), key=shares):  # eps at which all is the same share a line
         first, *others = (eps_label(certificate.norm, eps) for eps in group)
         eps = f"{first} to {others[-1]}" if others else first
         yield [*head, str(both.shared), eps, *said, median, details(certificate), _near(certificate, near)]
+
+
+def _gap(share: float, sound: bool) -> str:
+    """What is undecided; nothing where an estimate is beyond what attacks left."""
+    return percent(share) if sound or share >= 0 else MISSING
 
 
 def _near(certificate: Certificate, images: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from advrun.flags import marks
 from advrun.report.accuracy import write_csv
 from advrun.report.layout import MISSING, attack_and_norm, attack_label, ball_label, percent
 from advrun.report.markdown import escape, pipes
@@ -12,7 +13,7 @@ from advrun.results import Row, binomial_interval
 
 HEADER = (
     *("model", "defense", "attack", "norm", "eps", "target", "threat", "seed", "n", "accuracy_with_detection"),
-    *("rejected_share", "false_positive_share", "network_fooled", "detected_share", "detected_low", "detected_high", "auroc"),
+    *("rejected_share", "false_positive_share", "network_fooled", "detected_share", "detected_low", "detected_high", "auroc", "flags"),
 )
 HEADS = (
     *("system", "attack", "threat", "AUROC", "found, % of what fools the network", "of", "false positives, %"),
@@ -53,12 +54,16 @@ def lines(summary: Summary) -> list[list[str]]:
 def sentences(summary: Summary) -> list[list[str]]:
     """A paragraph for each system with a detector: what it finds of an attack that does not know it, and of one that does."""
     systems = dict.fromkeys((row.model, row.defense) for row in rows(summary))
-    told = (list(_paragraph([row for row in rows(summary) if (row.model, row.defense) == system])) for system in systems)
+    clean = {(row.model, row.defense): row for row in reversed(summary.rows) if row.threat == "none"}  # of the first seed
+    told = (list(_paragraph([row for row in rows(summary) if (row.model, row.defense) == system], clean.get(system))) for system in systems)
     return [each for each in told if each]
 
 
-def _paragraph(found: Sequence[Row]) -> Iterator[str]:
-    """Of one system: the attack for which it matters most whether the detector is known; without replays the strongest."""
+def _paragraph(found: Sequence[Row], clean: Row | None) -> Iterator[str]:
+    """Of one system: the attack for which it matters most whether the detector is known; without replays the strongest.
+
+    clean: the row of all clean images.
+    """
     first = [row for row in found if row.seed == found[0].seed and not row.target and row.norm]
     replayed = {_place(row): row for row in first if row.threat == "static"}
 
@@ -72,16 +77,22 @@ def _paragraph(found: Sequence[Row]) -> Iterator[str]:
     name = attack_label(attack_of(known)) + (f" within {ball_label(known.norm, known.eps)}" if known.eps is not None else "")
     system = f"{known.model} / {known.defense}"
     if static is None:
-        yield f"{system} finds {_share(known)} of what {name} makes to fool it, and {percent(known.accuracy)} % is right or rejected."
+        yield f"{system} finds {_share(known)} of what {name} makes to fool it, and {_accuracy(known)} is right or rejected."
     else:
         yield (
             f"{system} finds {_share(static)} of the examples of {name} that fool the network and do not know the detector, "
-            f"and {_share(known)} of those that do; right or rejected are {percent(static.accuracy)} % and {percent(known.accuracy)} %."
+            f"and {_share(known)} of those that do; right or rejected are {_accuracy(static)} and {_accuracy(known)}."
         )
         fewer = (static.metrics.get("detected_share") or 0.0) - (known.metrics.get("detected_share") or 0.0)
         if fewer > CLAIM or static.accuracy - known.accuracy > FALL:
             yield "Against somebody who knows the detector it does not hold: the second number is the one to believe."
-    yield f"It rejects {percent(known.metrics['false_positive_share'] or 0.0)} % of the clean test images."
+    every = known if clean is None or clean.metrics.get("false_positive_share") is None else clean
+    yield f"It rejects {percent(every.metrics['false_positive_share'] or 0.0)} % of the {every.n:,} clean test images."
+
+
+def _accuracy(row: Row) -> str:
+    """`45.2 % †`."""
+    return " ".join(filter(None, (f"{percent(row.accuracy)} %", marks(row.flags))))
 
 
 def _place(row: Row) -> tuple[str, str, float | None, str]:
@@ -106,7 +117,7 @@ def _line(row: Row, several: bool) -> list[str]:
         MISSING if share is None else f"{percent(share)} ({percent(low)} to {percent(high)})",
         f"{count:,}",
         percent(row.metrics["false_positive_share"] or 0.0),
-        percent(row.accuracy),
+        " ".join(filter(None, (percent(row.accuracy), marks(row.flags)))),
         percent(row.metrics["rejected_share"] or 0.0),
     ]
 
@@ -122,4 +133,4 @@ def _csv_line(row: Row) -> list[object]:
     first = [row.model, row.defense, row.attack, row.norm, "" if row.eps is None else row.eps, row.target, row.threat, row.seed, row.n]
     found = [metrics.get(name) for name in ("rejected_share", "false_positive_share", "network_fooled", "detected_share")]
     reach = _interval(row) if metrics.get("detected_share") is not None else (None, None)
-    return [*first, row.accuracy, *("" if value is None else value for value in (*found, *reach, metrics.get("auroc")))]
+    return [*first, row.accuracy, *("" if value is None else value for value in (*found, *reach, metrics.get("auroc"))), marks(row.flags)]

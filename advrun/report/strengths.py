@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from advrun.config import Sweep
 from advrun.config.yamlfile import number
+from advrun.flags import marks
 from advrun.paired import Difference, difference
 from advrun.report.layout import accuracy_label, ball_label, eps_label, norm_label, percent
 from advrun.report.ranking import compare
@@ -165,7 +166,9 @@ def _line(best: Strength) -> list[str]:
         best.score("none"),
         best.score("none", undefended),
     ]
-    before, static, adaptive, clean, plain = ["" if score is None else percent(score.accuracy) for score in scores]
+    before, static, adaptive, clean, plain = [
+        "" if score is None else " ".join(filter(None, (percent(score.accuracy), marks(score.flags)))) for score in scores
+    ]
     return [
         *(
             best.system.model,

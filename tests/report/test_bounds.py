@@ -12,9 +12,11 @@ from rich.console import Console
 
 from advrun.certificates import Certificate
 from advrun.contradictions import contradicted, contradictions
-from advrun.meanings import CONTRADICTED
+from advrun.flags import mark
+from advrun.meanings import CONTRADICTED, UNCONVERGED
 from advrun.report import bounds, figures, page, tables, terminal
 from advrun.report.findings import Findings
+from advrun.report.layout import MISSING
 from advrun.report.sandwich import sandwich
 from advrun.report.style import picture
 from advrun.report.summary import summarise
@@ -58,6 +60,14 @@ def test_certified_is_below_what_is_left_on_the_same_images():
     ]
     assert not bounds.errors(found, summary)
     assert not any(CONTRADICTED in flag for each in found.results for flag in each.row.flags)
+
+
+def test_doubtful_attacks_are_marked_where_their_share_stands_and_an_estimate_leaves_no_negative_gap():
+    doubted = [result("pgd", "11110000", eps=0.1, distances=[0.1] * 7 + [0.0], flags=(UNCONVERGED,)), *ROWS[2:]]
+    header, first, *_ = bounds.lines(*made([certificate(SOUND)], doubted))
+    assert first[header.index("left, %")] == f"50.0 {mark(UNCONVERGED)}"
+    header, first, *_ = bounds.lines(*made([certificate([0.5] * 8, sound=False, bound="clever", name="clever")], ROWS))
+    assert [first[header.index(name)] for name in ("beyond ε, %", "left, %", "undecided, %")] == ["100.0", "50.0", MISSING]
 
 
 def test_eps_at_which_all_is_the_same_share_a_line():

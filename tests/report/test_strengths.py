@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from advrun.config import Sweep
-from advrun.flags import UNMOVED
+from advrun.flags import UNMOVED, mark
 from advrun.paired import score_interval
 from advrun.report import figures, page, tables
 from advrun.report.findings import Findings
@@ -85,6 +85,13 @@ def test_a_flagged_number_is_not_the_best():
     ]
     summary = summarise(doubted, [SWEEP])
     assert [each.value for each in strengths(summary, SWEEP, "m", panels(summary)[0])] == [1.0, 1.0]
+
+
+def test_a_flagged_number_is_marked_in_the_table():
+    flagged = [replace(each, row=replace(each.row, flags=(UNMOVED,))) if each.row.threat == "adaptive" else each for each in RESULTS]
+    header, first, *_ = lines(summarise(flagged, [SWEEP]))
+    said = dict(zip(header, first, strict=True))
+    assert (said["no defence, %"], said["static, %"], said["adaptive, %"]) == (f"40.0 {mark(UNMOVED)}", "72.0", f"38.0 {mark(UNMOVED)}")
 
 
 def test_tables_figure_and_page(summary):

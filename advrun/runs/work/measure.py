@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from advrun import evaluate
+from advrun.errors import ModelError
 from advrun.images import Images
 from advrun.metrics import Outcome, Transferred
 from advrun.results import Result
@@ -54,11 +55,20 @@ def _outcome(worker: Worker, cell: Cell) -> Outcome:
     arrays = worker.store.read(images, ".h5", lambda path: read_examples(path, most, whole=whole)) if images else {}
     rows = arrays.get("row", worker.order)
     x, y, before = worker.data.x_test[rows], worker.data.y_test[rows], system.clean_of(rows)
+    finite(before, system.classifier.name)
     if not images:
         return Outcome(system.classifier, x, None, y, before, before, batch_size=worker.batch_size)
     after = system.classifier.predict(arrays["x_adv"], worker.batch_size)
+    finite(after, f"{system.classifier.name}, attacked")
     seen = system.classifier, x, arrays["x_adv"], y, before, after, arrays.get("target"), worker.batch_size
     if cell.own is None:
         return Outcome(*seen)
     answers = worker.store.read(cell.own, ".json", Result.read).predictions
     return Transferred(*seen, crafted=arrays["attacked"].astype(bool), source_after=answers)
+
+
+def finite(logits: np.ndarray, name: str) -> None:
+    """Raises ModelError for answers that are no numbers: of a network, or of what a defence puts in front of it."""
+    lost = int((~np.isfinite(logits).all(axis=-1)).sum())
+    if lost:
+        raise ModelError(f"{name}: NaN or infinite logits of {lost:,} of {len(logits):,} images; look at the network, and at its defences")
