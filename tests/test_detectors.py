@@ -209,7 +209,7 @@ def test_targets_are_classes(guarded, grey):
     """Never *rejected*, though it may be the least likely output."""
     x, y = grey
     logits = guarded.predict(x)
-    assert set(choose_targets("random", logits[:, :3], y, 0).tolist()) <= {1, 2}
+    assert set(choose_targets("random", logits[:, :3], x, y, 0).tolist()) <= {1, 2}
     assert not (attacks.pgd(guarded, x, y, Linf(EPS), steps=1, target="least_likely") == 0).all()
 
 

@@ -176,7 +176,8 @@ main()
 """
 
 
-@pytest.mark.parametrize("room", [pytest.param(4000, marks=pytest.mark.slow), 16_000])
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [4000, 16_000])
 def test_a_run_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(workplace, tmp_path, room):
     """At first the model does not fit, then the examples."""
     command = ["run", str(workplace / "toy.yaml"), "--set", f"results={tmp_path}"]

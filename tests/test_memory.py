@@ -24,7 +24,8 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's account of the process")
-@pytest.mark.parametrize("name", ["pgd", pytest.param("square", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pgd", "square"])
 def test_a_thousand_batches_grow_the_process_by_less_than_50_mb(name, network, images):
     plugin = registry.get("attacks", name)
     few = {"steps": 3} if name == "pgd" else {"queries": 10}

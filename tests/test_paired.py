@@ -155,6 +155,7 @@ def test_the_interval_of_one_share_is_scipy_s_of_wilson():
         assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_unpaired_interval_covers_the_true_difference_in_nineteen_of_twenty():
     rng = np.random.default_rng(2)
     for shares, sizes in (((0.7, 0.5), (60, 90)), ((0.9, 0.85), (200, 120))):
