@@ -232,6 +232,30 @@ def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     assert {row["defense"] for row in rows} == {"none", "adversarial_training", "autoencoder"}
 
 
+NANS = '''"""A purifier of half an idea."""
+from advrun.engine import ops
+from advrun.system import Chain, Purifier
+
+
+def nans(system: Chain) -> Chain:
+    """The root of what is below zero."""
+    return system.behind(Purifier(lambda x, rng: ops.sqrt(x - 0.5), backward="exact"))
+'''
+
+
+def test_answers_that_are_no_numbers_cost_their_own_rows_and_no_more(finished, workplace, tmp_path):
+    """The system is named, by how many images, and what stands is reported."""
+    (tmp_path / "defenses").mkdir()
+    (tmp_path / "defenses/nans.py").write_text(NANS)
+    shutil.copytree(workplace / "whole", workplace / "nans")
+    config, fewer = write_config(workplace, workplace / "nans"), "attacks=[{name: fgsm, eps: 24/255}]"
+    run = advrun("run", config, "--plugins", tmp_path, "--set", fewer, "--set", "defenses=[{name: nans}]")
+    assert run.exit_code == 8, run.output
+    assert re.search(r"nans seed 0: NaN or infinite logits of \d+ of \d+ images", run.output)
+    rows = json.loads((workplace / "nans/toy/tables/accuracy.json").read_text())
+    assert {row["defense"] for row in rows} == {"none"}
+
+
 def test_a_failing_plugin_is_named_with_its_line():
     names: dict = {}
     exec(compile("def branching(x):\n    return 1 if x > 0 else 0", registry.PACKAGE / "attacks/branching.py", "exec"), names)

@@ -13,12 +13,12 @@ import numpy as np
 from advrun import registry
 from advrun.certificates import Certificate
 from advrun.contradictions import Contradiction, contradictions, of_system
-from advrun.flags import mark, marks
+from advrun.flags import mark
 from advrun.geometry import GEOMETRIES
 from advrun.meanings import CONTRADICTED
 from advrun.report.accuracy import write_csv
 from advrun.report.findings import Findings
-from advrun.report.layout import MISSING, attack_label, ball_label, distance_label, eps_label, norm_label, percent
+from advrun.report.layout import MISSING, attack_label, ball_label, distance_label, eps_label, marked, norm_label, percent
 from advrun.report.markdown import escape, pipes
 from advrun.report.notes import Note
 from advrun.report.summary import AttackId, Summary, attack_of
@@ -51,9 +51,9 @@ class Sandwich:
         return closest
 
     @property
-    def doubts(self) -> str:
-        """The marks of the attacks that the share which is left may be owed to."""
-        return marks([flag for result in self.results for flag in result.row.flags])
+    def doubts(self) -> list[str]:
+        """The flags of the attacks that the share which is left may be owed to."""
+        return [flag for result in self.results for flag in result.row.flags]
 
     @property
     def images(self) -> int:
@@ -123,9 +123,7 @@ def _lines(certificate: Certificate, findings: Findings, summary: Summary) -> It
     def shares(eps: float) -> tuple[str, ...]:
         share, left = both.beyond(eps), both.left(eps)
         low, high = binomial_interval(round(share * both.shared), both.shared)
-        compared = (
-            (MISSING, MISSING) if left is None else (f"{percent(left)} {both.doubts}".rstrip(), _gap(left - share, certificate.sound))
-        )
+        compared = (MISSING, MISSING) if left is None else (marked(percent(left), both.doubts), _gap(left - share, certificate.sound))
         return percent(share), f"{percent(low)} to {percent(high)}", *compared
 
     for said, group in groupby(radii(certificate, summary), key=shares):  # eps at which all is the same share a line

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from advrun.flags import marks
 from advrun.report.accuracy import write_csv
-from advrun.report.layout import MISSING, attack_and_norm, attack_label, ball_label, percent
+from advrun.report.layout import MISSING, accuracy_label, attack_and_norm, attack_label, ball_label, marked, percent
 from advrun.report.markdown import escape, pipes
 from advrun.report.summary import Summary, attack_of
 from advrun.results import Row, binomial_interval
@@ -74,25 +74,21 @@ def _paragraph(found: Sequence[Row], clean: Row | None) -> Iterator[str]:
     if known is None:
         return
     static = replayed.get(_place(known))
+    right = accuracy_label(known, known.flags)
     name = attack_label(attack_of(known)) + (f" within {ball_label(known.norm, known.eps)}" if known.eps is not None else "")
     system = f"{known.model} / {known.defense}"
     if static is None:
-        yield f"{system} finds {_share(known)} of what {name} makes to fool it, and {_accuracy(known)} is right or rejected."
+        yield f"{system} finds {_share(known)} of what {name} makes to fool it, and {right} is right or rejected."
     else:
         yield (
             f"{system} finds {_share(static)} of the examples of {name} that fool the network and do not know the detector, "
-            f"and {_share(known)} of those that do; right or rejected are {_accuracy(static)} and {_accuracy(known)}."
+            f"and {_share(known)} of those that do; right or rejected are {accuracy_label(static, static.flags)} and {right}."
         )
         fewer = (static.metrics.get("detected_share") or 0.0) - (known.metrics.get("detected_share") or 0.0)
         if fewer > CLAIM or static.accuracy - known.accuracy > FALL:
             yield "Against somebody who knows the detector it does not hold: the second number is the one to believe."
     every = known if clean is None or clean.metrics.get("false_positive_share") is None else clean
     yield f"It rejects {percent(every.metrics['false_positive_share'] or 0.0)} % of the {every.n:,} clean test images."
-
-
-def _accuracy(row: Row) -> str:
-    """`45.2 % †`."""
-    return " ".join(filter(None, (f"{percent(row.accuracy)} %", marks(row.flags))))
 
 
 def _place(row: Row) -> tuple[str, str, float | None, str]:
@@ -117,7 +113,7 @@ def _line(row: Row, several: bool) -> list[str]:
         MISSING if share is None else f"{percent(share)} ({percent(low)} to {percent(high)})",
         f"{count:,}",
         percent(row.metrics["false_positive_share"] or 0.0),
-        " ".join(filter(None, (percent(row.accuracy), marks(row.flags)))),
+        marked(percent(row.accuracy), row.flags),
         percent(row.metrics["rejected_share"] or 0.0),
     ]
 

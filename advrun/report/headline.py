@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from advrun.flags import marks, meaning
+from advrun.flags import meaning
 from advrun.paired import Difference
 from advrun.report import detection, transfer
-from advrun.report.layout import accuracy_label, attack_and_norm, ball_label, distance_label, percent
+from advrun.report.layout import accuracy_label, attack_and_norm, ball_label, distance_label, marked, percent
 from advrun.report.ranking import Ranking, compare, doubts, ranking
 from advrun.report.strengths import said
 from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summary, System
@@ -158,7 +158,7 @@ def _nearest(summary: Summary, panel: Panel, model: str) -> str:
 
 
 def _median(cell: Score) -> str:
-    return " ".join(filter(None, (distance_label(cell.median or 0.0), marks(cell.flags))))
+    return marked(distance_label(cell.median or 0.0), cell.flags)
 
 
 def _name(system: System) -> str:

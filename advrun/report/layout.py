@@ -10,6 +10,7 @@ from advrun.flags import marks
 from advrun.geometry import format_eps
 from advrun.report.ranking import ranking
 from advrun.report.summary import AttackId, Panel, Score, Summary, System
+from advrun.results import Row
 
 MISSING = "—"
 SAME = "="
@@ -140,9 +141,14 @@ def percent(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f}"  # + 0.0: no minus before a zero
 
 
-def accuracy_label(cell: Score, flags: Iterable[str] = ()) -> str:
+def marked(number: str, flags: Iterable[str]) -> str:
+    """`45.2 †`."""
+    return f"{number} {marks(flags)}".rstrip()
+
+
+def accuracy_label(cell: Score | Row, flags: Iterable[str] = ()) -> str:
     """`45.2 % †`."""
-    return " ".join(filter(None, (f"{percent(cell.accuracy)} %", marks(flags))))
+    return marked(f"{percent(cell.accuracy)} %", flags)
 
 
 def distance_label(distance: float) -> str:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from advrun.config import Sweep
 from advrun.config.yamlfile import number
-from advrun.flags import marks
 from advrun.paired import Difference, difference
-from advrun.report.layout import accuracy_label, ball_label, eps_label, norm_label, percent
+from advrun.report.layout import accuracy_label, ball_label, eps_label, marked, norm_label, percent
 from advrun.report.ranking import compare
 from advrun.report.summary import CLEAN_ATTACK, UNDEFENDED, Panel, Score, Summary, System
 
@@ -166,9 +165,7 @@ def _line(best: Strength) -> list[str]:
         best.score("none"),
         best.score("none", undefended),
     ]
-    before, static, adaptive, clean, plain = [
-        "" if score is None else " ".join(filter(None, (percent(score.accuracy), marks(score.flags)))) for score in scores
-    ]
+    before, static, adaptive, clean, plain = ["" if score is None else marked(percent(score.accuracy), score.flags) for score in scores]
     return [
         *(
             best.system.model,
