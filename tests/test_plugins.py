@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 import advrun
 from advrun import Linf, attacks, folders, registry
 from advrun.cli import main
+from advrun.contract.promise import Broken, names_its_source
 from advrun.errors import PluginError
 
 CONFIG = """
@@ -120,6 +122,15 @@ def test_python_finds_them_too(added, network, images):
     assert attacks.walk.plugin.path == added.resolve() / "attacks/walk.py"
     with pytest.raises(AttributeError, match="no attack named 'wolk'; did you mean 'walk'"):
         attacks.wolk  # noqa: B018
+
+
+def test_a_unit_of_ones_own_may_be_of_no_paper_yet(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text('"""Mine."""')
+    mine = SimpleNamespace(path=tmp_path / "mine.py")
+    names_its_source(mine)
+    monkeypatch.setattr(folders, "PACKAGE", tmp_path)  # as if it were advrun's
+    with pytest.raises(Broken, match="the file names no paper"):
+        names_its_source(mine)
 
 
 def test_list_and_show_say_whose_they_are(added):

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from advrun import defend, registry
 from advrun.config import Training
 from advrun.errors import ModelError
@@ -55,6 +57,7 @@ def train(worker: Worker, cell: Cell) -> Done:
     check_against_keras(classifier, original, worker.checked)
     if system.purifiers:
         rows = worker.order[:PROBED]
+        refuse_no_numbers(cell, classifier.purify(worker.data.x_test[rows], PROBED))
         say_if_blind(worker, cell, zero_gradients(classifier, worker.data.x_test[rows], worker.data.y_test[rows], PROBED))
     history = json.dumps(merged_history(fit.histories), indent=1)
     files: Files = {
@@ -65,6 +68,13 @@ def train(worker: Worker, cell: Cell) -> Done:
     if cell.defense is None and not is_trained(cell.model):
         info["model"] = worker.opened.info[cell.model.label]
     return files, info
+
+
+def refuse_no_numbers(cell: Cell, shown: np.ndarray | None) -> None:
+    """Raises ModelError for purifiers that make NaN: the network behind them may hide it, as the largest of a pool does."""
+    lost = 0 if shown is None else int((~np.isfinite(shown).all(axis=(1, 2, 3))).sum())
+    if shown is not None and lost:
+        raise ModelError(f"defence {cell.defense_label!r}: it makes NaN or infinite pixels of {lost} of the first {len(shown)} test images")
 
 
 def say_if_blind(worker: Worker, cell: Cell, share: float) -> None:
