@@ -43,7 +43,7 @@ BRIEF = {
 }
 """These keep the first promise in `make test`, the others when there is time; what they compute is tested in test_robust_training.py,
 test_detectors.py and test_purifiers.py."""
-LONG = {"adversarial_finetuning", "hybrid", "trades"}
+LONG = {"adversarial_finetuning", "hybrid", "ibp_training", "trades"}
 """These keep all but the last, which takes the longest."""
 
 

@@ -202,6 +202,7 @@ print(highest - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's account of the process")
+@pytest.mark.slow
 def test_a_set_of_270_mb_grows_the_process_by_less_than_100_mb() -> None:
     """In a process of its own: what other tests have left free in one would count too."""
     run = subprocess.run([sys.executable, "-c", GROWS], capture_output=True, text=True, check=True)

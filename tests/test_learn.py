@@ -80,6 +80,7 @@ def test_attacks_that_ask_for_the_same_share_it(text):
     assert apart[0].key == shared[0].key
 
 
+@pytest.mark.slow
 def test_it_is_learnt_once_and_told_once(text, tmp_path):
     experiment = loads(f"{text}[{{name: mean}}, {{name: mean, share: 0.1, label: less}}]", name="shared")
     found = run(experiment)

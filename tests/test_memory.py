@@ -38,6 +38,7 @@ def test_a_thousand_batches_grow_the_process_by_less_than_50_mb(name, network, i
     assert resident_bytes() - before < 50e6
 
 
+@pytest.mark.slow
 def test_graphs_of_settings_that_are_no_longer_used_are_let_go(images, monkeypatch):
     """A sweep over a setting makes a graph for each of its values; the last few are kept."""
     monkeypatch.setattr(classifier, "KEPT_GRAPHS", 3)

@@ -61,6 +61,7 @@ def test_cw_leaves_no_survivor_at_the_best_peers_distance(reference):
     assert np.sqrt(np.square(x_adv - x).sum((1, 2, 3))).mean() <= 0.650
 
 
+@pytest.mark.slow
 def test_fmn_crosses_every_boundary(reference):
     """With the paper's steps towards the linearised boundary three images stop a hair before it, here and in adv-lib."""
     classifier, x, y = reference

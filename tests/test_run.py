@@ -217,6 +217,7 @@ def test_a_trained_model_needs_no_training_images(finished, workplace, toy_data)
     assert {row["attack"] for row in rows} >= {"clean", "boundary", "universal"}
 
 
+@pytest.mark.slow
 def test_one_failing_cell_does_not_stop_the_others(finished, workplace):
     copy = workplace / "failing"
     shutil.copytree(workplace / "whole", copy)

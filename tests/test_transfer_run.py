@@ -24,6 +24,8 @@ from advrun.results import Result
 from advrun.runs import runner
 from advrun.runs.work import worker
 
+pytestmark = pytest.mark.slow  # two systems are trained; tables and metrics have tests in report/ and attacks/
+
 CONFIG = """
 name: toy
 data: {{name: arrays, path: {data}, validation: 0.2}}

@@ -83,6 +83,7 @@ def test_cw_loss_needs_no_filler_for_negative_logits():
     assert float(margin(np.array([[-1.0, -3.0, -5.0]], np.float32), np.array([0]))[0]) == -2
 
 
+@pytest.mark.slow
 def test_cw_moves_pixels_at_the_ends_of_the_box(network, images, labels):
     """They begin a hair inside it, where the gradient through tanh is small but not nothing."""
     x = np.where(images > 0.6, 1, np.where(images < 0.4, 0, images)).astype(np.float32)
@@ -102,6 +103,7 @@ def test_cw_searches_c_as_the_authors_do():
     np.testing.assert_allclose(search.c, [5.5e-3, 7.5e-4])
 
 
+@pytest.mark.slow
 def test_the_last_of_many_searches_of_cw_tries_the_largest_c_again(linear, images, monkeypatch):
     """From ten search steps on, as in the authors' code: 1e-9 moves nothing, 1000 everything."""
     module, n = registry.get("attacks", "cw").module, len(images)

@@ -70,6 +70,7 @@ def test_every_stage_of_autoattack_sees_the_survivors_alone(network, images):
     assert (crafted.gradients[~fooled] > first.gradients[~fooled]).all()
 
 
+@pytest.mark.slow
 def test_what_survives_autoattack_comes_back_as_its_first_stage_left_it(network, images):
     y = network.predict(images).argmax(-1)
     both = (bound(name, "linf") for name in ("autoattack", "apgd"))
@@ -555,6 +556,7 @@ def test_brendel_and_bethge_follow_a_sphere_from_both_sides():
     np.testing.assert_allclose(L2.distance(x_adv, x), np.abs(away - 1), rtol=0.01)
 
 
+@pytest.mark.slow
 def test_fab_leaves_a_misclassified_image_alone(network, images):
     wrong = (network.predict(images).argmax(-1) + 1) % 5
     for one_by_one in (False, True):

@@ -306,6 +306,7 @@ def test_one_class_alone_is_measured(case, prototypes, data, tmp_path):
     assert rows(tmp_path)["clean"] == (expected == 3).mean()
 
 
+@pytest.mark.slow
 def test_python_warns_where_a_table_would_flag(prototypes, data):
     x, y = data
     guessing = Classifier(nearest(prototypes, order=ALPHABETICAL))
