@@ -76,10 +76,11 @@ def said(findings: Findings) -> list[str]:
         named = ", ".join(f"{model} / {defense}" for model, defense in unproven)
         sentences.append(f"Of {named} no attack of this configuration is strong enough: do not believe its accuracy.")
     strong = [proof for proof in tested if proof.is_enough and proof.unguarded is not None]
-    idle = dict.fromkeys((p.model, p.defense) for p in strong) - {(p.model, p.defense): None for p in strong if not p.needs_no_guard}.keys()
+    needed = {(proof.model, proof.defense) for proof in strong if not proof.needs_no_guard}
+    idle = [each for each in systems if each not in needed and any((proof.model, proof.defense) == each for proof in strong)]
     if idle:
         named = ", ".join(f"{model} / {defense}" for model, defense in idle)
-        sentences.append(f"Of {named} who does not know the detector finds enough too: there the test is one of the network alone.")
+        sentences.append(f"Who does not know the detector finds enough too of {named}: there the test is one of the network alone.")
     return [
         *sentences,
         "The last layer of the system is replaced, for each image, by one that tells one planted point within the ball from all others, so "
