@@ -14,9 +14,10 @@ one. Its scale makes the clean image as sure as it was before: a system whose gr
 that is as sure.
 
 Where a detector stands beside the system, it stays as it is (`binarised.py`), and an example is one only where the detector accepts it: so
-the clean image is one that it accepts, and so is the planted point, which is chosen among many; random search must get past it too. What is
-accepted is often smooth, so half of these points are random in blocks of pixels, of several sizes, and so are the points around. An image
-with no accepted point among the candidates has no example, and is left out. How much the detector matters, the same attack says that does
+the clean image is one that it accepts, and so is the planted point; random search must get past it too. It is chosen among many, those
+first that are nearest to being rejected: who goes on in its direction, and does not know the detector, is rejected. What is accepted is
+often smooth, so most of these points are random in blocks of pixels, of several sizes, and so are the points around. An image with no
+accepted point among the candidates has no example, and is left out. How much the detector matters, the same attack says that does
 not know it (`found(..., unguarded=True)`): where that finds as many, the test was one of the network alone.
 NOTE: the paper (in its code, of its three detectors) draws until a point is accepted, as here. Beside it puts it attack images that are
 rejected on the planted point's side, and it has an inverted test, where all is an example that the detector rejects, lest a detector that
@@ -39,6 +40,7 @@ from advrun.images import by_blocks
 from advrun.system import Classifier
 from advrun.system.binarised import Binarised, directions, marks
 from advrun.system.classifier import pad
+from advrun.system.detectors import excess_of
 from advrun.system.readout import Readout, readout
 from advrun.types import Tensor
 
@@ -102,7 +104,7 @@ def plant(system: Classifier, x: np.ndarray, y: np.ndarray, ball: Ball, *, seed:
     others = points.all(INNER, seed, 1, 1 - GAP)
     inner = np.concatenate([clean[None], *(points.features(each).reshape(-1, *clean.shape) for each in others)])
     offered = points.candidates(seed, TRIED if system.detects else 1)  # one after the other, until a plane tells one apart
-    weights, bias, chosen = _planes(inner, offered.features, offered.accepted, _margins(cut, clean))
+    weights, bias, chosen = _planes(inner, offered.features, offered.suspicion, _margins(cut, clean))
     example = offered.taken(chosen)
     kept = np.isfinite(bias)
     for _ in range(2):  # the second time with what the altered system itself says of both
@@ -165,14 +167,21 @@ class _Points:
         def points(draw: int) -> np.ndarray:
             return self.outermost(Rng.from_seed(seed, 2, *([draw] if draw else [])), 1.0, draw)
 
-        features, accepted = [], []
+        features, suspicion = [], []
         for draw in range(-(-count // self.copies)):
             made = points(draw)
             features.append(self.features(made))
-            accepted.append(~self.system.rejects(made, self.size) if self.system.detects else np.ones(len(made), bool))
+            suspicion.append(self._suspicion(made))
         n = len(self.x) // self.copies
         found = np.concatenate(features)
-        return _Candidates(points, self.copies, found.reshape(-1, n, found.shape[-1]), np.concatenate(accepted).reshape(-1, n))
+        return _Candidates(points, self.copies, found.reshape(-1, n, found.shape[-1]), np.concatenate(suspicion).reshape(-1, n))
+
+    def _suspicion(self, images: np.ndarray) -> np.ndarray:
+        """How near each is to being rejected, (m,): larger is nearer, infinite where it is; 0 for all without a detector."""
+        if not self.system.detects:
+            return np.zeros(len(images))
+        outputs = self.system.predict(images, self.size)
+        return np.where(outputs.argmax(-1) == self.system.classes, np.inf, excess_of(outputs))
 
     def inside(self, rng: Rng, share: float) -> np.ndarray:
         """Points within this share of eps."""
@@ -186,12 +195,15 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Points of n images, k of each, made again when they are wanted. features: (k, n, f). accepted: (k, n) bool, by the detectors."""
+    """Points of n images, k of each, made again when they are wanted.
+
+    features: (k, n, f). suspicion: (k, n), how near a detector is to rejecting each; infinite where it does.
+    """
 
     points: Callable[[int], np.ndarray]
     copies: int
     features: np.ndarray
-    accepted: np.ndarray
+    suspicion: np.ndarray
 
     def taken(self, chosen: np.ndarray) -> np.ndarray:
         """The images (n, h, w, c) numbered `chosen` (n,)."""
@@ -232,18 +244,20 @@ def _margins(cut: Readout, features: np.ndarray) -> np.ndarray:
 
 
 def _planes(
-    inner: np.ndarray, candidates: np.ndarray, accepted: np.ndarray, margins: np.ndarray
+    inner: np.ndarray, candidates: np.ndarray, suspicion: np.ndarray, margins: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Planes that tell the first possible of the candidates' features (k, n, f) from those of the other points (points, n, f).
 
-    Only those that are accepted (k, n) come into question. inner[0] are the clean images', which are to be `margins` away from the plane.
+    They are tried in the order of their suspicion (k, n), the largest first; where it is infinite they are out of
+    question. inner[0] are the clean images', which are to be `margins` away from the plane.
 
     Returns weights (n, f), bias (n,), NaN where no plane does, and which candidate it is (n,).
     """
     _, n, f = candidates.shape
     weights, bias, chosen = np.zeros((n, f)), np.full(n, np.nan), np.zeros(n, int)
-    for row in np.flatnonzero((margins > 0) & accepted.any(0)):
-        numbers = np.flatnonzero(accepted[:, row])
+    for row in np.flatnonzero((margins > 0) & np.isfinite(suspicion).any(0)):
+        order = np.argsort(-suspicion[:, row], kind="stable")
+        numbers = order[np.isfinite(suspicion[order, row])]
         middle = inner[:, row].mean(0)
         centred = inner[:, row] - middle
         ridge = RIDGE * np.square(centred).sum() / f
