@@ -100,10 +100,12 @@ def plant(system: Classifier, x: np.ndarray, y: np.ndarray, ball: Ball, *, seed:
         return None
     x = x[usable]
     points = _Points(system, cut, x, ball, batch_size)
+    offered = points.candidates(seed, TRIED if system.detects else 1)  # one after the other, until a plane tells one apart
+    if not np.isfinite(offered.suspicion).any():
+        return None
     clean = points.features(x)
     others = points.all(INNER, seed, 1, 1 - GAP)
     inner = np.concatenate([clean[None], *(points.features(each).reshape(-1, *clean.shape) for each in others)])
-    offered = points.candidates(seed, TRIED if system.detects else 1)  # one after the other, until a plane tells one apart
     weights, bias, chosen = _planes(inner, offered.features, offered.suspicion, _margins(cut, clean))
     example = offered.taken(chosen)
     kept = np.isfinite(bias)

@@ -166,8 +166,6 @@ def test_an_estimate_without_gradients_is_never_printed_plain():
         assert ("∇" in terminal.plain(found, summary)) == (many == 2)
         assert any("no-slope: The gradients" in note.text for note in bounds.notes(found, summary)) == (many == 2)
         assert tables.files(found, summary)["bounds.csv"].splitlines()[1].endswith(",no-slope" if many == 2 else ",")
-        ((kind, name, draw),) = figures._sandwiches(found, summary)
-        assert picture(draw, name, kind).png
 
 
 def test_without_bounds_the_report_speaks_of_none():
