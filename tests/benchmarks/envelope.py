@@ -51,15 +51,13 @@ def attacks_of_ours(norm: Ball) -> dict[str, dict[str, Any]]:
     """advrun's attacks that look for the nearest image in this norm, and settings with which they stay within the budget."""
     everywhere: dict[str, dict[str, Any]] = {"fmn": {"steps": BUDGET}, "brendel_bethge": {"steps": BUDGET}}
     runs = {"fab": {"one_by_one": True, "targets": TARGETS, "steps": EACH}}
-    return (
-        everywhere
-        | {
-            "L0": {"sigma_zero": {"steps": BUDGET}},
-            "L1": {**runs, "ead": {"search_steps": 9, "steps": EACH, "beta": 1e-2}},
-            "L2": {**runs, "ddn": {"steps": BUDGET}, "cw": {"search_steps": 9, "steps": EACH}},
-            "Linf": {**runs, "cw_linf": {"steps": BUDGET}, "deepfool": {"steps": BUDGET // 10}},
-        }[norm.name]
-    )
+    own: dict[str, dict[str, dict[str, Any]]] = {
+        "L0": {"sigma_zero": {"steps": BUDGET}, "cw_l0": {"steps": BUDGET}, "jsma": {"steps": BUDGET}},
+        "L1": {**runs, "ead": {"search_steps": 9, "steps": EACH, "beta": 1e-2}},
+        "L2": {**runs, "ddn": {"steps": BUDGET}, "cw": {"search_steps": 9, "steps": EACH}},
+        "Linf": {**runs, "cw_linf": {"steps": BUDGET}, "deepfool": {"steps": BUDGET // 10}},
+    }
+    return everywhere | own[norm.name]
 
 
 def attacks_of_peers(norm: Ball, classes: int) -> dict[str, Peer]:
@@ -77,31 +75,28 @@ def attacks_of_peers(norm: Ball, classes: int) -> dict[str, Peer]:
         "fab, adv-lib": adv_lib("fab", norm=order, n_iter=BUDGET // classes),
         "fab, AutoAttack": fab(norm.name, TARGETS, steps=EACH),
     }
-    # ALMA's settings are those with which its authors measured it in AttackBench.
-    return (
-        everywhere
-        | {
-            "L0": {
-                "sigma_zero, adv-lib": adv_lib("sigma_zero", num_steps=BUDGET),
-                "vfga, adv-lib": adv_lib("vfga", targeted=False, max_iter=BUDGET),
-            },
-            "L1": {
-                **runs,
-                "alma, adv-lib": adv_lib("alma", distance="l1", num_steps=BUDGET, init_lr_distance=0.5, α=0.5),
-                "ead, Foolbox": foolbox(
-                    "EADAttack", binary_search_steps=9, steps=EACH, regularization=1e-2, decision_rule="L1", abort_early=False
-                ),
-            },
-            "L2": {
-                **runs,
-                "alma, adv-lib": adv_lib("alma", distance="l2", num_steps=BUDGET, init_lr_distance=0.1),
-                "pdgd, adv-lib": adv_lib("pdgd", num_steps=BUDGET),
-                "ddn, adv-lib": adv_lib("ddn", steps=BUDGET, levels=None),
-                "cw, adv-lib": adv_lib("carlini_wagner_l2", binary_search_steps=9, max_iterations=EACH),
-            },
-            "Linf": {**runs, "deepfool, Foolbox": foolbox("LinfDeepFoolAttack", steps=BUDGET // 10, candidates=10)},
-        }[norm.name]
-    )
+    own = {
+        "L0": {
+            "sigma_zero, adv-lib": adv_lib("sigma_zero", num_steps=BUDGET),
+            "vfga, adv-lib": adv_lib("vfga", targeted=False, max_iter=BUDGET),
+        },
+        "L1": {
+            **runs,
+            "alma, adv-lib": adv_lib("alma", distance="l1", num_steps=BUDGET, init_lr_distance=0.5, α=0.5),  # as in AttackBench
+            "ead, Foolbox": foolbox(
+                "EADAttack", binary_search_steps=9, steps=EACH, regularization=1e-2, decision_rule="L1", abort_early=False
+            ),
+        },
+        "L2": {
+            **runs,
+            "alma, adv-lib": adv_lib("alma", distance="l2", num_steps=BUDGET, init_lr_distance=0.1),
+            "pdgd, adv-lib": adv_lib("pdgd", num_steps=BUDGET),
+            "ddn, adv-lib": adv_lib("ddn", steps=BUDGET, levels=None),
+            "cw, adv-lib": adv_lib("carlini_wagner_l2", binary_search_steps=9, max_iterations=EACH),
+        },
+        "Linf": {**runs, "deepfool, Foolbox": foolbox("LinfDeepFoolAttack", steps=BUDGET // 10, candidates=10)},
+    }
+    return everywhere | own[norm.name]
 
 
 def main() -> int:
