@@ -43,7 +43,8 @@ The same weights, and {images} images that the victim gets right; one run of eac
 A library's envelope has, of each image, the closest example that any of its attacks found; `=`: on average advrun's is at most 1 % farther
 than that of all peers together. Of each attack there are the mean distance of the images that it fooled, in brackets the percentage that
 it did not fool where there are such; on how many images nobody came nearer; and what it adds to advrun's envelope: by how much the mean
-distance would be larger without it, or for a peer's attack is larger as long as advrun lacks it.
+distance would be larger without it, or for a peer's attack is larger as long as advrun lacks it. Attacks and norms without a row have not
+been measured on this victim yet.
 """
 
 
