@@ -43,6 +43,9 @@ $(PEERS)/.installed: setup.cfg constraints.txt tests/benchmarks/peers.txt tests/
 parity: $(PEERS)/.installed ## every attack beside its peers, at the same budget: PARITY.md and SPEED.md in tests/benchmarks
 	$(PEERS)/bin/python -m tests.benchmarks.compare $(ARGS)
 
+envelope: $(PEERS)/.installed ## the closest examples of all our attacks beside those of all peers': ENVELOPE.md in tests/benchmarks
+	$(PEERS)/bin/python -m tests.benchmarks.envelope $(ARGS)
+
 bench: $(PEERS)/.installed ## the same, measured anew on this machine, and limits on the overhead of the core attacks
 	$(PEERS)/bin/python -m tests.benchmarks.compare --fresh $(ARGS)
 	$(PEERS)/bin/python -m tests.benchmarks.compare --default-tensorflow $(ARGS)
@@ -66,4 +69,4 @@ clean-results: ## delete results/, after asking
 	du -sh results; printf "Delete results/ with all models, examples and tables? [y/N] "; \
 	read -r answer; case "$$answer" in y|Y|yes) rm -rf results; echo "deleted";; *) echo "kept";; esac
 
-.PHONY: help setup demo gtsrb train attack defend report test test-all parity bench lint format clean clean-results
+.PHONY: help setup demo gtsrb train attack defend report test test-all parity envelope bench lint format clean clean-results

@@ -66,7 +66,8 @@ def layer_in_torch(layer: Any) -> Any:
         activation = "linear"
     if activation not in ACTIVATIONS or (kind not in FORMS and kind not in LEFT_OUT):
         raise TypeError(f"no PyTorch form of the Keras layer {kind} ({activation}) is written down here")
-    steps = [] if kind in LEFT_OUT else [FORMS[kind](layer, [torch.tensor(np.asarray(weight)) for weight in layer.get_weights()])]
+    weights = layer.get_weights() if isinstance(layer, keras.layers.Layer) else []  # a bare operation has none
+    steps = [] if kind in LEFT_OUT else [FORMS[kind](layer, [torch.tensor(np.asarray(weight)) for weight in weights])]
     return Then(*steps, ACTIVATIONS[activation]())
 
 
@@ -108,6 +109,14 @@ def pooling(layer: Any, weights: list[Any]) -> Any:
     return Then(same(layer.pool_size, layer.strides, -torch.inf), pool)
 
 
+def padding(layer: Any, weights: list[Any]) -> Any:
+    """`ops.pad` of images (n, h, w, c) with zeros."""
+    if layer.mode != "constant":
+        raise TypeError(f"no PyTorch form of padding with mode {layer.mode} is written down here")
+    _, rows, columns, channels = layer.pad_width
+    return lambda x: functional.pad(x, (*columns, *rows, *channels))
+
+
 def dense(layer: Any, weights: list[Any]) -> Any:
     made = nn.Linear(*weights[0].shape, bias=layer.use_bias)
     made.weight.data = weights[0].T.contiguous()
@@ -146,6 +155,7 @@ FORMS: dict[str, Callable[[Any, list[Any]], Any]] = {
     "Flatten": lambda layer, weights: lambda x: x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x,  # in Keras's order
     "Rescaling": lambda layer, weights: lambda x: x * layer.scale + layer.offset,
     "ZeroPadding2D": lambda layer, weights: nn.ZeroPad2d([side for sides in layer.padding[::-1] for side in sides]),
+    "Pad": padding,
     "Activation": lambda layer, weights: nn.Identity(),
     "ReLU": lambda layer, weights: nn.LeakyReLU(layer.negative_slope) if layer.max_value is None else nn.Hardtanh(0.0, layer.max_value),
     "LeakyReLU": lambda layer, weights: nn.LeakyReLU(layer.negative_slope),

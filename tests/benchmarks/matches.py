@@ -164,13 +164,13 @@ def autoattack(norm: str, eps: float, attacks: tuple[str, ...] = ()) -> Peer:
     return run
 
 
-def fab(norm: str, targets: int) -> Peer:
+def fab(norm: str, targets: int, steps: int = 100) -> Peer:
     """FAB-T by the authors of AutoAttack, towards every target: its own loop leaves an image at the first target reached inside eps."""
 
     def run(victim: Victim) -> np.ndarray:
         from pyautoattack.fab_pt import FABAttack_PT
 
-        settings = {"n_restarts": 1, "n_iter": 100, "eps": 100.0, "seed": 0, "norm": norm, "verbose": False, "device": "cpu"}
+        settings = {"n_restarts": 1, "n_iter": steps, "eps": 100.0, "seed": 0, "norm": norm, "verbose": False, "device": "cpu"}
         others = min(targets, victim.classifier.classes - 1)
         attack = FABAttack_PT(victim.torch, targeted=True, n_target_classes=others, **settings)
         best, closest = victim.x, np.full(len(victim.x), np.inf)

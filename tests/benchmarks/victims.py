@@ -114,14 +114,38 @@ def read_images(path: Path, limit: int = IMAGES) -> tuple[np.ndarray, np.ndarray
 
 def standard() -> list[Victim]:
     """The reference L-net (or a plain `cnn`, where ADVRUN_REFERENCE names no folder), and an adversarially trained `cnn`."""
-    gtsrb, reference = os.environ.get("ADVRUN_GTSRB"), os.environ.get("ADVRUN_REFERENCE")
-    data = [f"data={{name: gtsrb, root: {gtsrb}, train_limit: 20000, test_limit: 1000}}"] if gtsrb else []
-    experiment = config.load(Path(__file__).parent / "victims.yaml", data)
-    runner.run(experiment)
-    test, store = runner.load_data(experiment), Store(Path("results/compare/victims"))
-    plain, hardened = (store.file(cell, ".keras") for cell in make_plan(experiment, test).cells if cell.kind == "train")
-    if reference:
+    (plain, hardened), (x, y) = trained("victims", gtsrb(train=20_000))
+    if reference := os.environ.get("ADVRUN_REFERENCE"):
         plain, (x, y) = Path(reference) / "lnet.keras", read_images(Path(reference) / "images.npz")
-    else:
-        x, y = test.x_test[:IMAGES], test.y_test[:IMAGES]
     return [Victim.load(plain, x, y), Victim.load(hardened, x, y, "cnn, adversarially trained")]
+
+
+def unseen() -> list[Victim]:
+    """Two that no test and no other table has: a narrow ResNet-8, and an adversarially trained L-net that reads digits."""
+    (resnet,), signs = trained("resnet", gtsrb(train=20_000))
+    (_, hardened), digits = trained("digits", mnist())
+    return [
+        Victim.load(resnet, *signs, "ResNet-8 of signs"),
+        Victim.load(hardened, *digits, "L-net of digits, adversarially trained"),
+    ]
+
+
+def gtsrb(train: int) -> list[str]:
+    """GTSRB as the data set, where ADVRUN_GTSRB names its file; else the one of the configuration."""
+    root = os.environ.get("ADVRUN_GTSRB")
+    return [f"data={{name: gtsrb, root: {root}, train_limit: {train}, test_limit: 1000}}"] if root else []
+
+
+def mnist() -> list[str]:
+    """MNIST, where ADVRUN_MNIST names its file."""
+    root = os.environ.get("ADVRUN_MNIST")
+    return [f"data={{name: mnist, root: {root}, test_limit: 1000}}"] if root else []
+
+
+def trained(name: str, data: list[str]) -> tuple[list[Path], tuple[np.ndarray, np.ndarray]]:
+    """The model files of NAME.yaml, trained where they are not yet, the undefended one first; and test images with labels."""
+    experiment = config.load(Path(__file__).parent / f"{name}.yaml", data)
+    runner.run(experiment)
+    test, store = runner.load_data(experiment), Store(Path(experiment.results) / name)
+    files = [store.file(cell, ".keras") for cell in make_plan(experiment, test).cells if cell.kind == "train"]
+    return files, (test.x_test[:IMAGES], test.y_test[:IMAGES])

@@ -1,0 +1,61 @@
+"""The comparison of envelopes, without the peers: whose example counts, who is behind, and what an attack adds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advrun import L0, L2, attacks
+
+from . import compare, envelope
+
+INF = float("inf")
+FACTS = {"date": "", "environment": "", "images": 2, "budget": 1000}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ratio", "behind"),
+    [
+        ([2.0, 2.0], "1.000", 0),  # each image has its own closest attack: 1 and 3
+        ([1.0, 2.97], "1.008", 0),
+        ([1.0, 2.9], "1.026", 1),
+        ([INF, 3.0], "1.000", 0),  # on the images that both fooled
+    ],
+)
+def test_the_closest_example_of_each_image_counts(theirs, ratio, behind):
+    found = {"a, advrun": [1.0, 5.0], "b, advrun": [9.0, 3.0], "a, peer": theirs}
+    text, lines = envelope.report({"victim": {"L2": found}}, FACTS)
+    assert f"| {ratio} |" in text
+    assert len(lines) == behind
+
+
+def test_an_image_that_only_peers_fool_puts_us_behind():
+    assert envelope.report({"victim": {"L2": {"a, advrun": [1.0, INF], "a, peer": [5.0, 5.0]}}}, FACTS)[1]
+
+
+def test_what_an_attack_adds():
+    """Ours: what the others would lack; a peer's: what all of ours lack."""
+    mine = {"a, advrun": [1.0, 4.0], "b, advrun": [2.0, 3.0]}
+    table = {row[0]: row[2:] for row in envelope.rows(mine, {**mine, "c, peer": [1.0, 1.0], "d, peer": [4.0, 4.0]})}
+    assert table == {"a, advrun": ["1", "25.0 %"], "b, advrun": ["0", "25.0 %"], "c, peer": ["2", "100.0 %"], "d, peer": ["0", "0.0 %"]}
+
+
+def test_an_attack_keeps_to_the_budget(network, images, monkeypatch):
+    """On the victim's own images, and on those alone that it gets right."""
+    y = network.predict(images).argmax(-1)
+    y[0] += 1
+    victim = envelope.right(compare.Victim("network", network.model, images, y), 4)
+    np.testing.assert_array_equal(victim.x, images[1:5])
+    monkeypatch.setattr(envelope, "BUDGET", 20)
+    found = envelope.distances(victim, L2(), envelope.ours("ddn", L2(), {"steps": 20}))
+    expected = L2.distance(attacks.ddn(network, victim.x, victim.y, L2(), steps=20), victim.x)
+    np.testing.assert_allclose(found, np.where(np.asarray(expected) > 0, expected, INF), rtol=1e-5)
+    with pytest.raises(RuntimeError, match="ddn took 21 gradients; the budget is 20"):
+        envelope.ours("ddn", L2(), {"steps": 21})(victim)
+
+
+def test_every_norm_has_attacks_of_both():
+    for norm in envelope.NORMS:
+        assert len(envelope.attacks_of_ours(norm)) >= 3
+        assert len(envelope.attacks_of_peers(norm, 10)) >= 5
+    assert envelope.NORMS[0] == L0()
