@@ -31,6 +31,7 @@ RANKS = [
     ["attack"],
     ["robust"],
     ["train"],
+    ["turns"],
     ["batchwise"],
     ["craft", "defend"],
     ["survey", "certify", "retry", "planted", "identity"],
