@@ -18,6 +18,8 @@ from advrun.npz import MAX_BYTES, pack, unpack
 
 CHECKPOINT_SECONDS = 1.0
 """Checkpoints closer together than this are put off: a kill loses at most one batch, or this much work."""
+END = "end"
+"""The last piece of work of a cell, beside its batches: to put it together, and write it."""
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
 

@@ -86,7 +86,7 @@ INNER = {
         ["keys", "meetings"],
         ["metering", "needs"],
         ["loading", "plan"],
-        ["board", "expected", "outcomes"],
+        ["board", "crew", "expected", "outcomes"],
         ["claims", "columns", "examples", "shares", "store"],
         ["log", "record"],
         ["forecast", "gallery", "known", "oracles", "pictured", "proofs", "untouched"],
