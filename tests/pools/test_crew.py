@@ -237,7 +237,7 @@ def test_the_last_piece_of_a_cell_is_done_by_one(tmp_path):
 
 # Workers that are processes --------------------------------------------------------------------------------------------------
 
-HEAVY = SMALL | {"attacks": "[{name: auto_attack, eps: 24/255, iterations: 60, queries: 600, examples: 48}]", "batch": 8}
+HEAVY = SMALL | {"attacks": "[{name: autoattack, eps: 8/255, examples: 48}]", "batch": 8}
 """A cascade, each stage of which attacks what the one before has left."""
 LONG = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 8000, examples: 48}]", "batch": 4}
 
@@ -267,7 +267,6 @@ def test_a_worker_and_the_driver_are_killed_within_a_cell_of_two(data):
     kept = checkpoints(folder)
     further = wait_for(lambda: len(now := checkpoints(folder)) > len(kept) and now, run)
     assert kept.items() <= further.items()
-    assert "48 kept" not in here("status", file)
     run.send_signal(signal.SIGKILL)
     run.wait()
     kept = checkpoints(folder)
