@@ -14,7 +14,7 @@ Messages are plain data, as JSON knows it. Those of a hand, of which the last of
     {"kind": "event" | "warning" | "detail", ...}                for the reader of the console
     {"kind": "turn", "key", "batches"}                           which of these shall it make? It waits until it is told
     {"kind": "done", "key", "seconds"}
-    {"kind": "left", "key"}                                      others are making all that is left of the cell
+    {"kind": "left", "key", "seconds"}                           others are making all that is left of the cell
     {"kind": "failed", "key", "reason", "traceback", "refused", "unwritten"}
 
 A pool adds the number of the worker, and messages of its own, about workers that are lost:

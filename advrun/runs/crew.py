@@ -18,7 +18,7 @@ class Crew:
     """Of a cell that may be divided.
 
     members: the workers that are at it, or on their way. holders: by batch, who makes it, or has made it. since: by worker, when it last
-    asked. left: batches that nobody has. took: seconds of a batch.
+    asked. left: batches that nobody has. took: seconds of a batch. spent: seconds of those who have left.
     """
 
     cell: Cell
@@ -28,6 +28,7 @@ class Crew:
     since: dict[int, float] = field(default_factory=dict)
     left: int = 0
     took: float = 0.0
+    spent: float = 0.0
 
     def turn(self, worker: int, batches: Sequence[str]) -> str:
         """The first of these batches that nobody has; it is the worker's now. "" where there is none, or somebody finishes the cell."""

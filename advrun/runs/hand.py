@@ -106,7 +106,7 @@ class CellHand:
                 raise AdvrunError(f"the worker knows no cell {key[:8]}: its code or its data are not those of the driver")
             self._worker.run(self.cells[key])
         except LeftToOthers:
-            self._send({"kind": "left", "key": key})
+            self._send({"kind": "left", "key": key, "seconds": round(time.perf_counter() - clock, 2)})
         except (Exception, MemoryError) as error:
             self._send({"kind": "failed", "key": key, **in_words(self.cells.get(key), error), "traceback": traceback.format_exc()})
         else:

@@ -280,7 +280,10 @@ class _Run:
         self.pool.tell(worker, turn)
 
     def _left(self, message: Message) -> None:
-        self._give_back(message["worker"])
+        worker = message["worker"]
+        if (found := self.crews.get(self.tasks[worker].cell.key)) is not None:
+            found.spent += message["seconds"]
+        self._give_back(worker)
 
     def _done(self, message: Message) -> None:
         worker, seconds = message["worker"], message["seconds"]
@@ -293,7 +296,7 @@ class _Run:
             return
         for other in self._others(worker):
             self.tasks[other].late = True
-        self.crews.pop(cell.key, None)
+        seconds = round(seconds + (found.spent if (found := self.crews.pop(cell.key, None)) else 0), 2)
         self._over(worker, counts=True)
         work = self.course.parts[self.board.place[cell.key]]
         self.store.event("done", cell=cell.label, seconds=seconds, work=round(work.work, 3), alike=work.alike)

@@ -27,7 +27,7 @@ from advrun.turns import batches
 
 from ._cells import cell
 from ._contents import contents
-from ._runs import SMALL, checkpoints, children, command, config, events, here, together, wait_for
+from ._runs import SMALL, checkpoints, children, command, config, events, together, wait_for
 
 # Whose turn it is --------------------------------------------------------------------------------------------------------
 
