@@ -41,6 +41,8 @@ LARGER = {
     "threats": "[none, static, adaptive]",
     "batch": 16,
 }
+MANY = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 20000, examples: 48}]", "batch": 2}
+"""An attack of 24 batches, each of which takes longer than two checkpoints are apart: some are left when a second worker is ready."""
 
 
 def config(data: Path, results: str, settings: dict) -> Path:

@@ -27,7 +27,7 @@ from advrun.turns import batches
 
 from ._cells import cell
 from ._contents import contents
-from ._runs import SMALL, checkpoints, children, command, config, events, together, wait_for
+from ._runs import MANY, SMALL, checkpoints, children, command, config, events, together, wait_for
 
 # Whose turn it is --------------------------------------------------------------------------------------------------------
 
@@ -239,15 +239,14 @@ def test_the_last_piece_of_a_cell_is_done_by_one(tmp_path):
 
 HEAVY = SMALL | {"attacks": "[{name: autoattack, eps: 8/255, examples: 48}]", "batch": 8}
 """A cascade, each stage of which attacks what the one before has left."""
-LONG = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 8000, examples: 48}]", "batch": 4}
 
 
 @pytest.mark.slow
 def test_two_processes_make_a_cascade_together(data):
-    subprocess.run(command("run", config(data, "cascade", HEAVY), "-q"), check=True)
-    subprocess.run(together("run", config(data, "joined", HEAVY), "--pool", "processes:2", "-q"), check=True)
-    folder = data.parent / "joined/toy"
-    assert contents(folder) == contents(data.parent / "cascade/toy")
+    subprocess.run(command("run", config(data, "crew-cascade", HEAVY), "-q"), check=True)
+    subprocess.run(together("run", config(data, "crew-joined", HEAVY), "--pool", "processes:2", "-q"), check=True)
+    folder = data.parent / "crew-joined/toy"
+    assert contents(folder) == contents(data.parent / "crew-cascade/toy")
     assert {each["worker"] for each in events(folder, "batch") if each["batch"] != END} == {0, 1}
     assert not list((folder / "partial").glob("*/*"))
 
@@ -256,8 +255,8 @@ def test_two_processes_make_a_cascade_together(data):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in Linux's list of processes")
 def test_a_worker_and_the_driver_are_killed_within_a_cell_of_two(data):
     """The worker costs a batch; the driver what was being made. Nothing that was finished is made again."""
-    subprocess.run(command("run", config(data, "whole", LONG), "-q"), check=True)
-    file, folder = config(data, "parts", LONG), data.parent / "parts/toy"
+    subprocess.run(command("run", config(data, "crew-whole", MANY), "-q"), check=True)
+    file, folder = config(data, "crew-parts", MANY), data.parent / "crew-parts/toy"
     starting = together("run", file, "--pool", "processes:2")
     run = subprocess.Popen(starting, stderr=subprocess.DEVNULL)
     both = lambda: {each["worker"] for each in events(folder, "batch")} == {0, 1} and len(checkpoints(folder)) > 2  # noqa: E731
@@ -274,5 +273,5 @@ def test_a_worker_and_the_driver_are_killed_within_a_cell_of_two(data):
     further = wait_for(lambda: len(now := checkpoints(folder)) > len(kept) and now, run)
     assert kept.items() <= further.items()
     assert run.wait() == 0
-    assert contents(folder) == contents(data.parent / "whole/toy")
+    assert contents(folder) == contents(data.parent / "crew-whole/toy")
     assert not list((folder / "partial").glob("*/*"))

@@ -16,7 +16,7 @@ import pytest
 from advrun.checkpoints import END
 
 from ._contents import contents
-from ._runs import LARGER, SMALL, checkpoints, command, config, events, together, wait_for
+from ._runs import LARGER, MANY, SMALL, checkpoints, command, config, events, together, wait_for
 
 pytestmark = pytest.mark.cluster
 LONG = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 15000, examples: 48}]", "batch": 4}
@@ -110,8 +110,8 @@ def test_two_nodes_leave_the_bytes_of_one_process(larger, nodes, data):
 
 def test_two_nodes_make_one_cell_together(nodes, data):
     """Neither sees a file of the other: what each has made comes by the driver. A node dies with a batch, which the other makes."""
-    subprocess.run(command("run", config(data, "ray-whole", LONG), "-q"), check=True)
-    file, folder = config(data, "ray-parts", LONG), data.parent / "ray-parts/toy"
+    subprocess.run(command("run", config(data, "ray-whole", MANY), "-q"), check=True)
+    file, folder = config(data, "ray-parts", MANY), data.parent / "ray-parts/toy"
     run = subprocess.Popen(together("run", file, "--pool", f"ray:{nodes.address}"), stderr=subprocess.DEVNULL)
     made = lambda: {each["worker"] for each in events(folder, "batch")} if (folder / "log.jsonl").exists() else set()  # noqa: E731
     wait_for(lambda: made() == {0, 1} and len(checkpoints(folder)) > 3, run)
