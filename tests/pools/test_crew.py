@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advrun.checkpoints import END, LeftToOthers
+from advrun import registry
+from advrun.checkpoints import END, Checkpoints, LeftToOthers
+from advrun.config import AttackEntry
 from advrun.console import Console, Course, Part
 from advrun.runs.crew import Crew
 from advrun.runs.hand import CellHand, _asking
+from advrun.runs.needs import is_divisible
 from advrun.runs.outcomes import Outcomes
 from advrun.runs.schedule import _Run
 from advrun.runs.store import Store
@@ -69,6 +72,44 @@ def test_batches_of_others_are_taken_from_the_checkpoints_and_the_last_worker_ha
         next(runs[1])
     assert {rows.start: found["x"].tolist() for rows, found in runs[0]} == {3: [6.0, 8.0, 10.0], 6: [12.0, 14.0, 16.0]}
     assert made == {0: [0, 9], 1: [3, 6]}
+
+
+def test_a_batch_that_was_made_in_parts_is_found_by_those_who_made_none_of_it(tmp_path):
+    """The names of batches are those of the batch size that was asked for, whatever fits into one worker's memory."""
+
+    class Small(Doubling):
+        def make(self, rows):
+            if rows.stop - rows.start > 1:
+                raise MemoryError
+            return super().make(rows)
+
+    made, others = Small([], []), Doubling([], [])
+    checkpoints = Checkpoints(tmp_path)
+    small = {rows.start: found["x"].tolist() for rows, found in batches(made, 7, checkpoints)}
+    checkpoints.flush()
+    assert {rows.start: found["x"].tolist() for rows, found in batches(others, 7, Checkpoints(tmp_path))} == small
+    assert small == {0: [0.0, 2.0, 4.0], 3: [6.0, 8.0, 10.0], 6: [12.0]}
+    assert (sorted(made.seen), others.seen) == ([0, 1, 2, 3, 4, 5, 6], [])
+
+
+def test_what_may_be_divided_follows_from_what_it_is():
+    """Attacks that learn first are whole, but where what they learn is a cell of its own; so are cascades with such a stage."""
+
+    def divisible(kind, name=None):
+        attack = name and AttackEntry(name, name, {}, "linf", (8 / 255,))
+        return is_divisible(cell("x", kind, (), attack=attack))
+
+    assert {name for name in registry.names("attacks") if registry.get("attacks", name).fit} > {
+        "advgan",
+        "universal",
+        "sticker",
+        "substitute",
+    }
+    for name in ("advgan", "universal", "sticker", "substitute"):
+        assert not divisible("attack", name)
+    assert all(divisible("attack", name) for name in ("pgd", "square", "autoattack", "natural"))
+    assert divisible("bound")
+    assert not any(map(divisible, ("train", "learn", "measure", "metric", "probe", "prove")))
 
 
 # Workers that are threads --------------------------------------------------------------------------------------------------
