@@ -43,6 +43,8 @@ def batches(runner: Runner, count: int, checkpoints: Checkpoints | None, name: s
     Raises:
         LeftToOthers: where nothing is left that other workers are not making.
     """
+    if checkpoints:
+        checkpoints.flush()  # who joins now begins where this worker is
     size = runner.batch_size
     left = {_named(name, rows): rows for rows in (slice(first, min(first + size, count)) for first in range(0, count, size))}
     while left:

@@ -12,6 +12,9 @@ from advrun.runs.plan import Cell
 WORTH = 10.0
 """Seconds of work that nobody has begun, for which another worker joins: it loads the system, and compiles the attack."""
 
+KEPT = -1
+"""Has the batches that nobody needs to make any more."""
+
 
 @dataclass
 class Crew:
@@ -42,8 +45,15 @@ class Crew:
         self.holders[free[0]] = worker
         return free[0]
 
+    def finished(self, worker: int, seconds: float) -> None:
+        """All that the worker has made in so many seconds is among the checkpoints, and it found nothing to do: nor would others, before
+        somebody asks again."""
+        self.holders = {batch: KEPT if holder == worker else holder for batch, holder in self.holders.items()}
+        self.spent += seconds
+        self.left = 0
+
     def leave(self, worker: int) -> None:
-        """What it has finished is among the checkpoints, and the rest is anybody's."""
+        """The worker has gone, and what it had is anybody's; what of it is among the checkpoints is found there."""
         self.members.discard(worker)
         self.since.pop(worker, None)
         self.holders = {batch: holder for batch, holder in self.holders.items() if holder != worker}

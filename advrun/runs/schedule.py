@@ -282,7 +282,7 @@ class _Run:
     def _left(self, message: Message) -> None:
         worker = message["worker"]
         if (found := self.crews.get(self.tasks[worker].cell.key)) is not None:
-            found.spent += message["seconds"]
+            found.finished(worker, message["seconds"])
         self._give_back(worker)
 
     def _done(self, message: Message) -> None:

@@ -42,6 +42,18 @@ def test_every_batch_is_somebodys_once_and_a_lost_workers_are_anybodys():
     assert [crew.turn(0, "bd"), crew.turn(0, "bd"), crew.turn(0, "bd")] == ["b", "d", ""]
 
 
+def test_what_a_worker_leaves_is_made_and_nobody_joins_in_its_place_before_there_is_news():
+    now = [0.0]
+    crew = Crew(cell("a", "bound"), lambda: now[0], {0, 1})
+    assert [crew.turn(worker, "abc") for worker in (0, 1)] == ["a", "b"]
+    crew.finished(1, 5.0)
+    crew.leave(1)
+    now[0] = 9.0
+    assert (crew.worth(), crew.spent) == (0, 5.0)
+    assert crew.turn(0, "bcd") == "c"
+    assert crew.worth() == 9.0
+
+
 def test_another_worker_joins_where_enough_is_left_for_it():
     """That a batch takes long is known while the first is being made; those who are on their way count as if they were there."""
     now = [0.0]
