@@ -21,7 +21,8 @@ class Crew:
     """Of a cell that may be divided.
 
     members: the workers that are at it, or on their way. holders: by batch, who makes it, or has made it. since: by worker, when it last
-    asked. left: batches that nobody has. took: seconds of a batch. spent: seconds of those who have left.
+    asked. left: batches that nobody has. took: seconds of a batch. spent: seconds of those who have left. done: images, as far as one of
+    them knows.
     """
 
     cell: Cell
@@ -32,6 +33,7 @@ class Crew:
     left: int = 0
     took: float = 0.0
     spent: float = 0.0
+    done: int = 0
 
     def turn(self, worker: int, batches: Sequence[str]) -> str:
         """The first of these batches that nobody has; it is the worker's now. "" where there is none, or somebody finishes the cell."""
@@ -57,6 +59,11 @@ class Crew:
         self.members.discard(worker)
         self.since.pop(worker, None)
         self.holders = {batch: holder for batch, holder in self.holders.items() if holder != worker}
+
+    def furthest(self, done: int) -> int:
+        """How many images are done, now that a member says how many it knows of: it hears of those of the others when it asks next."""
+        self.done = max(self.done, done)
+        return self.done
 
     def worth(self) -> float:
         """Seconds of work that are left for one more; a batch takes as long as the last, or as one that is being made does already."""

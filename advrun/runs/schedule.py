@@ -254,10 +254,11 @@ class _Run:
             if task.bar:
                 self.console.hide(task.bar)
             task.bar = self.console.show(message["label"], message["total"], worker=worker, part=number)
-        task.place = message["label"], message["done"]
+        found = self.crews.get(task.cell.key)
+        task.place = message["label"], found.furthest(message["done"]) if found else message["done"]
         task.bar.done = 0
         task.bar.total = message["total"]
-        task.bar.advance(message["done"], message["note"])
+        task.bar.advance(task.place[1], message["note"])
 
     def _event(self, message: Message) -> None:
         self.console.event(message["event"], **message["details"])

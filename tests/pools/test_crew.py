@@ -20,11 +20,12 @@ from advrun import registry
 from advrun.checkpoints import END, Checkpoints, LeftToOthers
 from advrun.config import AttackEntry
 from advrun.console import Console, Course, Part
+from advrun.runs.board import Board
 from advrun.runs.crew import Crew
 from advrun.runs.hand import CellHand, _asking
 from advrun.runs.needs import is_divisible
 from advrun.runs.outcomes import Outcomes
-from advrun.runs.schedule import _Run
+from advrun.runs.schedule import _Run, _Task
 from advrun.runs.store import Store
 from advrun.turns import batches
 
@@ -52,6 +53,18 @@ def test_what_a_worker_leaves_is_made_and_nobody_joins_in_its_place_before_there
     assert (crew.worth(), crew.spent) == (0, 5.0)
     assert crew.turn(0, "bcd") == "c"
     assert crew.worth() == 9.0
+
+
+def test_a_cell_is_as_far_as_the_member_that_knows_most(tmp_path):
+    """Bars and the whole run's course do not go back where one begins that knows of nothing yet."""
+    run = _Run([], None, Store(tmp_path), Console(quiet=True), Course([Part(1.0)]), Outcomes(), None, False)
+    run.board, run.console.course = Board([TRAIN]), run.course
+    run.course.enter(0)
+    run.tasks, run.crews = {0: _Task(TRAIN), 1: _Task(TRAIN)}, {TRAIN.key: Crew(TRAIN, members={0, 1})}
+    for worker, done in ((0, 6), (1, 0), (1, 8), (0, 7)):
+        run._bar({"worker": worker, "label": "attack", "done": done, "total": 10, "note": ""})
+    assert [run.tasks[worker].bar.done for worker in (0, 1)] == [8, 8]
+    assert run.course._inside[0].share == 0.8
 
 
 def test_another_worker_joins_where_enough_is_left_for_it():
