@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from advrun import pools
 from advrun.console import Bar, Console, Course
-from advrun.console.course import about
 from advrun.errors import GOES_ON, CellError
 from advrun.pools import Message, Pool
 from advrun.runs import crew, hand
@@ -15,7 +14,7 @@ from advrun.runs.board import Board
 from advrun.runs.claims import Claims
 from advrun.runs.crew import Crew
 from advrun.runs.expected import part
-from advrun.runs.forecast import Forecast, forecast
+from advrun.runs.forecast import compare, forecast
 from advrun.runs.needs import is_divisible, is_oracle
 from advrun.runs.opened import Opened
 from advrun.runs.outcomes import Outcomes
@@ -70,13 +69,6 @@ def execute(
     if len(outcomes.done) == len(pending):
         compare(foreseen, course.elapsed, len(pending), store, console)
     return outcomes
-
-
-def compare(foreseen: Forecast, took: float, cells: int, store: Store, console: Console) -> None:
-    """Say what was expected, and what it was."""
-    store.event("forecast", cells=cells, expected=round(foreseen.total, 1), took=round(took, 1), measured=foreseen.measured)
-    was = "forecast" if foreseen.measured else "guessed"
-    console.event("took", label=f"{about(took)} for {cells} cells", **{was: about(foreseen.total)})
 
 
 @dataclass
