@@ -268,8 +268,8 @@ def test_workers_die_at_any_batch_and_the_bytes_are_the_same(tmp_path, eager):
     for seed in range(12):
         root = tmp_path / str(seed)
         pool = Threads(3, [bound("a")], root, dying=0.15, seed=seed)
-        while not driven(pool, root).done:  # where it died twice at one place it has failed, and the next run goes on
-            pass
+        while not (outcomes := driven(pool, root)).done:  # where it died twice at one place it has failed, and the next run goes on
+            assert outcomes.failed
         (file,) = root.glob("bounds/*")
         assert file.read_bytes() == whole
         assert [sorted(first for _, first in made.elements()) for made in pool.made.values()] == [list(range(0, 20, 3))] * 2
