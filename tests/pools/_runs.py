@@ -90,7 +90,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for(what: Callable[[], Any], run: subprocess.Popen, seconds: float = 90) -> Any:
+def wait_for(what: Callable[[], Any], run: subprocess.Popen, seconds: float = 240) -> Any:
     ends = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < ends
