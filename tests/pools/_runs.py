@@ -62,8 +62,8 @@ def command(*arguments: object) -> list[str]:
 
 
 def together(*arguments: object) -> list[str]:
-    """The same command, in whose run workers join each other at once, whatever that is worth."""
-    code = "from advrun.runs import crew\nfrom advrun.cli import main\n\ncrew.WORTH = 0.0\nmain()"
+    """The same command, in whose run workers join each other at once, where anything is left."""
+    code = "from advrun.runs import crew\nfrom advrun.cli import main\n\ncrew.WORTH = 1e-9\nmain()"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
