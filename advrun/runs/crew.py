@@ -10,9 +10,8 @@ from advrun.checkpoints import END
 from advrun.runs.plan import Cell
 
 WORTH = 30.0
-"""Seconds of work that nobody has begun, for which another worker joins: it loads the system, and compiles the attack, which take it about 10
-seconds of a core."""
-
+"""Seconds of work that nobody has begun, for which another worker joins: to load the system and compile the attack takes it about 10 of a
+core."""
 KEPT = -1
 """Has the batches that nobody needs to make any more."""
 
