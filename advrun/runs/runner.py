@@ -29,6 +29,7 @@ from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.claims import Claims
 from advrun.runs.columns import aim
+from advrun.runs.expected import useful
 from advrun.runs.forecast import Forecast, forecast
 from advrun.runs.keys import closure
 from advrun.runs.known import FILE as KNOWN
@@ -92,7 +93,7 @@ def status(
     cells = plan.upto(upto)
     found = [Status(cell, store.output(cell) is not None) for cell in (portion.among(plan, cells) if portion else cells)]
     missing = [each.cell for each in found if not each.done]
-    return found, forecast(plan, missing, store, pools.size(pool, len(missing), room(plan.data))), pool
+    return found, forecast(plan, missing, store, pools.size(pool, useful(missing, plan), room(plan.data))), pool
 
 
 def folder(experiment: Experiment) -> Store:

@@ -30,13 +30,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from advrun.checkpoints import Checkpoints
+from advrun.checkpoints import END, Checkpoints, LeftToOthers
 from advrun.errors import AdvrunError, LockError
 from advrun.files import (
     MAX_JSON,
@@ -110,10 +110,16 @@ class Manifest:
 
 
 class Store:
-    """Reads and writes one results folder."""
+    """Reads and writes one results folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        ask: where several workers may do one cell together: as `Checkpoints.turn`, after the key of the cell.
+    """
+
+    def __init__(self, root: Path, ask: Callable[[str, Sequence[str]], str] | None = None) -> None:
         self.root = root
+        self._ask = ask
         self._outputs: dict[str, str] = {}
         """Of each cell that is known to be finished, by its key."""
         self._recent: dict[str, Manifest] = {}
@@ -209,8 +215,11 @@ class Store:
         """Write a cell's files and then its manifest. `files` maps a relative path to a function that writes that path.
 
         Raises:
-            WriteError: when the disk is full; then the cell is not finished, and what was there before is.
+            WriteError: when the disk is full; then the cell is not finished, and what was there before is. LeftToOthers: where another
+                worker has all that the cell is made of, too, and was the first to say so.
         """
+        if self._ask and not self._ask(cell.key, [END]):
+            raise LeftToOthers
         digests = {}
         for name, write in files.items():
             place = inside(self.root, name)
@@ -290,7 +299,7 @@ class Store:
             self._damaged(cell.label, str(file.relative_to(self.root)), reason)
             logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
 
-        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged)
+        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, partial(self._ask, cell.key) if self._ask else None)
 
     # Log and lock ------------------------------------------------------------------------------------------------
 
