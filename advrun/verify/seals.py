@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from advrun.errors import AdvrunError
 from advrun.files import MAX_JSON, content_key, content_of, inside
+from advrun.runs.manifest import Manifest
 from advrun.runs.plan import stem_of
-from advrun.runs.store import RECORD, Manifest
+from advrun.runs.store import RECORD
 from advrun.runs.untouched import NOTHING, Untouched, listed
 from advrun.verify.minutes import Minutes
 
