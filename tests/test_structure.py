@@ -86,6 +86,8 @@ INNER = {
         ["metering", "needs"],
         ["loading", "plan"],
         ["board", "expected", "outcomes"],
+        ["manifest"],
+        ["index"],
         ["claims", "columns", "examples", "shares", "store"],
         ["log", "record"],
         ["forecast", "gallery", "known", "oracles", "pictured", "proofs", "untouched"],

@@ -114,7 +114,8 @@ def lines(content: bytes) -> Iterator[tuple[str, bytes]]:
     seal, _, rest = content.partition(b"\n")
     if seal.decode("ascii", errors="replace") != digest_of_bytes(rest):
         raise ValueError("changed by hand, or torn")
-    yield from ((line[2:34].decode("ascii", errors="replace"), line) for line in rest.split(b"\n"))
+    for line in filter(None, rest.split(b"\n")):
+        yield line[2:].partition(b'"')[0].decode("ascii", errors="replace"), line
 
 
 def parsed(line: bytes) -> Entry | None:
