@@ -10,7 +10,12 @@ import time
 
 import pytest
 
+from advrun.config import loads
 from advrun.report import figures
+from advrun.runs import pictured as pictures
+from advrun.runs import runner
+from advrun.runs.pictured import pictured
+from advrun.runs.plan import make_plan
 from tests._large import fill, write_config
 
 REPORT = "import resource, sys; from advrun.cli import main; main(['report', sys.argv[1], '-q'], standalone_mode=False)"
@@ -52,3 +57,24 @@ def test_of_too_many_figures_some_of_each_kind_are_drawn():
     assert {f"robustness-{model}-worst case" for model in "abcd"} <= {name for _, name, _ in chosen}
     assert {kind for kind, _, _ in chosen} == {"robustness", "training"}
     assert [plans.index(plan) for plan in chosen] == sorted(plans.index(plan) for plan in chosen)
+
+
+def test_of_too_many_rows_the_images_of_whole_figures_are_read(tmp_path, caplog):
+    """Few: all. More: one per system, attack and eps; the largest eps; then some attacks, each against all systems that it met."""
+    config = write_config(tmp_path, models=2, attacks=3, seeds=2)
+    experiment = loads(config.read_text(), name="large")
+    cells = [cell for cell in make_plan(experiment, runner.load_data(experiment)).cells if cell.kind == "measure" and cell.attack]
+    assert len(cells) == 2 * 2 * 9 * 5 * 3
+    assert pictured(cells, (8, 8, 3)) == cells
+    assert not caplog.records
+    size = 8 * pictures.IMAGES * 8 * 8 * 3
+    for most, expected in ((150, 2 * 5 * 5 * 3), (149, 2 * 5 * 3), (29, 15), (14, 10), (9, 5)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pictures, "MEMORY", most * size)
+            shown = pictured(cells, (8, 8, 3))
+        assert len(shown) == expected
+        assert len({cell.threat for cell in shown}) == len({cell.seed for cell in shown}) == 1
+        assert {(cell.model.label, cell.attack_label) for cell in shown} == {
+            (cell.model.label, cell.attack_label) for cell in shown if cell.defense_label == "jpeg"
+        }
+        assert f"images of {expected} of {len(cells)} rows" in caplog.records[-1].getMessage()

@@ -38,7 +38,8 @@ def pictured(cells: Sequence[Cell], shape: Sequence[int]) -> list[Cell]:
         for cell in chosen:
             shown.setdefault((cell.model.label, *_attack(cell)), []).append(cell)
         groups = list(shown.values())
-        chosen = [cell for group in groups[:: -(-len(chosen) // most)] for cell in group]
+        kept = max(len(groups) * most // len(chosen), 1)
+        chosen = [cell for group in groups[:: -(-len(groups) // kept)] for cell in group]
     if len(chosen) < len(cells):
         log.warning(
             "images of %d of %d rows are shown, all numbers are in tables/; name fewer models, attacks, eps or seeds by --set for others",
