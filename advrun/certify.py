@@ -57,7 +57,8 @@ class Bound:
             rng: for everything random.
         """
         offered = {"model": model, "system": model.chain, "x": x, "y": y, "norm": self.norm, "rng": rng}
-        said = self.plugin.function(**{name: offered[name] for name in self.plugin.arguments}, **self.settings)
+        with engine.keyed(self.plugin.function):
+            said = self.plugin.function(**{name: offered[name] for name in self.plugin.arguments}, **self.settings)
         radius, details = said if isinstance(said, tuple) and len(said) == 2 else (said, {})
         return ops.cast(radius, "float32"), {name: ops.cast(value, "float32") for name, value in details.items()}
 

@@ -84,6 +84,7 @@ INNER = {
         ["__init__"],
         ["keys", "meetings"],
         ["metering", "needs"],
+        ["possible"],
         ["loading", "plan"],
         ["board", "expected", "outcomes"],
         ["manifest"],

@@ -16,7 +16,7 @@ from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.contradictions import contradicted
-from advrun.errors import AdvrunError, WriteError
+from advrun.errors import AdvrunError, DataError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
@@ -39,6 +39,7 @@ from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained
 from advrun.runs.pictured import pictured
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
+from advrun.runs.possible import aims, check_chains
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
 from advrun.runs.shares import Portion
@@ -60,12 +61,23 @@ class Status:
 
 
 def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded."""
-    if all(map(is_trained, experiment.models)):
-        return {}
-    from advrun.runs import opened
+    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded but
+    images that an attack or a bound says something of by their class.
 
-    return opened.inspect(experiment, load_data)
+    Raises ConfigError for what cannot be, as a run does before it begins; data that are missing are no fault of the configuration.
+    """
+    check_chains(experiment)
+    if not all(map(is_trained, experiment.models)):
+        from advrun.runs import opened
+
+        return opened.inspect(experiment, load_data)
+    if aims(experiment):
+        try:
+            data = load_data(experiment)
+        except DataError:
+            return {}
+        make_plan(experiment, data)
+    return {}
 
 
 def status(
