@@ -88,6 +88,8 @@ INNER = {
         ["possible"],
         ["loading", "plan"],
         ["board", "crew", "expected", "outcomes"],
+        ["manifest"],
+        ["index"],
         ["claims", "columns", "examples", "shares", "store"],
         ["log", "record"],
         ["forecast", "gallery", "known", "oracles", "pictured", "proofs", "untouched"],

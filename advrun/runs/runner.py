@@ -90,6 +90,7 @@ def status(
     """
     pool = pool or experiment.compute.pool
     plan, store = make_plan(experiment, load_data(experiment)), folder(experiment)
+    store.recall()
     cells = plan.upto(upto)
     found = [Status(cell, store.output(cell) is not None) for cell in (portion.among(plan, cells) if portion else cells)]
     missing = [each.cell for each in found if not each.done]
@@ -151,6 +152,7 @@ def run(
         failure: AdvrunError | None = None
         paths: list[Path] = []
         found = summary = None
+        store.recall()
         if portion is None:
             store.tidy()
         write_text(inside(store.root, "config.yaml"), experiment.to_yaml())
@@ -166,6 +168,7 @@ def run(
                     break
                 keep_known(plan, store, console)
                 found = findings(plan, store, console)
+                store.keep()
                 summary = summarise(found.results, found.sweeps, found.planned)
                 if failure or not compute or all(map(store.output, cells)):
                     break
