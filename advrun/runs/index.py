@@ -30,7 +30,7 @@ SETTLED = 2_000_000_000
 Stamp = tuple[int, int, int, int]
 
 
-class Entry(NamedTuple):
+class Remembered(NamedTuple):
     """What is known of a cell.
 
     leaf: what its only file holds, None where that was not read as JSON. stamps: of its manifest, then of its files, in the order in which
@@ -64,13 +64,13 @@ class Index:
         except (OSError, ValueError) as error:
             damaged(FILE, str(error))
 
-    def find(self, key: str, record: str) -> Entry | None:
+    def find(self, key: str, record: str) -> Remembered | None:
         """What is known of a cell, where its files are those that it was learnt from. record: the name of its manifest."""
         line = self._lines.get(key)
         entry = None if line is None else parsed(line)
         return entry if entry and entry.manifest.key == key and holds(self.root, record, entry) else None
 
-    def learn(self, entry: Entry) -> None:
+    def learn(self, entry: Remembered) -> None:
         """Enter what was read of a cell. Its stamps are older than the reading."""
         if max(max(changed) for _, _, *changed in entry.stamps) < time.time_ns() - SETTLED:
             manifest = entry.manifest
@@ -104,7 +104,7 @@ def stamps(root: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
         return ()
 
 
-def holds(root: Path, record: str, entry: Entry) -> bool:
+def holds(root: Path, record: str, entry: Remembered) -> bool:
     """Whether the files of an entry bear its stamps."""
     return entry.vouches and stamps(root, (record, *entry.manifest.files)) == entry.stamps
 
@@ -118,11 +118,11 @@ def lines(content: bytes) -> Iterator[tuple[str, bytes]]:
         yield line[2:].partition(b'"')[0].decode("ascii", errors="replace"), line
 
 
-def parsed(line: bytes) -> Entry | None:
+def parsed(line: bytes) -> Remembered | None:
     """The entry of a line, None where it is none."""
     try:
         key, label, files, inputs, info, leaf, marks = json.loads(line)
         manifest = Manifest.of({"key": key, "label": label, "files": files, "inputs": inputs, "info": info})
-        return Entry(manifest, leaf, tuple([(inode, size, content, state) for inode, size, content, state in marks]))
+        return Remembered(manifest, leaf, tuple([(inode, size, content, state) for inode, size, content, state in marks]))
     except (ValueError, TypeError, RecursionError):
         return None

@@ -40,7 +40,7 @@ from advrun.checkpoints import END, Checkpoints, LeftToOthers
 from advrun.errors import AdvrunError, LockError
 from advrun.files import MAX_JSON, atomic, content_of, digest_of, digest_of_bytes, inside, is_regular, opened, write_text
 from advrun.runs import index
-from advrun.runs.index import Entry
+from advrun.runs.index import Remembered
 from advrun.runs.manifest import Manifest
 
 CELLS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs")
@@ -133,7 +133,7 @@ class Store:
             return None
         return content if digest_of_bytes(content) == expected else None
 
-    def _sealed(self, cell: Any, verify: bool) -> Entry | None:
+    def _sealed(self, cell: Any, verify: bool) -> Remembered | None:
         """The manifest of a cell whose inputs are finished and what they were; its own files are not looked at."""
         name = f"manifests/{cell.stem}.json"
         entry = self._index.find(cell.key, name) if self._index else None
@@ -150,7 +150,7 @@ class Store:
                 return None
         return entry
 
-    def _read(self, cell: Any, name: str) -> Entry | None:
+    def _read(self, cell: Any, name: str) -> Remembered | None:
         """The manifest of this name, with its stamp where there is an index to keep it."""
         try:
             path = inside(self.root, name)
@@ -161,12 +161,12 @@ class Store:
         except (ValueError, AdvrunError) as error:
             self._damaged(cell.label, name, str(error))
             return None
-        return None if manifest is None else Entry(manifest, None, marks)
+        return None if manifest is None else Remembered(manifest, None, marks)
 
     def _stamps(self, manifest: Manifest) -> tuple[index.Stamp, ...]:
         return index.stamps(self.root, tuple(manifest.files)) if self._index else ()
 
-    def _learn(self, entry: Entry, marks: tuple[index.Stamp, ...]) -> None:
+    def _learn(self, entry: Remembered, marks: tuple[index.Stamp, ...]) -> None:
         """A cell was read and is whole. marks: of its files, from before that."""
         whole = entry._replace(stamps=entry.stamps[:1] + marks)
         if self._index and whole.vouches:
