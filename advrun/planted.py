@@ -15,7 +15,8 @@ that is as sure.
 
 Where a detector stands beside the system, it stays as it is (`binarised.py`), and an example is one only where the detector accepts it: so
 the clean image is one that it accepts, and so is the planted point; random search must get past it too. It is chosen among many, those
-first that are nearest to being rejected: who goes on in its direction, and does not know the detector, is rejected. What is accepted is
+first that are nearest to being rejected: who goes on in its direction, and does not know the detector, is rejected (an order chosen after
+it was seen that in none an attack that ignores the detector passes beside most; README has both figures). What is accepted is
 often smooth, so most of these points are random in blocks of pixels, of several sizes, and so are the points around. An image with no
 accepted point among the candidates has no example, and is left out. How much the detector matters, the same attack says that does
 not know it (`found(..., unguarded=True)`): where that finds as many, the test was one of the network alone.
