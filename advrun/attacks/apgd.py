@@ -13,6 +13,7 @@ from advrun.geometry import L2, Linf, per_image
 from advrun.system import Gradients
 from advrun.types import Count, Labels, Targets, Tensor
 
+PRESETS = {"malt": {"loss": "targeted_dlr", "targets": 2, "targets_by": "malt"}}  # as much as 9 by likelihood: attacks/README.md
 MOMENTUM = 0.75  # alpha
 RISING = 0.75  # rho: the share of steps between two checkpoints that should raise the loss
 
