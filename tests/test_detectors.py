@@ -74,7 +74,14 @@ def test_who_does_not_know_the_detector_is_rejected_and_who_knows_gets_past(guar
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "settings"), [("apgd", {"loss": "ce"}), ("apgd", {"loss": "dlr"}), ("square", {"queries": 2000}), ("mifgsm", {"steps": 40})]
+    ("name", "settings"),
+    [
+        ("apgd", {"loss": "ce"}),
+        ("apgd", {"loss": "dlr"}),
+        ("apgd", {"loss": "targeted_dlr", "targets": 1, "targets_by": "malt"}),
+        ("square", {"queries": 2000}),
+        ("mifgsm", {"steps": 40}),
+    ],
 )
 def test_so_do_other_attacks_inside_a_ball(guarded, grey, name, settings):
     """By cross-entropy, by the difference of logits, and by scores alone."""

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from advrun.attacks._best import Best, unfinished
-from advrun.attacks._rivals import rivals
+from advrun.attacks._rivals import malt, rivals
 from advrun.engine import Rng, ops, repeat, repeat_undecided
+from advrun.geometry import Ball
 from advrun.losses import cross_entropy, dlr, dlr_of_target, log_odds, targeted_dlr
 from advrun.system import Gradients
 from advrun.system.classifier import Loss
 from advrun.types import Cost, Tensor
 
 LossName = Literal["ce", "dlr", "targeted_dlr"]
+TargetsBy = Literal["likelihood", "malt"]
 CLASSES_NEEDED = {"ce": 2, "dlr": 3, "targeted_dlr": 4}
 
 
@@ -42,10 +44,24 @@ def objective(attack: str, model: Gradients, name: LossName, eot: int) -> Callab
     return lambda goal: lambda logits, y: targeted_dlr(logits, y, goal)
 
 
-def goals(model: Gradients, x: Tensor, y: Tensor, loss: LossName, targets: int) -> Tensor:
-    """What the runs aim at, one after the other, (k, n) int32: for targeted DLR the likeliest other classes; other losses do not look."""
-    one_by_one = loss == "targeted_dlr" and not model.targeted
-    return rivals(model.logits(x), y, targets) if one_by_one else ops.expand_dims(y, 0)
+def goals(
+    model: Gradients, x: Tensor, y: Tensor, norm: Ball, loss: LossName, targets: int, targets_by: TargetsBy, candidates: int
+) -> Tensor:
+    """What the runs aim at, one after the other, (k, n) int32: for targeted DLR other classes, the best first; other losses do not look."""
+    if loss != "targeted_dlr" or model.targeted:
+        return ops.expand_dims(y, 0)
+    if targets_by == "malt":
+        return malt(model, x, y, norm, targets, candidates)
+    return rivals(model.logits(x), y, targets)
+
+
+def nonsense_of_targets(*, loss: LossName, targets: int, targets_by: TargetsBy, candidates: int) -> tuple[str, str] | None:
+    """MALT where there is nothing to choose, or less than is asked for."""
+    if targets_by == "malt" and loss != "targeted_dlr":
+        return "targets_by", f"got 'malt', but the loss {loss} has no targets; set loss to targeted_dlr"
+    if targets_by == "malt" and targets >= candidates:
+        return "targets", f"got {targets}, but {candidates} candidates, the true class among them, leave {candidates - 1} to choose from"
+    return None
 
 
 def best_of_runs(
@@ -87,11 +103,12 @@ def averaged(draw: Callable[[], tuple[Tensor, ...]], draws: int) -> tuple[Tensor
     return tuple(tensor / draws for tensor in total)
 
 
-def cost_of_runs(loss: str, steps: int, restarts: int, targets: int, eot: int) -> Cost:
+def cost_of_runs(loss: str, steps: int, restarts: int, targets: int, targets_by: TargetsBy, candidates: int, eot: int) -> Cost:
     """One gradient a step and draw, and a last look at the end of each run; targets are chosen by the clean image's logits.
 
-    The targeted form has one goal, and costs as much as one target.
+    By MALT also by their gradients, one for each candidate. The targeted form has one goal, and costs as much as one target.
     """
     one_by_one = loss == "targeted_dlr"
     runs = restarts * (targets if one_by_one else 1)
-    return Cost(gradients=runs * steps * eot, queries=runs * eot + one_by_one)
+    chosen = candidates if one_by_one and targets_by == "malt" else 0
+    return Cost(gradients=runs * steps * eot + chosen, queries=runs * eot + one_by_one)

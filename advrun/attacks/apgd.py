@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
+from advrun.attacks._apgd import LossName, TargetsBy, averaged, best_of_runs, cost_of_runs, goals, nonsense_of_targets, objective
 from advrun.attacks._best import Best, unfinished
 from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L2, Linf, per_image
 from advrun.system import Gradients
 from advrun.types import Count, Labels, Targets, Tensor
 
+PRESETS = {"malt": {"loss": "targeted_dlr", "targets": 2, "targets_by": "malt"}}  # as much as 9 by likelihood: attacks/README.md
 MOMENTUM = 0.75  # alpha
 RISING = 0.75  # rho: the share of steps between two checkpoints that should raise the loss
 
@@ -61,6 +62,8 @@ def apgd(
     steps: Count = 100,
     restarts: Count = 1,
     targets: Count = 9,
+    targets_by: TargetsBy = "likelihood",
+    candidates: Count = 10,
     eot: Count = 1,
     early_stop: bool = True,
 ) -> Tensor:
@@ -76,7 +79,10 @@ def apgd(
         loss: f, cross-entropy, the difference of logits ratio (DLR), or targeted DLR: towards each of the `targets` in turn.
         steps: N_iter, of each run.
         restarts: runs from random starts, of each target.
-        targets: of targeted DLR in an untargeted attack: so many of the most likely other classes.
+        targets: of targeted DLR in an untargeted attack: so many other classes.
+        targets_by: which: the most likely ones, or, by MALT (arXiv:2407.02240), those that the linearised network reaches first, which
+            takes a gradient of the clean image for each candidate.
+        candidates: of MALT: the true class and the most likely others, which it chooses from.
         eot: for random models: forward and backward passes that logits, loss and gradient are averaged over (the authors: the gradient).
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
     """
@@ -107,11 +113,11 @@ def apgd(
         z = ball.project(x_adv + per_image(eta, x) * ball.steepest(slope), x)
         return ball.project(x_adv + alpha * (z - x_adv) + (1 - alpha) * (x_adv - previous), x)
 
-    aims = goals(model, x, y, loss, targets)
+    aims = goals(model, x, y, ball, loss, targets, targets_by, candidates)
     return best_of_runs(model, x, y, rng, begin, step, goals=aims, steps=steps, restarts=restarts, eot=eot, early_stop=early_stop)
 
 
-cost = cost_of_runs
+cost, nonsense = cost_of_runs, nonsense_of_targets
 
 
 def schedule(steps: int) -> tuple[np.ndarray, np.ndarray]:

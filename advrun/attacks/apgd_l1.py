@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.attacks._apgd import LossName, averaged, best_of_runs, cost_of_runs, goals, objective
+from advrun.attacks._apgd import LossName, TargetsBy, averaged, best_of_runs, cost_of_runs, goals, nonsense_of_targets, objective
 from advrun.attacks._best import Best, unfinished
 from advrun.engine import Rng, fused, ops, select
 from advrun.geometry import L0, L1, largest, per_image
@@ -60,6 +60,8 @@ def apgd_l1(
     steps: Count = 100,
     restarts: Count = 1,
     targets: Count = 9,
+    targets_by: TargetsBy = "likelihood",
+    candidates: Count = 10,
     eot: Count = 1,
     early_stop: bool = True,
     larger_first: bool = True,
@@ -76,7 +78,10 @@ def apgd_l1(
         loss: f, cross-entropy, the difference of logits ratio (DLR), or targeted DLR: towards each of the `targets` in turn.
         steps: of each run, in all radii together.
         restarts: runs from random starts, of each target.
-        targets: of targeted DLR in an untargeted attack: so many of the most likely other classes.
+        targets: of targeted DLR in an untargeted attack: so many other classes.
+        targets_by: which: the most likely ones, or, by MALT (arXiv:2407.02240), those that the linearised network reaches first, which
+            takes a gradient of the clean image for each candidate.
+        candidates: of MALT: the true class and the most likely others, which it chooses from.
         eot: for random models: forward and backward passes that logits, loss and gradient are averaged over (the authors: the gradient).
         early_stop: leave images alone once they are misclassified; without it all steps are made, to the most adversarial iterate.
         larger_first: begin in the larger balls (`use_largereps` in the authors' code); without it all steps are made in the ball itself.
@@ -95,11 +100,11 @@ def apgd_l1(
         lead = ops.where(counts, view.lead(logits, now.y), -float("inf"))
         return fused(move)(now, f, slope, lead, ops.take(checkpoint, i), here.eps)
 
-    aims = goals(model, x, y, loss, targets)
+    aims = goals(model, x, y, ball, loss, targets, targets_by, candidates)
     return best_of_runs(model, x, y, rng, begin, step, goals=aims, steps=steps, restarts=restarts, eot=eot, early_stop=early_stop)
 
 
-cost = cost_of_runs
+cost, nonsense = cost_of_runs, nonsense_of_targets
 
 
 def schedule(steps: int, larger_first: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -46,6 +46,9 @@ IN_DOUBLES = (
 )
 """What is added up in an order, or computed by vectors of the processor, that depends on the place in the batch."""
 
+SETTINGS = {"apgd-malt": ("apgd", "linf", {"loss": "targeted_dlr", "targets": 2, "targets_by": "malt"})}
+"""Beside the defaults of all."""
+
 
 @pytest.fixture(autouse=True)
 def rounded_alike(monkeypatch):
@@ -97,14 +100,16 @@ def cases():
         plugin = registry.get("attacks", name)
         for norm in plugin.norms or ("",):
             case = f"{name}-{norm}".strip("-")
-            yield pytest.param(name, norm, id=case, marks=[] if case in SOON else [pytest.mark.slow])
+            yield pytest.param(name, norm, {}, id=case, marks=[] if case in SOON else [pytest.mark.slow])
+    for case, given in SETTINGS.items():
+        yield pytest.param(*given, id=case, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "norm"), list(cases()))
-def test_an_image_becomes_the_same_in_any_batch(name, norm):
+@pytest.mark.parametrize(("name", "norm", "given"), list(cases()))
+def test_an_image_becomes_the_same_in_any_batch(name, norm, given):
     """Together; in sevens and another order; in sevens without the early ones; and alone: the same bytes, at the same cost."""
     plugin = registry.get("attacks", name)
-    attack = changed(bound(plugin, norm), queries=60, epochs=1)
+    attack = changed(bound(plugin, norm, given), queries=60, epochs=1)
     (x, y), system = victims(), exact()
     others = np.random.default_rng(9).random((200, *SHAPE)).astype(np.float32)
     pool = others, system.predict(others).argmax(-1)
