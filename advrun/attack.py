@@ -12,7 +12,7 @@ import numpy as np
 
 from advrun import registry
 from advrun.config.entries import AttackEntry, InnerAttack, settings_of
-from advrun.engine import Rng, ops
+from advrun.engine import Rng, keyed, ops
 from advrun.geometry import GEOMETRIES, Ball
 from advrun.lesson import Lesson
 from advrun.registry import Plugin
@@ -65,7 +65,8 @@ class Attack:
         if "starts" in self.plugin.arguments:
             handed["starts"] = ops.roll(x, 1, axis=0)[None] if starts is None else starts
         handed = {name: value for name, value in handed.items() if name in self.plugin.arguments}
-        returned = self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
+        with keyed(self.plugin.function):
+            returned = self.plugin.function(self._view(model, rng), x, y, **handed, **self.settings)
         told = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)
         return returned if told else (returned, {})
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -44,53 +45,21 @@ class Setup:
     learnt: Learnt | None = None
 
 
-class Halving(Protocol):
-    """What runs batches, and may have to make them smaller."""
-
-    batch_size: int
-
-
-def kept_or_made(
-    runner: Halving,
-    checkpoints: Any,
-    name: str,
-    use: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
-    most: int,
-    make: Callable[[], dict[str, np.ndarray]],
-    count: int,
-) -> dict[str, np.ndarray] | None:
-    """What became of a batch, from a checkpoint or made now. None when it did not fit into memory: the runner's batches are halved then.
+class Batches:
+    """Runs the compiled attack on one batch after the other, all of one shape; a `turns.Runner`.
 
     Args:
-        runner: whose batch it is.
-        checkpoints: a `Checkpoints`, or None.
-        name: of the batch in it.
-        use: checks what was kept.
-        most: bytes that it may have.
-        make: does the work.
-        count: images of the batch.
+        work: what they share.
+        attack: what to run.
+        batch_size: images at once.
+        targets: the classes to be reached, or None.
+        images: of a batch, by the numbers of its images: x, y (or the classes to be reached), and the images to start from, or None.
     """
-    saved: dict[str, np.ndarray] | None = checkpoints.get(name, use, most) if checkpoints else None
-    if saved is not None:
-        return saved
-    try:
-        made = make()
-    except Exception as error:
-        if not engine.is_out_of_memory(error) or runner.batch_size == 1:
-            raise
-        runner.batch_size = max(min(runner.batch_size, count) // 2, 1)
-        logging.getLogger("advrun").warning("out of memory: batch size halved to %d", runner.batch_size)
-        return None
-    if checkpoints:
-        checkpoints.put(name, made)
-    return made
 
-
-class Batches:
-    """Runs the compiled attack on one batch after the other, all of one shape."""
-
-    def __init__(self, work: Setup, attack: Attack, batch_size: int, targets: np.ndarray | None) -> None:
-        self.work, self.attack, self.batch_size, self.targets = work, attack, batch_size, targets
+    def __init__(
+        self, work: Setup, attack: Attack, batch_size: int, targets: np.ndarray | None, images: Callable[[slice], tuple[Any, Any, Any]]
+    ) -> None:
+        self.work, self.attack, self.batch_size, self.targets, self._images = work, attack, batch_size, targets, images
         self.view = work.classifier if targets is None else work.classifier.toward()
 
     @cached_property
@@ -115,18 +84,17 @@ class Batches:
         with self.view.failing_as_itself():
             return learn(self.attack, self.view, self.work.pool, self.work.seed, section, self.work.console, self.targets)
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, starts: np.ndarray | None, first: int) -> dict[str, np.ndarray] | None:
-        """x_adv; gradients, queries and `said` numbers of each image; seconds. None when the batch did not fit into memory."""
-        checkpoints = self.work.checkpoints
-        name = f"{self.work.name}{first}-{len(x)}"
+    def make(self, rows: slice) -> dict[str, np.ndarray]:
+        """x_adv; gradients, queries and `said` numbers of each image; seconds."""
+        return self._attack(*self._images(rows), rows.start)
 
-        def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return self._checked(saved, x, first)
+    def room(self, rows: slice) -> int:
+        """Twice as much as the images."""
+        return 2 * 4 * (rows.stop - rows.start) * math.prod(self.work.classifier.image_shape) + (1 << 20)
 
-        return kept_or_made(self, checkpoints, name, use, 2 * x.nbytes + (1 << 20), lambda: self._attack(x, y, starts, first), len(x))
-
-    def _checked(self, saved: dict[str, np.ndarray], x: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    def checked(self, saved: dict[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
         """A batch from a checkpoint, if it is one of this attack. Raises ValueError or BudgetError where it is not."""
+        x, first = self._images(rows)[0], rows.start
         expected = {"x_adv": (x.shape, "f"), "gradients": (x.shape[:1], "i"), "queries": (x.shape[:1], "i"), "seconds": ((), "f")}
         expected |= {name: (x.shape[:1], "f") for name in saved if name.startswith(SAID)}
         found = {name: (array.shape, array.dtype.kind) for name, array in saved.items()}

@@ -25,7 +25,8 @@ class Certificate:
     refused: why there is none, or "". Then all radii are 0.
     gradients, queries: what was asked for each image. seconds: that it took.
     labels: (n,) int32. radius: (n,) float32, 0 where the system is wrong without any attack, or nothing is known.
-    details: further numbers (n,) by name, such as "abstained"; NaN where there is none.
+    details: further numbers (n,) by name, such as "abstained"; NaN where there is none. "no_gradient", 1 where all gradients that an
+        estimate is made of are zero, is a reason to doubt it.
     """
 
     model: str

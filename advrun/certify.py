@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from advrun import engine, registry
-from advrun.batchwise import kept_or_made
 from advrun.config import BoundEntry
 from advrun.console import Bar
 from advrun.craft import choose_targets
@@ -28,6 +27,7 @@ from advrun.images import AnyImages
 from advrun.registry import Plugin
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels, pad
+from advrun.turns import batches
 from advrun.types import Tensor
 
 DETAIL = "detail "
@@ -57,7 +57,8 @@ class Bound:
             rng: for everything random.
         """
         offered = {"model": model, "system": model.chain, "x": x, "y": y, "norm": self.norm, "rng": rng}
-        said = self.plugin.function(**{name: offered[name] for name in self.plugin.arguments}, **self.settings)
+        with engine.keyed(self.plugin.function):
+            said = self.plugin.function(**{name: offered[name] for name in self.plugin.arguments}, **self.settings)
         radius, details = said if isinstance(said, tuple) and len(said) == 2 else (said, {})
         return ops.cast(radius, "float32"), {name: ops.cast(value, "float32") for name, value in details.items()}
 
@@ -126,20 +127,16 @@ def certify(
         labels, view = choose_targets(target, logits, x, y, seed), classifier.toward()
         asked = asked & (labels != y)
     rows = np.flatnonzero(asked)
-    runner = _Batches(view, bound, seed, max(min(batch_size, len(rows)), 1), checkpoints)
+    runner = _Batches(view, bound, seed, max(min(batch_size, len(rows)), 1), lambda part: (np.asarray(x[rows[part]]), labels[rows[part]]))
     radius, costs = np.zeros(len(x), np.float32), np.zeros((2, len(x)), np.int64)
     details: dict[str, np.ndarray] = {}
-    done, seconds = 0, 0.0
-    while done < len(rows):
-        batch = rows[done : done + runner.batch_size]
-        found = runner(np.asarray(x[batch]), labels[batch], done)
-        if found is None:  # did not fit: the same images again, at half the batch size
-            continue
+    seconds = 0.0
+    for part, found in batches(runner, len(rows), checkpoints):
+        batch = rows[part]
         radius[batch], costs[0, batch], costs[1, batch] = found["radius"], found["gradients"], found["queries"]
         for name in (name for name in found if name.startswith(DETAIL)):
             details.setdefault(name.removeprefix(DETAIL), np.full(len(x), np.nan, np.float32))[batch] = found[name]
         seconds += float(found["seconds"])
-        done += len(batch)
         if bar is not None:
             bar.advance(len(batch))
     if bar is not None:
@@ -148,10 +145,12 @@ def certify(
 
 
 class _Batches:
-    """Runs the compiled bound on one batch after the other, all of one shape."""
+    """Runs the compiled bound on one batch after the other, all of one shape; a `turns.Runner`."""
 
-    def __init__(self, view: Classifier, bound: Bound, seed: int, batch_size: int, checkpoints: Any) -> None:
-        self.view, self.bound, self.seed, self.batch_size, self.checkpoints = view, bound, seed, batch_size, checkpoints
+    def __init__(
+        self, view: Classifier, bound: Bound, seed: int, batch_size: int, images: Callable[[slice], tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        self.view, self.bound, self.seed, self.batch_size, self._images = view, bound, seed, batch_size, images
 
     @cached_property
     def run(self) -> Any:
@@ -160,14 +159,17 @@ class _Batches:
 
         return self.view.compiled(self.bound.key, build, xla=not self.bound.plugin.in_python)
 
-    def __call__(self, x: np.ndarray, y: np.ndarray, first: int) -> dict[str, np.ndarray] | None:
-        """Radius, costs, seconds and details. None when the batch did not fit into memory."""
-        name, count = f"{first}-{len(x)}", len(x)
+    def make(self, rows: slice) -> dict[str, np.ndarray]:
+        """Radius, costs, seconds and details."""
+        return self._certify(*self._images(rows))
 
-        def use(saved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return _checked(saved, count)
+    def room(self, rows: slice) -> int:
+        """Plenty."""
+        return 1 << 26
 
-        return kept_or_made(self, self.checkpoints, name, use, 1 << 26, lambda: self._certify(x, y), count)
+    def checked(self, saved: dict[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
+        """A batch from a checkpoint, if it is one of so many images. Raises ValueError where it is not."""
+        return _checked(saved, rows.stop - rows.start)
 
     def _certify(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
         size, counter = self.batch_size, self.view.counter

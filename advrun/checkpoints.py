@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,14 @@ from advrun.npz import MAX_BYTES, pack, unpack
 
 CHECKPOINT_SECONDS = 1.0
 """Checkpoints closer together than this are put off: a kill loses at most one batch, or this much work."""
+END = "end"
+"""The last piece of work of a cell, beside its batches: to put it together, and write it."""
 Arrays = dict[str, np.ndarray]
 T = TypeVar("T")
+
+
+class LeftToOthers(Exception):
+    """What is left of a cell is in the hands of other workers, the last of which will finish it."""
 
 
 class Checkpoints:
@@ -31,11 +37,15 @@ class Checkpoints:
     Args:
         folder: made when the first checkpoint is written. Where it is a link, the link is removed, and nothing behind it touched.
         damaged: told the file, and what is wrong with it, of a checkpoint that cannot be used.
+        ask: where several workers may do the cell together: as `turn`.
     """
 
-    def __init__(self, folder: Path, damaged: Callable[[Path, str], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, damaged: Callable[[Path, str], None] | None = None, ask: Callable[[Sequence[str]], str] | None = None
+    ) -> None:
         self.folder = folder
         self._damaged = damaged or _warn
+        self._ask = ask
         self._pending: dict[str, Mapping[str, np.ndarray]] = {}
         self._last_write = time.monotonic()
 
@@ -54,12 +64,22 @@ class Checkpoints:
                 continue
             try:
                 return use(unpack(place, most))
+            except FileNotFoundError:  # another worker has just finished the cell
+                continue
             except Exception as error:  # whatever it is, the work can be done anew
                 reason = str(error) if isinstance(error, (AdvrunError, ValueError)) else f"{type(error).__name__}: {error}"
                 self._damaged(place, reason)
                 with contextlib.suppress(OSError):
                     place.unlink()
         return None
+
+    def turn(self, names: Sequence[str]) -> str:
+        """Which of these, in order, is to be made here now: the first that no other worker has begun. "" where there is none; then what was
+        put off is written, for others wait for it. Raises WriteError where the disk is full."""
+        turn = self._ask(names) if self._ask else names[0]
+        if not turn:
+            self.flush()
+        return turn
 
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep the arrays under the name. Raises WriteError where the disk is full."""

@@ -23,6 +23,7 @@ from advrun.images import HELD, AnyImages, Canvas, Images, by_blocks, painted
 from advrun.lesson import Learnt
 from advrun.system import Classifier
 from advrun.system.classifier import check_images, check_labels
+from advrun.turns import batches
 from advrun.types import Cost
 
 STARTS = 5
@@ -232,21 +233,20 @@ class _Work(Setup):
         labels = y if goal is None else goal
         starts = self._starts(x, y, goal, rows) if "starts" in attack.plugin.arguments else None
         targets = None if goal is None else np.unique(goal[rows])
-        runner = Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets)
-        done, seconds = 0, 0.0
-        while done < len(rows):
-            batch = rows[done : done + runner.batch_size]
-            from_images = None if starts is None else engine.to_unit(self.pool[0][starts[:, done : done + len(batch)]])
-            finished = runner(np.asarray(x[batch]), labels[batch], from_images, done)
-            if finished is None:  # did not fit: the same images again, at half the batch size
-                continue
+
+        def images(part: slice) -> tuple[Any, Any, Any]:
+            from_images = None if starts is None else engine.to_unit(self.pool[0][starts[:, part]])
+            return np.asarray(x[rows[part]]), labels[rows[part]], from_images
+
+        runner, seconds = Batches(self, attack, min(self.batch_size, max(len(rows), 1)), targets, images), 0.0
+        for part, finished in batches(runner, len(rows), self.checkpoints, self.name):
+            batch = rows[part]
             crafted.x_adv[batch] = finished["x_adv"]
             crafted.gradients[batch], crafted.queries[batch] = finished["gradients"], finished["queries"]
             seconds += float(finished["seconds"])
             for name in (name for name in finished if name.startswith(SAID)):
                 crafted.said.setdefault(name.removeprefix(SAID), np.full(len(x), np.nan, np.float32))[batch] = finished[name]
             self.advance(len(batch))
-            done += len(batch)
         learnt = (runner.learnt,) if attack.plugin.fit and len(rows) else ()
         return replace(crafted, seconds=seconds, learnt=learnt)
 

@@ -43,6 +43,7 @@ SHARE = 0.02
 """An attack may fail at this share of the images for reasons of its own."""
 SKILL = 0.1
 """A model that is no guess closes at least this share of the gap between always naming the commonest class and being always right."""
+PLACES = {name: place for place, name in enumerate(MEANINGS)}
 REPLAYED = {"static": STATIC_WINS, "transfer": TRANSFER_WINS}
 """Threats whose examples know less of the system than adaptive ones."""
 ITERATIVE = 10
@@ -74,8 +75,7 @@ def explained(flag: str) -> str:
 
 def in_order(flags: Iterable[str]) -> list[str]:
     """Each flag once, in the order of MEANINGS, unknown ones last."""
-    places = {name: place for place, name in enumerate(MEANINGS)}
-    return sorted(set(flags), key=lambda flag: (places.get(flag.partition(": ")[0], len(places)), flag))
+    return sorted(set(flags), key=lambda flag: (PLACES.get(flag.partition(": ")[0], len(PLACES)), flag))
 
 
 def flagged(results: Iterable[Result], promised: Mapping[tuple[str, str, int], float] | None = None) -> list[Result]:

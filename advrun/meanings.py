@@ -11,7 +11,7 @@ from dataclasses import dataclass
 ZERO_GRADIENTS, STATIC_WINS, MORE_EPS_HELPS, FEWER_STEPS_WIN = "zero-gradients", "static-wins", "more-eps-helps", "fewer-steps-win"
 BLACK_BOX_WINS, UNBROKEN, UNMOVED, GUESSES = "black-box-wins", "unbroken", "unmoved", "guesses"
 DRIFTED = "drifted"
-CONTRADICTED = "contradiction"
+CONTRADICTED, NO_SLOPE = "contradiction", "no-slope"
 PROBABILITIES, SATURATED, RANDOMISED, UNREPRODUCED = "probabilities", "saturated", "randomised", "clean-not-reproduced"
 NOISE_WINS, UNCONVERGED, SILENT = "noise-wins", "not-converged", "silent-success"
 TRANSFER_WINS, UNBOUNDED, UNPROVEN = "transfer-wins", "unbounded-fails", "too-weak"
@@ -186,6 +186,14 @@ MEANINGS = {
         "Run advrun check, look at the training curves, and compare how training and test images were made.",
         "By more than 15 points, and by more than chance.",
         "Carlini et al. 2019, arXiv:1902.06705",
+    ),
+    NO_SLOPE: Meaning(
+        "∇",
+        "The gradients that an estimate of the distance is made of are all zero around some images.",
+        "Such an image is said to be as far from every example as the estimate can say, and may be right beside one.",
+        "Give what blocks the gradient (a purifier that rounds, for example) a straight-through gradient, and look at what attacks left.",
+        "More than 0.5 % of the images that it was given.",
+        "Goodfellow 2018, arXiv:1804.07870",
     ),
     CONTRADICTED: Meaning(
         "‼",

@@ -7,8 +7,9 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from advrun.files import opened
 MAX_BYTES = 256 << 20
 """Arrays that declare more than this together are refused, unless the caller knows better."""
 MAX_ARRAYS = 100_000
+MAX_HEADER = 1 << 16
+"""Bytes."""
+PIECE = 1 << 20
+"""Bytes that are inflated at once."""
 
 
 def pack(arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> bytes:
@@ -56,12 +61,15 @@ def _unpacked(file: Any, most: int) -> dict[str, np.ndarray]:
             members = archive.infolist()
             if len(members) > MAX_ARRAYS:
                 raise ValueError(f"{len(members):,} arrays")
-            left = most
+            found, left = dict[str, np.ndarray](), most
             for member in members:
-                left -= _declared(archive, member)
-                if left < 0:
-                    raise ValueError(f"it declares more than {most >> 20} MiB")
-            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+                with archive.open(member) as content:
+                    form = _declared(content, member)
+                    left -= form.size
+                    if left < 0:
+                        raise ValueError(f"it declares more than {most >> 20} MiB")
+                    found[member.filename.removesuffix(".npy")] = _array(content, form)
+            return found
     except Exception as error:  # damage shows as errors of many kinds, of zipfile, zlib, struct, tokenize and NumPy
         raise _damaged(error) from error
 
@@ -70,27 +78,47 @@ def _damaged(error: Exception) -> ValueError:
     return ValueError(f"damaged, or no .npz file ({type(error).__name__}: {' '.join(str(error).split())})")
 
 
-def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Bytes that an array will take; its header must agree with the archive's index."""
-    with archive.open(member) as file:
-        shape, _, dtype = _header(file)
-        header = file.tell()
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or member.file_size != header + size:
-        raise ValueError(f"{member.filename} declares {shape} {dtype} in {member.file_size} bytes")
-    return size
+class _Form(NamedTuple):
+    """What the header of an array declares."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _declared(file: Any, member: zipfile.ZipInfo) -> _Form:
+    """What an array declares; it must agree with the archive's index."""
     version = np.lib.format.read_magic(file)
+    count = file.read(2 if version == (1, 0) else 4)
+    header = count + file.read(min(int.from_bytes(count, "little"), MAX_HEADER))
+    form = _form(version, header)
+    if form.dtype.hasobject or member.file_size != np.lib.format.MAGIC_LEN + len(header) + form.size:
+        raise ValueError(f"{member.filename} declares {form.shape} {form.dtype} in {member.file_size} bytes")
+    return form
+
+
+@lru_cache(maxsize=1000)
+def _form(version: tuple[int, int], header: bytes) -> _Form:
+    """Headers are Python's literals, which take long to parse, and those of many files are the same."""
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    return shape, fortran, dtype
+    return _Form(*read(io.BytesIO(header)))
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+def _array(file: Any, form: _Form) -> np.ndarray:
+    """The values behind a header: all that are left in the member, whose checksum is looked at behind the last."""
+    content = bytearray(form.size)
+    place = memoryview(content)
+    while place and (count := file.readinto(place[:PIECE])):
+        place = place[count:]
+    if place or file.read(1):
+        raise ValueError("it ends too early, or too late")
+    array = np.frombuffer(content, form.dtype) if content else np.zeros(math.prod(form.shape), form.dtype)
+    return array.reshape(form.shape, order="F" if form.fortran else "C")
 
 
 def flattened(tree: Any) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Proof:
     model, defense, attack, seed, norm, target: as in `results.Row`. eps: within which examples are planted, and of the row that this is
     about; of a minimal-norm attack, whose row has none, the largest eps that the configuration has for its norm. minimal: such an attack.
     n: images with a planted example. found, random: how many of these the attack finds, and how many random search does. left_out: images
-    in which none could be planted. reason: why nothing was tried, "" where it was.
+    in which none could be planted. unguarded: beside a detector, how many the same attack finds that does not know it; None without one.
+    reason: why nothing was tried, "" where it was.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Proof:
     found: int = 0
     random: int = 0
     left_out: int = 0
+    unguarded: int | None = None
     reason: str = ""
 
     @property
@@ -68,6 +70,11 @@ class Proof:
         return None if self.score is None else self.score >= ENOUGH
 
     @property
+    def needs_no_guard(self) -> bool:
+        """Whether the same attack finds enough that does not know the detector: then it was tested on the network alone."""
+        return self.unguarded is not None and bool(replace(self, found=self.unguarded).is_enough)
+
+    @property
     def too_few(self) -> bool:
         """Whether what looks strong enough may be chance, so few are the images."""
         return bool(self.is_enough) and self.n < FEWEST
@@ -90,7 +97,7 @@ class Proof:
             proof: Proof = TypeAdapter(Proof).validate_python(content)
         except (ValueError, TypeError) as error:
             raise ValueError("no proof: a column is missing, or of another type") from error
-        if not 0 <= max(proof.found, proof.random) <= proof.n:
+        if not 0 <= max(proof.found, proof.random, proof.unguarded or 0) <= proof.n:
             raise ValueError("counts that no proof has")
         return proof
 

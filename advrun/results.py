@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Row:
 
     def said(self) -> dict[str, Any]:
         """The columns; those of `SAID` only where they say something."""
-        return {name: value for name, value in asdict(self).items() if value or name not in SAID}
+        return {name: value for name, value in vars(self).items() if value or name not in SAID}
 
 
 @dataclass(frozen=True, eq=False)

@@ -215,7 +215,7 @@ def find_model(place: Path, system: str = "") -> tuple[str, Path]:
     """Label and file of a model: of the file itself, or of a system of a results folder. Raises ModelError."""
     if place.is_file():
         return place.stem, place
-    from advrun.runs.store import Manifest
+    from advrun.runs.manifest import Manifest
 
     systems = {}
     for record in sorted(place.glob("manifests/*.json")):

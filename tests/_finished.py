@@ -11,7 +11,8 @@ from advrun.config import load
 from advrun.data import Dataset
 from advrun.files import content_key, digest
 from advrun.runs import runner
-from advrun.runs.store import RECORD, Manifest
+from advrun.runs.manifest import Manifest
+from advrun.runs.store import RECORD
 from advrun.system import Classifier
 from advrun.system.modelfile import save_model
 

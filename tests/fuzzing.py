@@ -138,7 +138,7 @@ CELL = SimpleNamespace(key="a" * 32, label="cell", stem="cell", needs=())
 
 
 def _manifest(folder: Path) -> bytes:
-    from advrun.runs.store import Manifest
+    from advrun.runs.manifest import Manifest
 
     (folder / "models").mkdir(exist_ok=True)
     return Manifest(CELL.key, "cell", {"models/cell.txt": "0" * 32}, {}, {"seconds": 1.5, "python": "3.11"}).to_json().encode()

@@ -376,6 +376,15 @@ def test_clever_says_no_more_than_its_ball(linear, inside):
     found = certify(linear, bound("clever", L2(), batches=3, samples=1, radius=0.01, classes=1), *inside)
     assert (found.radius == np.float32(0.01)).all()
     assert (found.details["capped"] == 1).all()
+    assert (found.details["no_gradient"] == 0).all()
+
+
+def test_clever_says_where_it_saw_no_gradient(images):
+    """Behind rounding that is passed as it is every score is the radius of the ball: gradient masking (Goodfellow, 2018)."""
+    given = bound("clever", L2(), batches=3, samples=1, radius=0.5, classes=1)
+    masked = certify(victims.blind(), given, images, victims.blind().predict(images).argmax(-1))
+    assert (masked.details["no_gradient"] == 1).all()
+    assert (masked.radius == np.float32(0.5)).all()
 
 
 def test_clever_is_never_called_a_bound():

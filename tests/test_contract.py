@@ -36,7 +36,7 @@ ATTACKS = {
     "draws_elsewhere": (
         "ball.project(x + ball.steepest(model.gradient(margin, x + 1e-6, y)) * tf.random.uniform(x.shape), x)",
         "the_same_seed_gives_the_same_images",
-        "draw everything random from `rng`",
+        "draws random numbers (RandomUniform) past `rng`",
     ),
     "asks_twice": (
         "ball.project(x + ball.steepest(model.gradient(margin, x, y) + model.gradient(margin, x, y)), x)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ from advrun.planted import _whitened, found, plant
 from advrun.proof import Proof, beside
 from advrun.report import proofs
 from advrun.report.findings import Findings
-from advrun.system import Chain, Purifier
+from advrun.system import Chain, Detector, Purifier
+from advrun.system.binarised import Binarised
+from advrun.system.detectors import Thresholded, excess_of
 from advrun.system.readout import readout
 from tests._rows import result
 
@@ -148,3 +152,93 @@ def test_planes_are_the_same_whether_points_or_features_are_more():
         centred, away = rng.normal(size=(points, features)), rng.normal(size=(2, features))
         normals = _whitened(centred, away, 0.3)
         np.testing.assert_allclose(normals @ (centred.T @ centred + 0.3 * np.eye(features)), away, atol=1e-9)
+
+
+# Beside a detector ---------------------------------------------------------------------------------------------------
+
+
+def roughness(x, logits):
+    """The mean difference of neighbours, (n,)."""
+    across, down = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+    return ops.mean(ops.abs(across), axis=(1, 2, 3)) + ops.mean(ops.abs(down), axis=(1, 2, 3))
+
+
+def beside_it(network, score, threshold: float) -> Classifier:
+    return Classifier(Chain(network.model, detectors=(Thresholded(Detector(score), threshold, 0.03, 0),)))
+
+
+def smooth(n: int) -> np.ndarray:
+    """Images whose roughness is 0.04."""
+    level = np.random.default_rng(5).uniform(0.3, 0.7, (n, 1, 1, 1))
+    return (level + np.linspace(-0.1, 0.1, IMAGE_SHAPE[0])[:, None, None] + np.zeros(IMAGE_SHAPE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def guarded(network):
+    """Where what is rough is rejected, as pixels that change one by one are."""
+    x = smooth(12)
+    return plant(beside_it(network, roughness, 0.1), x, network.predict(x).argmax(-1), BALL, batch_size=252)
+
+
+def test_what_is_planted_beside_a_detector_is_accepted(guarded, network):
+    assert len(guarded.x) + guarded.left_out == 12
+    assert len(guarded.x) >= 6
+    assert guarded.classifier.predict(guarded.x).argmax(-1).tolist() == [0] * len(guarded.x)
+    assert guarded.classifier.predict(guarded.example).argmax(-1).tolist() == [1] * len(guarded.x)
+    assert np.asarray(roughness(guarded.example, None)).max() <= 0.1
+    assert (np.abs(guarded.example - guarded.x).max((1, 2, 3)) <= BALL.reach).all()
+    assert guarded.random.mean() < 0.6
+
+
+def test_a_point_of_the_other_class_that_is_rejected_is_no_example(guarded):
+    """Noise is rejected, whatever class the altered network gives it; without the detector it has one of the two."""
+    rng = np.random.default_rng(1)
+    noisy = np.concatenate([np.clip(guarded.x + rng.choice([-0.1, 0.1], guarded.x.shape), 0, 1) for _ in range(8)]).astype(np.float32)
+    assert (guarded.classifier.predict(noisy).argmax(-1) == 2).all()
+    assert set(guarded.classifier.unguarded().predict(noisy).argmax(-1)) <= {0, 1}
+
+
+def test_where_no_candidate_is_accepted_nothing_is_planted(network):
+    """Accepted are images of eighths alone, which the clean ones are."""
+    x = np.round(images(4) * 8) / np.float32(8)
+    system = beside_it(network, lambda x, logits: ops.mean(ops.abs(x * 8 - ops.round(x * 8)), axis=(1, 2, 3)), 1e-3)
+    assert not system.rejects(x).any()
+    assert plant(system, x, network.predict(x).argmax(-1), BALL) is None
+
+
+def test_the_detector_judges_what_the_network_says_and_not_its_new_layer(network):
+    """Its score is a logit of the network's own; the altered one has two others."""
+    system, cut, x = beside_it(network, lambda x, logits: logits[:, 3], 0.5), readout(network.model), images(5)
+    altered = Binarised(system, cut, x, np.random.default_rng(2).normal(size=(5, len(cut.kernel))), np.zeros(5))
+    np.testing.assert_allclose(excess_of(altered.predict(x)), (network.predict(x)[:, 3] - 0.5) / 0.03, rtol=1e-3, atol=1e-3)
+    assert altered.predict(x).shape == (5, 3)
+    view = altered.around(x[::-1], BALL, np.zeros(5, np.int32))
+    rejected = altered.predict(x)[::-1].argmax(-1) == 2
+    lead = np.asarray(view.lead(view.forward(x[::-1]), np.zeros(5, np.int32)))
+    assert (lead[rejected] <= 0).all()  # *rejected* is folded in
+
+
+@pytest.mark.slow
+def test_who_does_not_know_the_detector_finds_less_than_who_does(guarded):
+    """What pgd makes on the network alone is rough; the same attack on the whole system gets past the detector, with enough steps."""
+    for steps, least in ((40, 0.95), (1, 0.0)):
+        pgd = attack("pgd", steps=steps, restarts=2)
+        knowing, ignoring = (found(guarded, pgd, unguarded=each).sum() for each in (False, True))
+        proof = Proof("m", "d", "pgd", 0, "linf", 0.1, n=len(guarded.x), found=int(knowing), unguarded=int(ignoring))
+        assert proof.share >= least
+        assert replace(proof, found=proof.unguarded).is_enough is False
+        assert not proof.needs_no_guard
+
+
+def test_the_table_says_what_the_detector_was_worth():
+    proof = Proof("m", "squeezed", "pgd", 0, "linf", 0.1, n=100, found=97, unguarded=96)
+    other = Proof("m", "none", "pgd", 0, "linf", 0.1, n=100, found=97)
+    findings = Findings("n", "t", "", "", {}, (), [], proofs=[other, proof, replace(proof, attack="lazy", found=40, unguarded=3)])
+    header, plain, first, _ = proofs.lines(findings)
+    place = header.index("not knowing the detector, %")
+    assert [plain[place], first[place]] == ["", "96.0"]
+    sentence = "Who does not know the detector finds enough too of m / squeezed: there the test is one of the network alone."
+    assert sentence in proofs.said(findings)
+    needed = replace(findings, proofs=[other, replace(proof, unguarded=50)])
+    assert sentence not in proofs.said(needed)
+    assert len(proofs.lines(replace(findings, proofs=[other]))[0]) == len(header) - 1

@@ -73,6 +73,20 @@ def test_prove_tells_a_lazy_attack_from_one_that_works(config, tmp_path):
     assert "Is the evaluation strong enough?" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_beside_a_detector_the_table_says_what_is_found_without_knowing_it(config, tmp_path):
+    chosen = "attacks=[{name: pgd, eps: 24/255, steps: 40}]", "defenses=[{name: mahalanobis, false_positives: 0.2}]"
+    ran = advrun("prove", config, "--images", 24, "--set", chosen[0], "--set", chosen[1])
+    assert ran.exit_code == 0, ran.output
+    table = (tmp_path / "results/toy/tables/prove.md").read_text()
+    assert "not knowing the detector, %" in table
+    plain, guarded = sorted(proofs(tmp_path / "results/toy"), key=lambda each: each["defense"] != "none")
+    assert plain["unguarded"] is None
+    assert guarded["reason"] == ""
+    assert 0 <= guarded["unguarded"] <= guarded["found"] <= guarded["n"]
+    assert guarded["n"] + guarded["left_out"] == 24
+
+
 def test_without_attacks_there_is_nothing_to_test(config):
     refused = advrun("prove", config, "--set", "attacks=[]")
     assert refused.exit_code in (3, 4)

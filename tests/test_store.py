@@ -20,7 +20,8 @@ from advrun.checkpoints import Checkpoints
 from advrun.errors import AdvrunError, LockError
 from advrun.files import atomic, content_key, digest, write_text
 from advrun.runs.examples import read_examples, write_examples
-from advrun.runs.store import FOLDERS, Manifest, Store
+from advrun.runs.manifest import Manifest
+from advrun.runs.store import FOLDERS, Store
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from advrun.cli import main
 from advrun.errors import DataError, ModelError
 from advrun.report.album import packed
 from advrun.results import Result, binomial_interval
-from advrun.runs.store import Manifest
+from advrun.runs.manifest import Manifest
 from advrun.system.modelfile import load_model, save_model
 from advrun.verify.pages import difference
 from advrun.verify.whole import verify

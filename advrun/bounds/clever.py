@@ -40,7 +40,9 @@ def clever(
     How fast is the largest norm of the gap's gradient in a ball around the image (theorem 3.2; the dual norm: L2 for L2, L1 for Linf).
     It is estimated from samples: the maxima of batches of them have a reverse Weibull distribution, whose end point is fitted by maximum
     likelihood. That makes it no bound: the true distance may be smaller, where the gradient is larger in a corner that no sample met
-    (Goodfellow, 2018, arXiv:1804.07870), and is never said to be more than the radius of the ball. The untargeted score is the smallest
+    (Goodfellow, 2018, arXiv:1804.07870), and is never said to be more than the radius of the ball. Where gradients are masked it means
+    nothing: where all that are sampled are zero, the score is the radius of the ball, however near an example is; `no_gradient` counts such
+    images, and the table flags them. The untargeted score is the smallest
     over the other classes; the targeted one is about one class. NOTE: fresh samples for each batch and image, not drawn again from a pool
     as in the authors' code; they lie in the image box too. Beside it stands the p value of the Kolmogorov-Smirnov test of the fit: a small
     one says that the maxima are not of such a distribution. Where many scores are `capped`, take a larger radius.
@@ -84,7 +86,8 @@ def clever(
 
     maxima = repeat(collect, batches, ops.zeros((batches, *gaps.shape), "float32"))
     found = in_python(lambda maxima, gaps: scores(maxima, gaps, reach), [maxima, gaps], like=gaps[:1] + ops.zeros((3, 1)))
-    return found[0], {"ks_p": found[1], "capped": found[2]}
+    flat = ops.cast(ops.max(maxima, axis=(0, 1)) == 0, "float32")
+    return found[0], {"ks_p": found[1], "capped": found[2], "no_gradient": flat}
 
 
 def scores(maxima: np.ndarray, gaps: np.ndarray, reach: float) -> np.ndarray:

@@ -22,8 +22,9 @@ from advrun.flags import in_order
 from advrun.report.accuracy import crafted_on
 from advrun.report.summary import summarise
 from advrun.results import CLEAN, Result, Row
+from advrun.runs.manifest import Manifest
 from advrun.runs.record import MAX_BYTES, Record
-from advrun.runs.store import RECORD, Manifest, Store
+from advrun.runs.store import RECORD, Store
 from advrun.runs.untouched import listed
 
 PACKAGES = ("advrun", "python", "tensorflow", "keras", "numpy", "device")

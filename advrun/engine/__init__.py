@@ -26,6 +26,7 @@ from advrun.engine.loops import repeat, repeat_undecided
 from advrun.engine.pixels import to_unit
 from advrun.engine.rng import EachImage, Rng, drawing, drawn
 from advrun.engine.schedules import SCHEDULES
+from advrun.engine.stray import keyed
 from advrun.engine.training import Game, Progress, TrainStep, adam
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "is_out_of_memory",
     "jacobian",
     "keras",
+    "keyed",
     "ops",
     "outside",
     "reason",

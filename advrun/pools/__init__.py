@@ -6,13 +6,15 @@ The driver (`runs/schedule.py`) knows which cells are ready; a pool brings them 
 cells: it carries keys to workers and messages to the driver. Wherever a worker lives, a `Hand` does its work (`runs/hand.py`); it is made
 there, of text (`Job.text`), and raises nothing: a failure is a message too. So nothing needs to be pickled.
 
-Messages are plain data, as JSON knows it. Those of a hand, of which the last of a cell is `done` or `failed`:
+Messages are plain data, as JSON knows it. Those of a hand, of which the last of a cell is one of `ENDS`:
 
     {"kind": "ready"}                                            it has the data, and can begin
     {"kind": "begun", "key"}                                     from here on a death of the worker is laid to the cell
     {"kind": "bar", "label", "done", "total", "note"}            how far it is; a few times a second at most
     {"kind": "event" | "warning" | "detail", ...}                for the reader of the console
+    {"kind": "turn", "key", "batches"}                           which of these shall it make? It waits until it is told
     {"kind": "done", "key", "seconds"}
+    {"kind": "left", "key", "seconds"}                           others are making all that is left of the cell
     {"kind": "failed", "key", "reason", "traceback", "refused", "unwritten"}
 
 A pool adds the number of the worker, and messages of its own, about workers that are lost:
@@ -40,6 +42,8 @@ from advrun.errors import ConfigError, did_you_mean
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
+ENDS = ("done", "left", "failed")
+"""Messages with which a hand ends a cell."""
 
 
 class Hand(Protocol):
@@ -97,7 +101,10 @@ class Pool(Protocol):
     size: int
 
     def give(self, worker: int, key: str) -> None:
-        """The worker, which is idle, shall do the cell of this key. Returns at once; starts the worker if there is none."""
+        """The worker, which is idle, shall do the cell of this key, perhaps with others. Returns at once; starts it if there is none."""
+
+    def tell(self, worker: int, turn: str) -> None:
+        """Answer the `turn` of a worker: the batch that it shall make now, or "". By then it sees what others have made of the cell."""
 
     def hear(self, seconds: float) -> list[Message]:
         """What workers have said since the last call, in the order in which each said it; waits so long for the first of it."""

@@ -1,4 +1,5 @@
-"""A worker in a process of its own: the first line of standard input is the job, each further one the key of a cell."""
+"""A worker in a process of its own: the first line of standard input is the job, each further one the key of a cell, or
+what answers the worker's last `turn`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from typing import Any
 
 from advrun import process
 
+TURN = "turn "
+"""How a line begins that is no key."""
+
 
 def main() -> None:
     """Work until standard input ends, which it does when the driver does, however that ends."""
@@ -21,11 +25,16 @@ def main() -> None:
     lines = iter(sys.stdin.buffer.readline, b"")
     job = next(lines, b"").decode(errors="surrogateescape")
     keys: queue.SimpleQueue[str] = queue.SimpleQueue()
+    turns: queue.SimpleQueue[str] = queue.SimpleQueue()
     speaking = threading.Lock()
 
     def listen() -> None:
         for line in lines:
-            keys.put(line.decode().strip())
+            text = line.decode().rstrip("\n")
+            if text.startswith(TURN):
+                turns.put(text.removeprefix(TURN))
+            else:
+                keys.put(text)
         os._exit(0)  # in the middle of a batch, too: files are whole or absent at any moment
 
     def send(message: dict[str, Any]) -> None:
@@ -40,7 +49,7 @@ def main() -> None:
     try:
         from advrun.runs.hand import made
 
-        with made(job, send) as hand:
+        with made(job, send, turns.get) as hand:
             send({"kind": "ready"})
             while True:
                 hand.do(keys.get())

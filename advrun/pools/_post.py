@@ -30,6 +30,7 @@ class Post:
     def __init__(self) -> None:
         self._said: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._orders: queue.SimpleQueue[tuple[Message, Any]] = queue.SimpleQueue()
+        self._turns: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._folder: Path | None = None
 
     def sees(self, place: str, content: str) -> bool:
@@ -43,11 +44,13 @@ class Post:
         """What was said since the last call.
 
         Args:
-            order: what is to be done, the first with the `text` of a job.
+            order: what is to be done, the first with the `text` of a job; or what answers a `turn`.
             outfit: of its `Freight`.
             patience: seconds to wait for something to be said; how far it is, it says after them, and only the last of it.
         """
-        if order is not None:
+        if order is not None and "turn" in order:
+            self._turns.put(order)
+        elif order is not None:
             self._orders.put((order, outfit))
             if "text" in order:
                 threading.Thread(target=self._work, daemon=True).start()
@@ -90,13 +93,18 @@ class Post:
         from advrun.runs.outpost import data_of, settled
 
         if order["sees"]:
-            with made(order["text"], self._said.put, data=data_of(outfit)) as hand:
+            with made(order["text"], self._said.put, lambda: self._told()[0], data=data_of(outfit)) as hand:
                 yield hand
         else:
             self._folder = scratch()
             first = {name: map(fetched, chunks) for name, chunks in order["first"].items()}
-            with settled(order["text"], outfit, self._folder, self._said.put, stow=stowed, first=first) as outpost:
+            with settled(order["text"], outfit, self._folder, self._said.put, self._told, stow=stowed, first=first) as outpost:
                 yield outpost
+
+    def _told(self) -> tuple[str, dict[str, Iterator[bytes]]]:
+        """The answer to a `turn`, and the files that came with it."""
+        order = self._turns.get()
+        return order["turn"], {name: map(fetched, chunks) for name, chunks in order["files"].items()}
 
 
 def fetched(chunk: Any) -> bytes:

@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from advrun.pools import Job, Message, Pool
+from advrun.pools import ENDS, Job, Message, Pool
+from advrun.pools._child import TURN
 from advrun.pools._machine import fitting, threads
 
 CODE = str(Path(__file__).parents[2])
@@ -41,6 +42,9 @@ class _Processes:
         if worker not in self._workers or not self._workers[worker].give(key):
             self._workers[worker] = _Process(worker, self._job.text, self.size, self._said)
             self._workers[worker].give(key)
+
+    def tell(self, worker: int, turn: str) -> None:
+        self._workers[worker].tell(turn)
 
     def hear(self, seconds: float) -> list[Message]:
         said = []
@@ -83,6 +87,9 @@ class _Process:
         self._write(key)
         return True
 
+    def tell(self, turn: str) -> None:
+        self._write(f"{TURN}{turn}")
+
     def end(self) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -100,7 +107,7 @@ class _Process:
         for line in pipe:
             with contextlib.suppress(ValueError):  # torn by its end
                 message = json.loads(line)
-                if message["kind"] in ("done", "failed"):
+                if message["kind"] in ENDS:
                     self._key = None
                 self._said.put({**message, "worker": self.number})
         code = self._process.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 from advrun.errors import AdvrunError, ConfigError, WriteError
 from advrun.files import write_text
-from advrun.pools import Freight, Job, Message, Pool
+from advrun.pools import ENDS, Freight, Job, Message, Pool
 from advrun.pools._cluster import Cluster
 from advrun.pools._post import Post, fetched, stowed
 
@@ -60,6 +60,10 @@ class _Ray:
             self._workers[worker] = _Worker(worker, self._cluster, self._cargo, max(self.size / ANSWERS, 1.0))
         self._workers[worker].key = self._workers[worker].due = key
 
+    def tell(self, worker: int, turn: str) -> None:
+        if worker in self._workers:
+            self._workers[worker].turn = turn
+
     def hear(self, seconds: float) -> list[Message]:
         said, self._said = self._said, []
         said += self._looked_for_room()
@@ -71,7 +75,7 @@ class _Ray:
                 if isinstance(error, ConfigError):
                     raise
                 said.append({"worker": worker.number, **_failed(worker.key or "", error)})
-                worker.key = None
+                self._lost(worker, "")  # it waits for what cannot be brought
             if worker.answer is not None:
                 asked[worker.answer] = worker
         wait = self._cluster.ray.wait
@@ -138,7 +142,7 @@ class _Ray:
             except AdvrunError as error:
                 self._lost(worker, "")  # whatever it does yet is of no use
                 message = _failed(key, error)
-            if message["kind"] in ("done", "failed"):
+            if message["kind"] in ENDS:
                 worker.key = None
             yield {**message, "worker": worker.number}
 
@@ -202,6 +206,8 @@ class _Worker:
         """The cell that it has."""
         self.due: str | None = None
         """The same, while it has not been told."""
+        self.turn: str | None = None
+        """What it has asked for, while it has not been told."""
         self.known: set[str] = set()
         """Files of the results folder that it has."""
         self.answer: Any = self.actor.sees.remote(str(cargo.probe), cargo.content)
@@ -219,6 +225,9 @@ class _Worker:
             if not self._has_begun:
                 order |= {"text": job.text, "first": {} if self.sees else self._files(None)}
                 self._has_begun, outfit = True, self.cargo.outfit
+        elif self.turn is not None:
+            order = {"turn": self.turn, "files": {} if self.sees else self._files(self.key)}
+            self.turn = None
         self.answer = self.actor.hear.remote(order, outfit, self._patience)
 
     def heard(self) -> list[Message]:

@@ -22,6 +22,9 @@ class _Serial:
     def give(self, worker: int, key: str) -> None:
         self._given = key
 
+    def tell(self, worker: int, turn: str) -> None:
+        """It does not ask."""
+
     def hear(self, seconds: float) -> list[Message]:
         key, self._given = self._given, None
         if key is not None:

@@ -13,14 +13,14 @@ import numpy as np
 from advrun import registry
 from advrun.certificates import Certificate
 from advrun.contradictions import Contradiction, contradictions, of_system
-from advrun.flags import mark
+from advrun.flags import SLACK, explained, mark
 from advrun.geometry import GEOMETRIES
-from advrun.meanings import CONTRADICTED
+from advrun.meanings import CONTRADICTED, NO_SLOPE
 from advrun.report.accuracy import write_csv
 from advrun.report.findings import Findings
 from advrun.report.layout import MISSING, attack_label, ball_label, distance_label, eps_label, marked, norm_label, percent
 from advrun.report.markdown import escape, pipes
-from advrun.report.notes import Note
+from advrun.report.notes import Note, anchor
 from advrun.report.summary import AttackId, Summary, attack_of
 from advrun.results import CLOSEST, WORST_CASE, Result, binomial_interval
 from advrun.types import SystemName
@@ -28,7 +28,7 @@ from advrun.types import SystemName
 HEADER = ("model", "defence", "bound", "what it is", "norm", "seed", "images", "ε", "beyond ε, %", "95 % interval", "left, %",
           "undecided, %", "median radius", "details", "nearer")  # fmt: skip
 CSV = ("model", "defense", "bound", "kind", "norm", "target", "seed", "n", "eps", "beyond_share", "low", "high", "left_share",
-       "undecided_share", "median_radius", "gradients", "queries", "nearer", "refused")  # fmt: skip
+       "undecided_share", "median_radius", "gradients", "queries", "nearer", "refused", "flags")  # fmt: skip
 EPS = {"linf": (1 / 255, 2 / 255, 4 / 255, 8 / 255), "l2": (0.1, 0.25, 0.5, 1.0), "l1": (2.0, 5.0, 10.0, 20.0), "l0": (1.0, 5.0, 10.0)}
 """Where a table looks when nothing was attacked in the norm."""
 WIDTH = 96
@@ -118,18 +118,28 @@ def _lines(certificate: Certificate, findings: Findings, summary: Summary) -> It
         yield [*head[:3], "refused", *head[4:], *[MISSING] * 7, certificate.refused, ""]
         return
     both = sandwich_of(certificate, findings.results)
-    near, median = len(_nearer(certificate, findings)), distance_label(float(np.median(certificate.radius)))
+    near, median = len(_nearer(certificate, findings)), _median(certificate)
 
     def shares(eps: float) -> tuple[str, ...]:
         share, left = both.beyond(eps), both.left(eps)
         low, high = binomial_interval(round(share * both.shared), both.shared)
         compared = (MISSING, MISSING) if left is None else (marked(percent(left), both.doubts), _gap(left - share, certificate.sound))
-        return percent(share), f"{percent(low)} to {percent(high)}", *compared
+        return marked(percent(share), doubts(certificate)), f"{percent(low)} to {percent(high)}", *compared
 
     for said, group in groupby(radii(certificate, summary), key=shares):  # eps at which all is the same share a line
         first, *others = (eps_label(certificate.norm, eps) for eps in group)
         eps = f"{first} to {others[-1]}" if others else first
         yield [*head, str(both.shared), eps, *said, median, details(certificate), _near(certificate, near)]
+
+
+def doubts(certificate: Certificate) -> list[str]:
+    """Flags of its numbers: an estimate is made of gradients, and these are all zero."""
+    flat = certificate.details.get("no_gradient", np.zeros(1))
+    return [NO_SLOPE] if np.nan_to_num(flat).sum() > SLACK * (~np.isnan(flat)).sum() else []
+
+
+def _median(certificate: Certificate) -> str:
+    return marked(distance_label(float(np.median(certificate.radius))), doubts(certificate))
 
 
 def _gap(share: float, sound: bool) -> str:
@@ -148,7 +158,7 @@ def _csv(findings: Findings, summary: Summary) -> Iterator[list[str]]:
         head = [certificate.model, certificate.defense, certificate.bound, certificate.kind, certificate.norm, certificate.target]
         head += [str(certificate.seed)]
         if certificate.refused:
-            yield [*head, *[""] * 11, certificate.refused]
+            yield [*head, *[""] * 11, certificate.refused, ""]
             continue
         both, near = sandwich_of(certificate, findings.results), len(_nearer(certificate, findings))
         costs = [f"{certificate.gradients:.6g}", f"{certificate.queries:.6g}"]
@@ -158,7 +168,7 @@ def _csv(findings: Findings, summary: Summary) -> Iterator[list[str]]:
             compared = ["", ""] if left is None else [f"{left:.6g}", f"{left - share:.6g}"]
             numbers = [f"{value:.6g}" for value in (eps, share, *interval)]
             median = f"{float(np.median(certificate.radius)):.6g}"
-            yield [*head, str(both.shared), *numbers, *compared, median, *costs, str(near), ""]
+            yield [*head, str(both.shared), *numbers, *compared, median, *costs, str(near), "", "; ".join(doubts(certificate))]
 
 
 def name(certificate: Certificate) -> str:
@@ -195,7 +205,8 @@ def notes(findings: Findings, summary: Summary) -> list[Note]:
         about = f"; about {plugin.about}, which attacks on that one alone contradict" if plugin.about else ""
         note = Note(certificate.bound, f"{plugin.summary} ({kind}{about})")
         found += [note] if note not in found else []
-    return found
+    flags = dict.fromkeys(flag for certificate in findings.certificates for flag in doubts(certificate))
+    return [*found, *(Note(mark(flag), explained(flag), anchor(flag)) for flag in flags)]
 
 
 def errors(findings: Findings, summary: Summary) -> list[str]:
@@ -241,6 +252,6 @@ def _in_words(certificate: Certificate, findings: Findings, summary: Summary) ->
     for eps in radii(certificate, summary):
         left = both.left(eps)
         over = "" if left is None else f" of {percent(left)} left"
-        parts.append(f"{eps_label(certificate.norm, eps)}: {percent(both.beyond(eps))}{over}")
-    median = f"median radius {distance_label(float(np.median(certificate.radius)))}"
+        parts.append(f"{eps_label(certificate.norm, eps)}: {marked(percent(both.beyond(eps)), doubts(certificate))}{over}")
+    median = f"median radius {_median(certificate)}"
     return "; ".join(filter(None, (f"{head} ({certificate.kind}), % beyond ε = {', '.join(parts)}", median, details(certificate))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def data(findings: Findings, summary: Summary, room: int) -> dict[str, Any]:
         "rows": [_row(row) for row in summary.rows],
         "first": _first(summary, found),
         "confusions": dict(_confusions(summary)),
-        "images": asdict(found),
+        "images": vars(found),
     }
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-MANY, SOME = 100, 24
+MANY, SOME = 100, 12
 """A report of more figures than so many shows some of each kind, about so many in all: nobody looks at more, and drawing takes its time."""
 
 Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]

@@ -44,6 +44,7 @@ SYMBOLS = {
     "♮": r"$^{\natural}$",
     "♭": r"$^{\flat}$",
     "∂": r"$^{\partial}$",
+    "∇": r"$^{\nabla}$",
     "∅": r"$^{\emptyset}$",
     "⊥": r"$^{\bot}$",
     "⊗": r"$^{\otimes}$",

@@ -11,6 +11,8 @@ from advrun.report.summary import AttackId
 VERDICTS = {True: "strong enough", False: "TOO WEAK", None: "cannot be told"}
 TOO_FEW = "too few images to tell"
 HEADER = ("system", "attack", "within", "seed", "images", "found, %", "95 % interval, %", "random search, %", "score, %", "verdict")
+UNGUARDED = "not knowing the detector, %"
+"""A column more, where a detector stands beside a system."""
 
 
 def files(findings: Findings) -> dict[str, str]:
@@ -24,7 +26,16 @@ def files(findings: Findings) -> dict[str, str]:
 
 def lines(findings: Findings) -> list[list[str]]:
     """Header and a line for each test, as text."""
-    return [list(HEADER), *map(_line, findings.proofs)]
+    table = [list(HEADER), *map(_line, findings.proofs)]
+    if any(proof.unguarded is not None for proof in findings.proofs):
+        place = HEADER.index("score, %")
+        for line, said in zip(table, [UNGUARDED, *map(_unguarded, findings.proofs)], strict=True):
+            line.insert(place, said)
+    return table
+
+
+def _unguarded(proof: Proof) -> str:
+    return percent(proof.unguarded / proof.n) if proof.unguarded is not None and proof.n else ""
 
 
 def _line(proof: Proof) -> list[str]:
@@ -64,6 +75,12 @@ def said(findings: Findings) -> list[str]:
     if unproven:
         named = ", ".join(f"{model} / {defense}" for model, defense in unproven)
         sentences.append(f"Of {named} no attack of this configuration is strong enough: do not believe its accuracy.")
+    strong = [proof for proof in tested if proof.is_enough and proof.unguarded is not None]
+    needed = {(proof.model, proof.defense) for proof in strong if not proof.needs_no_guard}
+    idle = [each for each in systems if each not in needed and any((proof.model, proof.defense) == each for proof in strong)]
+    if idle:
+        named = ", ".join(f"{model} / {defense}" for model, defense in idle)
+        sentences.append(f"Who does not know the detector finds enough too of {named}: there the test is one of the network alone.")
     return [
         *sentences,
         "The last layer of the system is replaced, for each image, by one that tells one planted point within the ball from all others, so "

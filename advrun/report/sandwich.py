@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advrun.certificates import Certificate
-from advrun.report.bounds import Sandwich, name, radii, sandwich_of
+from advrun.report.bounds import Sandwich, doubts, name, radii, sandwich_of
 from advrun.report.curves import BOTTOM, LEFT, RIGHT, SMALL, TITLE, legend_above, thinned
 from advrun.report.findings import Findings
-from advrun.report.layout import eps_label, norm_label
+from advrun.report.layout import eps_label, marked, norm_label
 from advrun.report.lettering import folded, height
 from advrun.report.strengths import hidden
 from advrun.report.style import COLUMN, INK, look
@@ -52,7 +52,7 @@ def sandwich(summary: Summary, group: Sequence[Certificate]) -> tuple[Figure, st
     eps = radii(first, summary)
     largest = _largest(shown, eps)
     line = FLOOR if first.sound else GUESS
-    word = "certified" if first.sound else "beyond the estimate"
+    word = marked("certified" if first.sound else "beyond the estimate", [flag for each in shown for flag in doubts(each)])
     samples: list[tuple[dict[str, Any], str]] = [({"color": _color(styles, defense), "linewidth": 2.5}, defense) for defense in defenses]
     samples += [({"color": INK, **line}, word)]
     if first.bounds_attacks:

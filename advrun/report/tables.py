@@ -17,7 +17,7 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
     """Content by file name."""
     explained = notes(summary)
     flags = flag_notes(summary)
-    lines = accuracy.readable(summary)
+    lines, entries = accuracy.readable(summary), accuracy.records(summary.rows)
     swept = {}
     if summary.sweeps:
         best = strengths.lines(summary)
@@ -31,8 +31,8 @@ def files(findings: Findings, summary: Summary) -> dict[str, str]:
         "summary.csv": summary_csv(summary),
         "accuracy.md": markdown.accuracy(findings.title, lines, flags),
         "accuracy.tex": latex.accuracy(findings.title, lines, accuracy.READABLE[len(summary.models) == 1 :], flags),
-        "accuracy.csv": accuracy.to_csv(summary.rows),
-        "accuracy.json": accuracy.to_json(summary.rows),
+        "accuracy.csv": accuracy.to_csv(entries),
+        "accuracy.json": accuracy.to_json(entries),
         **leaderboard.files(summary, findings.title),
         **transfer.files(summary, findings.title),
         **detection.files(summary, findings.title),

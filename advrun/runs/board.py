@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from advrun.runs.plan import Cell
@@ -54,6 +54,12 @@ class Board:
                 return self._stolen(worker)
             self._take_over(worker, self._others[system])
         return self._taken(worker, own.pop(0))
+
+    def joined(self, cell: Cell, idle: Collection[int]) -> int:
+        """Which of the idle workers shall help with a cell: one that has its system loaded, where there is one. It has, from now on."""
+        worker = min(idle, key=lambda worker: (self._loaded[worker] != cell.system.key, worker))
+        self._loaded[worker] = cell.system.key
+        return worker
 
     def done(self, cell: Cell, worker: int | None = None) -> None:
         """The cell is finished, by the worker or by somebody else."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from statistics import fmean
 
 from advrun import registry
 from advrun.config import AttackEntry
 from advrun.console import Part
-from advrun.runs.needs import is_trained, training_of
+from advrun.runs.needs import is_divisible, is_trained, training_of
 from advrun.runs.plan import Cell, Plan
 
 QUERY = 1 / 3
@@ -44,6 +46,18 @@ def part(cell: Cell, plan: Plan) -> Part:
     if cell.kind == "probe" and cell.attack is not None:
         return Part(LOADING / 4 + PROBED * _cost(cell.attack), groups)
     return Part(shown * QUERY / (20 if cell.metric else 1), groups)
+
+
+def useful(cells: Iterable[Cell], plan: Plan) -> int:
+    """More workers than this are never busy with these cells: one for each, or for each batch of one that may be divided."""
+    return sum(_pieces(cell, plan) for cell in cells)
+
+
+def _pieces(cell: Cell, plan: Plan) -> int:
+    if not is_divisible(cell):
+        return 1
+    shown = (cell.attack or cell.bound).examples or len(plan.data.y_test)  # type: ignore[union-attr]
+    return max(math.ceil(min(shown, len(plan.data.y_test)) / plan.experiment.compute.batch_size), 1)
 
 
 def _training(cell: Cell, plan: Plan) -> float:

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from advrun.console import Part
-from advrun.console.course import pace
+from advrun.console import Console, Part
+from advrun.console.course import about, pace
 from advrun.runs.board import Board
 from advrun.runs.expected import part
 from advrun.runs.log import events
@@ -78,3 +78,10 @@ def speeds(store: Store) -> tuple[Speeds, int]:
             before = known.get(group, (0.0, 0.0))
             known[group] = before[0] + seconds, before[1] + work
     return known, count
+
+
+def compare(foreseen: Forecast, took: float, cells: int, store: Store, console: Console) -> None:
+    """Say what was expected, and what it was."""
+    store.event("forecast", cells=cells, expected=round(foreseen.total, 1), took=round(took, 1), measured=foreseen.measured)
+    was = "forecast" if foreseen.measured else "guessed"
+    console.event("took", label=f"{about(took)} for {cells} cells", **{was: about(foreseen.total)})

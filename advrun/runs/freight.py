@@ -20,9 +20,10 @@ from advrun.data import Dataset
 from advrun.errors import AdvrunError, ConfigError
 from advrun.files import atomic, inside, opened
 from advrun.images import Images
+from advrun.runs.manifest import Manifest
 from advrun.runs.needs import is_oracle, is_trained
 from advrun.runs.plan import Cell, Plan
-from advrun.runs.store import Manifest, Store
+from advrun.runs.store import Store
 
 CHUNK = 16 << 20
 """Bytes that travel together."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from advrun import engine, folders, registry
+from advrun.checkpoints import END, LeftToOthers
 from advrun.config import loads
 from advrun.console import Console, Relay
 from advrun.data import Dataset
 from advrun.errors import AdvrunError, ModelError, WriteError
 from advrun.pools import Job, Send
 from advrun.runs import proofs
+from advrun.runs.expected import useful
 from advrun.runs.freight import CellFreight
 from advrun.runs.loading import load_data, room
 from advrun.runs.needs import is_trained
@@ -42,20 +44,24 @@ def job(plan: Plan, cells: Mapping[str, Cell], store: Store, console: Console, o
     return Job(
         text=json.dumps(content),
         here=lambda send: CellHand(cells, Worker(plan, store, console, opened), send),
-        useful=len(cells),
+        useful=useful(cells.values(), plan),
         room=room(opened.data),
         freight=lambda: CellFreight(plan, cells, store),
     )
 
 
 @contextmanager
-def made(text: str, send: Send, *, data: Dataset | None = None) -> Iterator[CellHand]:
+def made(text: str, send: Send, told: Callable[[], str], *, data: Dataset | None = None) -> Iterator[CellHand]:
     """A hand in a process of its own, of the text of a `Job`; all that is said while inside is sent. Raises AdvrunError.
 
-    data: where they need not be read here.
+    Args:
+        text: of the job.
+        send: to the driver.
+        told: waits for the answer to a `turn`.
+        data: where they need not be read here.
     """
     content = json.loads(text)
-    console, store = Relay(send, verbose=content["verbose"]), Store(Path(content["results"]))
+    console, store = Relay(send, verbose=content["verbose"]), Store(Path(content["results"]), _asking(send, told))
     with console.listening(store.event):
         for folder in content["plugins"]:
             folders.plugins(folder)
@@ -64,6 +70,21 @@ def made(text: str, send: Send, *, data: Dataset | None = None) -> Iterator[Cell
         cells = {cell.key: cell for cell in (*plan.cells, *(proofs.cells(plan, content["planted"]) if content["planted"] else ()))}
         opened = open_models(plan, store, Relay(_unsaid), spend=content["spend"])  # the driver has said it
         yield CellHand(cells, Worker(plan, store, console, opened), send)
+
+
+def _asking(send: Send, told: Callable[[], str]) -> Callable[[str, Sequence[str]], str]:
+    """Asks the driver, of the batches of a cell, which is to be made here. While no batch was asked for, nobody else can be at the cell."""
+    asked = ""
+
+    def ask(key: str, batches: Sequence[str]) -> str:
+        nonlocal asked
+        if list(batches) == [END] and asked != key:
+            return END
+        asked = key
+        send({"kind": "turn", "key": key, "batches": list(batches)})
+        return told()
+
+    return ask
 
 
 def _unsaid(message: Mapping[str, Any]) -> None:
@@ -77,20 +98,22 @@ class CellHand:
         self.cells, self._worker, self._send = cells, worker, send
 
     def do(self, key: str) -> None:
-        """Do the cell, and send `begun`, and then `done` or `failed`."""
+        """Do the cell, and send `begun`, and then `done`, `left` or `failed`."""
         self._send({"kind": "begun", "key": key})
         clock = time.perf_counter()
         try:
             if key not in self.cells:
                 raise AdvrunError(f"the worker knows no cell {key[:8]}: its code or its data are not those of the driver")
             self._worker.run(self.cells[key])
+        except LeftToOthers:
+            self._send({"kind": "left", "key": key, "seconds": round(time.perf_counter() - clock, 2)})
         except (Exception, MemoryError) as error:
-            self._send({"kind": "failed", "key": key, **told(self.cells.get(key), error), "traceback": traceback.format_exc()})
+            self._send({"kind": "failed", "key": key, **in_words(self.cells.get(key), error), "traceback": traceback.format_exc()})
         else:
             self._send({"kind": "done", "key": key, "seconds": round(time.perf_counter() - clock, 2)})
 
 
-def told(cell: Cell | None, error: BaseException) -> dict[str, Any]:
+def in_words(cell: Cell | None, error: BaseException) -> dict[str, Any]:
     """An error in words: the reason in one line, whether a model file of the user's own is to blame, and whether the disk is."""
     reason = str(error) if isinstance(error, AdvrunError) else f"{place(error)}{engine.reason(error)}"
     refused = isinstance(error, ModelError) and cell is not None and cell.kind != "learn"

@@ -79,10 +79,22 @@ def source_key(kind: str, name: str, work: str | None = None) -> str:
 @cache
 def is_random(defense: str) -> bool:
     """Whether a defence's file, or a file that it imports from the defences, makes a random purifier: whether it says `random=` there."""
-    files = (file for file in sources("defenses", defense) if file.parent.name == "defenses")
-    calls = (node for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.Call))
-    said = (word.value for call in calls for word in call.keywords if word.arg == "random")
+    said = (word.value for call in _calls(defense) for word in call.keywords if word.arg == "random")
     return any(not isinstance(value, ast.Constant) or value.value is True for value in said)
+
+
+def says(defense: str, *, call: str = "", keyword: str = "") -> bool:
+    """Whether the same files call a method of this name (`system.beside(...)`), or hand something over by this keyword."""
+    calls = _calls(defense)
+    return any(isinstance(each.func, ast.Attribute) and each.func.attr == call for each in calls) or any(
+        word.arg == keyword for each in calls for word in each.keywords
+    )
+
+
+@cache
+def _calls(defense: str) -> tuple[ast.Call, ...]:
+    files = (file for file in sources("defenses", defense) if file.parent.name == "defenses")
+    return tuple(node for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.Call))
 
 
 @cache

@@ -15,8 +15,8 @@ import numpy as np
 
 from advrun.closest import Closest, image_key
 from advrun.console import Console
-from advrun.errors import ModelError
-from advrun.files import inside, read_json, write_text
+from advrun.errors import AdvrunError, ModelError
+from advrun.files import content_key, inside, read_json, write_text
 from advrun.identity import key_of
 from advrun.images import blocks
 from advrun.optimality import Target
@@ -59,7 +59,8 @@ def keep_known(plan: Plan, store: Store, console: Console) -> None:
             distances = [places[image].distance if image in places else None for image in images]
             target = Target(system.model.label, system.defense_label, system.seed, norm)
             found.append({**target._asdict(), "system": key, "distances": distances})
-    write_text(inside(store.root, FILE), json.dumps(found, separators=(",", ":")))
+    content = {"known": found}
+    write_text(inside(store.root, FILE), json.dumps({**content, "seal": content_key(content)}, separators=(",", ":")))
 
 
 def can_be_told(system: Cell) -> bool:
@@ -69,16 +70,34 @@ def can_be_told(system: Cell) -> bool:
 
 def known(store: Store) -> dict[Target, np.ndarray]:
     """What `keep_known` wrote, (images,) float64 by what it is of, inf where nothing is known. Raises ValueError for anything else."""
-    try:
-        entries = _form().validate_python(read_json(inside(store.root, FILE), MAX_BYTES))
-    except FileNotFoundError:
-        return {}
     return {
         Target(each["model"], each["defense"], each["seed"], each["norm"]): np.array(
             [math.inf if distance is None else distance for distance in each["distances"]], np.float64
         )
-        for each in entries
+        for each in _form().validate_python(_read(store)[0])
     }
+
+
+def is_sealed(store: Store) -> bool:
+    """Whether `nearest.json` bears the seal that belongs to it, or is not there; False for one of an earlier version, which has none.
+
+    Raises ValueError where the seal is another's."""
+    return _read(store)[1]
+
+
+def _read(store: Store) -> tuple[Any, bool]:
+    """What is known, as it was written, and whether it is sealed. Raises ValueError where it was changed."""
+    try:
+        content = read_json(inside(store.root, FILE), MAX_BYTES)
+    except FileNotFoundError:
+        return [], True
+    except AdvrunError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(content, list):
+        return content, False
+    if not isinstance(content, dict) or content.pop("seal", None) != content_key(content) or content.keys() != {"known"}:
+        raise ValueError("changed by hand")
+    return content["known"], True
 
 
 @cache

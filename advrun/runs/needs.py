@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from advrun import registry
 from advrun.config import AttackEntry, DefenseEntry, Experiment, ModelEntry, Training
 from advrun.errors import ConfigError
@@ -72,6 +74,18 @@ def is_fitted(defense: DefenseEntry) -> bool:
 def attack_learns(attack: AttackEntry) -> bool:
     """True for an attack that sees training images, or one of whose stages does."""
     return any(registry.get("attacks", name).learns for name in (attack.name, *stages(attack)))
+
+
+def is_divisible(cell: Any) -> bool:
+    """True for a cell whose batches several workers may make: examples and bounds of each image by itself. Not what an attack learns before
+    its first image, unless that is a cell of its own, nor what a model says that can only be asked: it is asked in order.
+    """
+    if is_oracle(cell.model):
+        return False
+    if cell.kind != "attack" or cell.attack is None:
+        return bool(cell.kind == "bound")
+    plugin = registry.get("attacks", cell.attack.name)
+    return (plugin.fit is None or plugin.learns_alone) and all(registry.get("attacks", name).fit is None for name in stages(cell.attack))
 
 
 def learns(experiment: Experiment) -> bool:

@@ -12,10 +12,11 @@ from advrun import engine, registry
 from advrun.config import Experiment, ModelEntry
 from advrun.console import Console
 from advrun.data import Dataset
-from advrun.errors import AdvrunError, ConfigError, ModelError, PluginError
+from advrun.errors import AdvrunError, ModelError, PluginError
 from advrun.runs import oracles
 from advrun.runs.needs import check_oracles, is_oracle, is_trained
 from advrun.runs.plan import Plan
+from advrun.runs.possible import check_sources, check_targets
 from advrun.runs.store import Store
 from advrun.system import BlackBox, Oracle
 from advrun.system.foreign import Foreign
@@ -123,6 +124,7 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
         check_classes({label: model.classes for label, model in models.items()}, experiment, outline[1])
     data = load_data(experiment)
     check_fits(models, experiment, data.image_shape)
+    check_sources(experiment, data)
     data = fitted(data, {label: (model.classes, model.names()) for label, model in models.items()}, experiment)
     for label, model in models.items():
         seen = examined(model, data)
@@ -201,6 +203,4 @@ def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: in
         if is_trained(entry) and counts[first] != classes:
             text = f"model {first!r} has {counts[first]} classes, of which data set {name} shows {classes}"
             raise ModelError(f"{text}; {entry.label!r} cannot be trained for the others: take it in a configuration of its own")
-    for attack in experiment.attacks:
-        if isinstance(attack.target, int) and attack.target >= counts[first]:
-            raise ConfigError(f"attack {attack.label!r}: target is {attack.target}; the models have the classes 0 to {counts[first] - 1}")
+    check_targets(experiment, counts[first], "the models have")

@@ -13,7 +13,7 @@ from typing import Any
 from advrun import folders
 from advrun.data import Dataset
 from advrun.files import atomic, inside, opened, read_json, write_bytes
-from advrun.pools import Message, Send
+from advrun.pools import ENDS, Message, Send
 from advrun.runs.freight import CHUNK, folder_contents
 from advrun.runs.hand import CellHand, made
 
@@ -32,6 +32,7 @@ def settled(
     outfit: Mapping[str, Any],
     folder: Path,
     send: Send,
+    told: Callable[[], tuple[str, Mapping[str, Iterable[bytes]]]],
     *,
     stow: Callable[[bytes], Any],
     first: Mapping[str, Iterable[bytes]],
@@ -44,6 +45,7 @@ def settled(
         folder: empty; what the cells need is written under `results` in it.
         send: what it says goes there; besides the messages of a hand {"kind": "file", "key", "name", "chunks"} for each file, before the
             `done` of its cell, and {"kind": "log", "line"}.
+        told: waits for the answer to a `turn`, and for files of the cell that came with it.
         stow: makes of a chunk of a file what travels in such a message.
         first: files of the results folder that a worker needs to begin, by name.
     """
@@ -60,8 +62,15 @@ def settled(
     outpost = Outpost(folder / "results", send, stow)
     for name, chunks in first.items():
         outpost.unpack(name, chunks)
+
+    def turn() -> str:
+        mine, files = told()
+        for name, chunks in files.items():
+            outpost.unpack(name, chunks)
+        return mine
+
     there = {"config": outfit["config"], "results": str(folder / "results"), "plugins": plugins}
-    with made(json.dumps(json.loads(text) | there), outpost.hear, data=data_of(outfit)) as outpost.hand:
+    with made(json.dumps(json.loads(text) | there), outpost.hear, turn, data=data_of(outfit)) as outpost.hand:
         yield outpost
 
 
@@ -80,20 +89,22 @@ class Outpost:
 
     def unpack(self, name: str, chunks: Iterable[bytes]) -> None:
         """A file that a cell needs. Raises WriteError."""
-        with atomic(inside(self.results, name)) as temporary, temporary.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+        with atomic(inside(self.results, name)) as temporary:
+            with temporary.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            self._sent[name] = _state(temporary)  # it came from the driver
 
     def do(self, key: str) -> None:
         self._key, self._over = key, threading.Event()
-        self._sent = {name: _state(self.results / name) for name in self._checkpoints()}  # they came from the driver
+        self._sent = {name: _state(self.results / name) for name in self._checkpoints()}
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
         self.hand.do(key)
 
     def hear(self, message: Message) -> None:
         """What the hand says. The end of a cell is told after its files were sent."""
-        if message["kind"] in ("done", "failed") and self._watching.is_alive():
+        if message["kind"] in ENDS and self._watching.is_alive():
             self._over.set()
             self._watching.join()
             self._look()

@@ -22,6 +22,7 @@ from advrun.runs.keys import described, inner, is_random, learning, learning_lab
 from advrun.runs.meetings import ADAPTIVE, NONE, UNDEFENDED, Cast, Meeting, access_of, meet
 from advrun.runs.metering import metric_source
 from advrun.runs.needs import ability, attack_learns, check_oracles, is_fitted, is_oracle, is_trained, training_of
+from advrun.runs.possible import check_chains, check_sources, check_targets
 from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
@@ -132,19 +133,17 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
-    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set or a model can only be asked
-    where more is needed, DataError when training images are missing that something learns from, or have no halves."""
+    """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, when defences do not fit
+    together, or when a model can only be asked where more is needed, DataError when training images are missing that something learns from,
+    or have no halves."""
     check_oracles(experiment)
+    check_chains(experiment)
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
         raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
-    aimed: list[AttackEntry | BoundEntry] = [*experiment.attacks, *experiment.bounds]
-    for each in aimed if all(map(is_trained, experiment.models)) else ():  # trained models may know more classes
-        if isinstance(each.target, int) and each.target >= data.classes:
-            kind = "bound" if isinstance(each, BoundEntry) else "attack"
-            raise ConfigError(f"{kind} {each.label!r}: target is {each.target}; {data.name} has the classes 0 to {data.classes - 1}")
-    for attack in experiment.attacks:
-        _check_source(attack, data)
+    if all(map(is_trained, experiment.models)):  # trained models may know more classes
+        check_targets(experiment, data.classes, f"{data.name} has")
+    check_sources(experiment, data)
     trainings = [
         training_of(model, part) for model in experiment.models for part in (None, *sum((e.chain for e in experiment.defended), ()))
     ]
@@ -157,19 +156,6 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
             f"threats: [{', '.join(threats)}]: no example meets any system; transfer needs a second model, static a defence; add adaptive"
         )
     return Plan(experiment, data, cells)
-
-
-def _check_source(attack: AttackEntry, data: Dataset) -> None:
-    """Raise ConfigError where an attack concerns a class that has no test images, or is its own target."""
-    source = attack.source_class
-    if source is None:
-        return
-    if source not in data.y_test:
-        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no test image")
-    if attack.target == source:
-        raise ConfigError(f"attack {attack.label!r}: source_class and target are both {source}; aim at another class")
-    if attack_learns(attack) and len(data.y_train) and source not in data.y_train:
-        raise ConfigError(f"attack {attack.label!r}: source_class is {source}, of which {data.name} has no training image to learn from")
 
 
 class _Planner:

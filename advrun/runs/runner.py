@@ -16,7 +16,7 @@ from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.contradictions import contradicted
-from advrun.errors import AdvrunError, WriteError
+from advrun.errors import AdvrunError, DataError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
@@ -29,6 +29,7 @@ from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.claims import Claims
 from advrun.runs.columns import aim
+from advrun.runs.expected import useful
 from advrun.runs.forecast import Forecast, forecast
 from advrun.runs.keys import closure
 from advrun.runs.known import FILE as KNOWN
@@ -39,6 +40,7 @@ from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained
 from advrun.runs.pictured import pictured
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
+from advrun.runs.possible import aims, check_chains
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
 from advrun.runs.shares import Portion
@@ -60,12 +62,23 @@ class Status:
 
 
 def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded."""
-    if all(map(is_trained, experiment.models)):
-        return {}
-    from advrun.runs import opened
+    """What is found in the models of the experiment that come trained, by label; see `opened.inspect`. Without such, nothing is loaded but
+    images that an attack or a bound says something of by their class.
 
-    return opened.inspect(experiment, load_data)
+    Raises ConfigError for what cannot be, as a run does before it begins; data that are missing are no fault of the configuration.
+    """
+    check_chains(experiment)
+    if not all(map(is_trained, experiment.models)):
+        from advrun.runs import opened
+
+        return opened.inspect(experiment, load_data)
+    if aims(experiment):
+        try:
+            data = load_data(experiment)
+        except DataError:
+            return {}
+        make_plan(experiment, data)
+    return {}
 
 
 def status(
@@ -77,10 +90,11 @@ def status(
     """
     pool = pool or experiment.compute.pool
     plan, store = make_plan(experiment, load_data(experiment)), folder(experiment)
+    store.recall()
     cells = plan.upto(upto)
     found = [Status(cell, store.output(cell) is not None) for cell in (portion.among(plan, cells) if portion else cells)]
     missing = [each.cell for each in found if not each.done]
-    return found, forecast(plan, missing, store, pools.size(pool, len(missing), room(plan.data))), pool
+    return found, forecast(plan, missing, store, pools.size(pool, useful(missing, plan), room(plan.data))), pool
 
 
 def folder(experiment: Experiment) -> Store:
@@ -138,6 +152,7 @@ def run(
         failure: AdvrunError | None = None
         paths: list[Path] = []
         found = summary = None
+        store.recall()
         if portion is None:
             store.tidy()
         write_text(inside(store.root, "config.yaml"), experiment.to_yaml())
@@ -153,6 +168,7 @@ def run(
                     break
                 keep_known(plan, store, console)
                 found = findings(plan, store, console)
+                store.keep()
                 summary = summarise(found.results, found.sweeps, found.planned)
                 if failure or not compute or all(map(store.output, cells)):
                     break

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from advrun import pools
 from advrun.console import Bar, Console, Course
-from advrun.console.course import about
 from advrun.errors import GOES_ON, CellError
 from advrun.pools import Message, Pool
-from advrun.runs import hand
+from advrun.runs import crew, hand
 from advrun.runs.board import Board
 from advrun.runs.claims import Claims
+from advrun.runs.crew import Crew
 from advrun.runs.expected import part
-from advrun.runs.forecast import Forecast, forecast
-from advrun.runs.needs import is_oracle
+from advrun.runs.forecast import compare, forecast
+from advrun.runs.needs import is_divisible, is_oracle
 from advrun.runs.opened import Opened
 from advrun.runs.outcomes import Outcomes
 from advrun.runs.plan import Cell, Plan
@@ -71,19 +71,14 @@ def execute(
     return outcomes
 
 
-def compare(foreseen: Forecast, took: float, cells: int, store: Store, console: Console) -> None:
-    """Say what was expected, and what it was."""
-    store.event("forecast", cells=cells, expected=round(foreseen.total, 1), took=round(took, 1), measured=foreseen.measured)
-    was = "forecast" if foreseen.measured else "guessed"
-    console.event("took", label=f"{about(took)} for {cells} cells", **{was: about(foreseen.total)})
-
-
 @dataclass
 class _Task:
-    """A cell that a worker has. begun: whether it has said so. place: how far it was when it was last heard of."""
+    """A cell that a worker has. begun: whether it has said so. late: whether another has done it. place: how far it was when it was last
+    heard of."""
 
     cell: Cell
     begun: bool = False
+    late: bool = False
     place: tuple[str, int] = ("", 0)
     bar: Bar | None = None
 
@@ -100,6 +95,8 @@ class _Run:
     fail_fast: bool
     tasks: dict[int, _Task] = field(default_factory=dict)
     """By worker."""
+    crews: dict[str, Crew] = field(default_factory=dict)
+    """Of cells that are being done, and may be divided, by key."""
     idle: set[int] = field(default_factory=set)
     elsewhere: list[Cell] = field(default_factory=list)
     """Cells that another run has claimed."""
@@ -138,6 +135,17 @@ class _Run:
             self._begin(cell, worker)
         for cell in put_off:
             self.board.back(cell)
+        self._join()
+
+    def _join(self) -> None:
+        """Workers for which nothing is ready make batches of what others are doing."""
+        while self.idle and self.crews:
+            joined = max(self.crews.values(), key=Crew.worth)
+            if joined.worth() < crew.WORTH:
+                return
+            worker = self.board.joined(joined.cell, self.idle)
+            self.store.event("join", cell=joined.cell.label, worker=worker)
+            self._give_to(worker, joined.cell)
 
     def _next(self, worker: int, put_off: list[Cell]) -> Cell | None:
         """What the worker can begin now, claimed; cells of a model that is being asked are put off."""
@@ -155,11 +163,18 @@ class _Run:
     def _begin(self, cell: Cell, worker: int) -> None:
         where = {"worker": worker} if self.pool.size > 1 else {}
         self.store.event("start", cell=cell.label, kind=cell.kind, **where)
-        self.tasks[worker] = _Task(cell)
-        self.idle.discard(worker)
         self.course.enter(self.board.place[cell.key])
         if is_oracle(cell.model):
             self.asked.add(cell.model.label)
+        if is_divisible(cell):
+            self.crews[cell.key] = Crew(cell)
+        self._give_to(worker, cell)
+
+    def _give_to(self, worker: int, cell: Cell) -> None:
+        self.tasks[worker] = _Task(cell)
+        self.idle.discard(worker)
+        if cell.key in self.crews:
+            self.crews[cell.key].members.add(worker)
         self.pool.give(worker, cell.key)
 
     def _skip(self, cell: Cell, worker: int | None = None) -> None:
@@ -184,13 +199,31 @@ class _Run:
         return cell
 
     def _free(self, worker: int) -> Cell:
-        task = self.tasks.pop(worker)
+        """The same; the cell is nobody's now, unless others are at it, or have done it."""
+        others, task = self._others(worker), self.tasks.pop(worker)
         self.idle.add(worker)
         if task.bar:
             self.console.hide(task.bar)
-        self.asked.discard(task.cell.model.label)
-        self._drop(task.cell)
+        if others:
+            self.crews[task.cell.key].leave(worker)
+        elif not task.late:
+            self.crews.pop(task.cell.key, None)
+            self.asked.discard(task.cell.model.label)
+            self._drop(task.cell)
         return task.cell
+
+    def _others(self, worker: int) -> set[int]:
+        """Who else is at the worker's cell."""
+        found = self.crews.get(self.tasks[worker].cell.key)
+        return found.members - {worker} if found else set()
+
+    def _give_back(self, worker: int) -> None:
+        """The worker has not done its cell. It is ready again, unless others are at it, or have done it."""
+        goes_on = bool(self._others(worker)) or self.tasks[worker].late
+        cell = self._free(worker)
+        if not goes_on:
+            self.course.give_up(self.board.place[cell.key])
+            self.board.back(cell)
 
     def _drop(self, cell: Cell) -> None:
         if self.claims is not None and cell.model.label not in self.asked:  # else the claim is that of the cell that asks
@@ -207,14 +240,17 @@ class _Run:
     def _bar(self, message: Message) -> None:
         worker = message["worker"]
         task, number = self.tasks[worker], self.board.place[self.tasks[worker].cell.key]
+        if task.late:
+            return
         if task.bar is None or task.place[0] != message["label"]:
             if task.bar:
                 self.console.hide(task.bar)
             task.bar = self.console.show(message["label"], message["total"], worker=worker, part=number)
-        task.place = message["label"], message["done"]
+        found = self.crews.get(task.cell.key)
+        task.place = message["label"], found.furthest(message["done"]) if found else message["done"]
         task.bar.done = 0
         task.bar.total = message["total"]
-        task.bar.advance(message["done"], message["note"])
+        task.bar.advance(task.place[1], message["note"])
 
     def _event(self, message: Message) -> None:
         self.console.event(message["event"], **message["details"])
@@ -225,12 +261,35 @@ class _Run:
     def _detail(self, message: Message) -> None:
         self.console.detail(message["text"])
 
+    def _turn(self, message: Message) -> None:
+        """A worker asks which of some batches it shall make; which of them others have is known here alone."""
+        worker, batches, task = message["worker"], message["batches"], self.tasks.get(message["worker"])
+        if task is None or task.cell.key != message["key"]:  # it was lost meanwhile
+            return
+        found = self.crews.get(task.cell.key)
+        turn = "" if task.late else found.turn(worker, batches) if found else batches[0]
+        if turn and self._others(worker):
+            self.store.event("batch", cell=task.cell.label, batch=turn, worker=worker)
+        self.pool.tell(worker, turn)
+
+    def _left(self, message: Message) -> None:
+        worker = message["worker"]
+        if (found := self.crews.get(self.tasks[worker].cell.key)) is not None:
+            found.finished(worker, message["seconds"])
+        self._give_back(worker)
+
     def _done(self, message: Message) -> None:
         worker, seconds = message["worker"], message["seconds"]
         cell = self.tasks[worker].cell
+        if self.tasks[worker].late:
+            self._free(worker)
+            return
         if self.store.adopt(cell) is None:
             self._fail(worker, "its worker says that it is done, and the results folder does not", {})
             return
+        for other in self._others(worker):
+            self.tasks[other].late = True
+        seconds = round(seconds + (found.spent if (found := self.crews.pop(cell.key, None)) else 0), 2)
         self._over(worker, counts=True)
         work = self.course.parts[self.board.place[cell.key]]
         self.store.event("done", cell=cell.label, seconds=seconds, work=round(work.work, 3), alike=work.alike)
@@ -265,9 +324,7 @@ class _Run:
         else:
             self.deaths[task.cell.key].add(task.place)
             self.console.event("lost", label=task.cell.label, reason=f"its worker {message['why']}; another one goes on with it")
-        self._free(worker)
-        self.course.give_up(self.board.place[task.cell.key])
-        self.board.back(task.cell)
+        self._give_back(worker)
 
     def _gone(self, message: Message) -> None:
         """A worker is lost, and there is no room for another one: the rest goes on without it."""
@@ -278,9 +335,7 @@ class _Run:
             self.console.event(
                 "lost", label=task.cell.label, reason=f"its worker {message['why']}; one of those that are left goes on with it"
             )
-            self._free(worker)
-            self.course.give_up(self.board.place[task.cell.key])
-            self.board.back(task.cell)
+            self._give_back(worker)
         self.idle.discard(worker)
         if not self.idle and not self.tasks:
             self.outcomes.stuck = CellError(f"no worker is left: the last {message['why']}; {GOES_ON}")
@@ -290,6 +345,11 @@ class _Run:
         self.idle.add(message["worker"])
 
     def _fail(self, worker: int, reason: str, details: Message) -> None:
+        """The cell has failed. Where others are at it, they try what this worker could not do, and the last of them fails."""
+        if self.tasks[worker].late or (self._others(worker) and not details.get("unwritten")):
+            self.store.event("lost", cell=self.tasks[worker].cell.label, worker=worker, reason=reason)
+            self._free(worker)
+            return
         cell = self._over(worker, counts=False)
         is_new = self.outcomes.add(cell, reason, refused=details.get("refused", False), unwritten=details.get("unwritten", False))
         self.store.event("failed", cell=cell.label, reason=reason, traceback=details.get("traceback", ""))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from advrun import pools
 from advrun.files import inside
+from advrun.runs.expected import useful
 from advrun.runs.forecast import forecast
 from advrun.runs.loading import room
 from advrun.runs.log import events
@@ -56,7 +57,7 @@ def overview(plan: Plan, root: Path) -> Overview:
     done = {cell.key for cell in plan.cells if store.manifest(cell) is not None}
     cells = tuple(_standing(cell, store, done, failed) for cell in plan.cells)
     pending = [each.cell for each in cells if each.fate != "done"]
-    expected = forecast(plan, pending, store, pools.size(plan.experiment.compute.pool, len(pending), room(plan.data)))
+    expected = forecast(plan, pending, store, pools.size(plan.experiment.compute.pool, useful(pending, plan), room(plan.data)))
     return Overview(root, cells, store.holder(), expected.total if expected.measured or not pending else None)
 
 

@@ -3,6 +3,7 @@
     results/NAME/
         config.yaml          the resolved configuration of the last run
         record.json          its test images in their order, its code and its rows, as hashes (`record.py`)
+        index.jsonl          what files of finished cells were found to hold, and their stamps (`index.py`)
         nearest.json         how near the closest examples are that a ledger knew, where one was named (`known.py`)
         models/              trained models (.keras) and their training history (.json)
         learnt/              what attacks learnt from images alone (.learnt.npz), its curves and pictures
@@ -30,27 +31,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from advrun.checkpoints import Checkpoints
+from advrun.checkpoints import END, Checkpoints, LeftToOthers
 from advrun.errors import AdvrunError, LockError
-from advrun.files import (
-    MAX_JSON,
-    atomic,
-    content_key,
-    content_of,
-    digest_of,
-    digest_of_bytes,
-    inside,
-    is_regular,
-    opened,
-    read_json,
-    write_text,
-)
+from advrun.files import MAX_JSON, atomic, content_of, digest_of, digest_of_bytes, inside, is_regular, opened, write_text
+from advrun.runs import index
+from advrun.runs.index import Remembered
+from advrun.runs.manifest import Manifest
 
 CELLS = ("models", "learnt", "examples", "surveys", "rows", "metrics", "bounds", "proofs")
 """Folders in which a file is called after its cell."""
@@ -64,60 +55,22 @@ RECENT = 256
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a finished cell left behind.
+class Store:
+    """Reads and writes one results folder.
 
-    files: path relative to the results folder -> digest. inputs: key -> output of the cells it was made from. info: anything
-    worth keeping. On disk there is a seal too, a hash of all this: a manifest that was changed by hand is damaged.
+    Args:
+        root: the folder.
+        ask: where several workers may do one cell together: as `Checkpoints.turn`, after the key of the cell.
     """
 
-    key: str
-    label: str
-    files: Mapping[str, str]
-    inputs: Mapping[str, str]
-    info: Mapping[str, Any]
-
-    @cached_property
-    def output(self) -> str:
-        """One hash for all files of the cell."""
-        return content_key(dict(self.files))
-
-    def has(self, ending: str) -> bool:
-        """Whether a file of this ending is among its files."""
-        return any(name.endswith(ending) for name in self.files)
-
-    def to_json(self) -> str:
-        content = json.loads(json.dumps(asdict(self)))
-        return json.dumps({**content, "seal": content_key(content)}, indent=1)
-
-    @classmethod
-    def read(cls, path: Path) -> Manifest | None:
-        """The manifest in a file, or None where an earlier version wrote it. Raises ValueError for anything else, and FileNotFoundError."""
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError("no manifest")
-        if "seal" not in content:
-            return None
-        if content.pop("seal") != content_key(content):
-            raise ValueError("changed by hand")
-        named = {"key": str, "label": str, "files": dict, "inputs": dict, "info": dict}
-        if content.keys() != named.keys() or not all(isinstance(content[name], kind) for name, kind in named.items()):
-            raise ValueError("no manifest")
-        if not all(isinstance(text, str) for name in ("files", "inputs") for text in content[name].values()):
-            raise ValueError("no manifest")
-        return cls(**content)
-
-
-class Store:
-    """Reads and writes one results folder."""
-
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ask: Callable[[str, Sequence[str]], str] | None = None) -> None:
         self.root = root
+        self._ask = ask
         self._outputs: dict[str, str] = {}
         """Of each cell that is known to be finished, by its key."""
         self._recent: dict[str, Manifest] = {}
         """Manifests of the last of them: of ten thousand, memory holds few."""
+        self._index: index.Index | None = None
 
     # Cells -------------------------------------------------------------------------------------------------------
 
@@ -128,15 +81,18 @@ class Store:
         """
         if cell.key in self._recent:
             return self._recent[cell.key]
-        manifest = self._sealed(cell, verify)
-        if manifest is None:
+        entry = self._sealed(cell, verify)
+        if entry is None:
             return None
-        if self._outputs.get(cell.key) == manifest.output:
-            return manifest
-        for name, expected in manifest.files.items():
-            if not self.holds(name, expected if verify else None):
-                self._damaged(cell.label, name, "its bytes are not those that were written")
-                return None
+        manifest = entry.manifest
+        if not entry.vouches and self._outputs.get(cell.key) != manifest.output:
+            marks = self._stamps(manifest)
+            for name, expected in manifest.files.items():
+                if not self.holds(name, expected if verify else None):
+                    self._damaged(cell.label, name, "its bytes are not those that were written")
+                    return None
+            if verify:
+                self._learn(entry, marks)
         if verify:
             self._remember(manifest)
         return manifest
@@ -144,46 +100,89 @@ class Store:
     def leaf(self, cell: Any, parse: Callable[[Any], T]) -> T | None:
         """What `parse` makes of the JSON of a cell with one small file, from which nothing is made; None where it is not finished.
 
-        The file is read once, for its hash and for what it says, and nothing of it is kept: there may be a hundred thousand of them.
+        The file is read once, for its hash and for what it says: there may be a hundred thousand of them.
 
         Raises:
             AdvrunError: as `read`.
         """
-        manifest = self._sealed(cell, verify=True)
-        if manifest is None:
+        entry = self._sealed(cell, verify=True)
+        if entry is None:
             return None
-        name = next(iter(manifest.files), "")
+        name = next(iter(entry.manifest.files), "")
         try:
-            content = content_of(inside(self.root, name), MAX_JSON)
-        except (OSError, AdvrunError):
-            content = b""
-        if len(manifest.files) != 1 or digest_of_bytes(content) != manifest.files[name]:
-            self._damaged(cell.label, name, "its bytes are not those that were written")
-            return None
-        try:
-            return parse(json.loads(content))
+            if entry.leaf is not None:
+                return parse(entry.leaf)
+            marks = self._stamps(entry.manifest)
+            content = self._only_file(entry.manifest)
+            if content is None:
+                self._damaged(cell.label, name, "its bytes are not those that were written")
+                return None
+            said = json.loads(content)
+            found = parse(said)
+            self._learn(entry._replace(leaf=said), marks)
+            return found
         except (ValueError, RecursionError) as error:
             raise self._unusable(cell, name, error) from error
 
-    def _sealed(self, cell: Any, verify: bool) -> Manifest | None:
+    def _only_file(self, manifest: Manifest) -> bytes | None:
+        """What the only file of a cell holds; None where it has several, or other bytes than were written."""
+        try:
+            ((name, expected),) = manifest.files.items()
+            content = content_of(inside(self.root, name), MAX_JSON)
+        except (OSError, ValueError, AdvrunError):
+            return None
+        return content if digest_of_bytes(content) == expected else None
+
+    def _sealed(self, cell: Any, verify: bool) -> Remembered | None:
         """The manifest of a cell whose inputs are finished and what they were; its own files are not looked at."""
         name = f"manifests/{cell.stem}.json"
+        entry = self._index.find(cell.key, name) if self._index else None
+        if entry is None:
+            entry = self._read(cell, name)
+        if entry is None or entry.manifest.key != cell.key:
+            return None
+        manifest = entry.manifest
+        if cell.key in self._outputs and self._outputs[cell.key] == manifest.output:
+            return entry
+        for needed in cell.needs:
+            source = self.output(needed, verify=verify)
+            if source is None or manifest.inputs.get(needed.key) != source:
+                return None
+        return entry
+
+    def _read(self, cell: Any, name: str) -> Remembered | None:
+        """The manifest of this name, with its stamp where there is an index to keep it."""
         try:
-            manifest = Manifest.read(inside(self.root, name))
+            path = inside(self.root, name)
+            marks = index.stamps(self.root, (name,)) if self._index else ()
+            manifest = Manifest.read(path)
         except FileNotFoundError:
             return None
         except (ValueError, AdvrunError) as error:
             self._damaged(cell.label, name, str(error))
             return None
-        if manifest is None or manifest.key != cell.key:
-            return None
-        if self._outputs.get(cell.key) == manifest.output:
-            return manifest
-        for needed in cell.needs:
-            source = self.output(needed, verify=verify)
-            if source is None or manifest.inputs.get(needed.key) != source:
-                return None
-        return manifest
+        return None if manifest is None else Remembered(manifest, None, marks)
+
+    def _stamps(self, manifest: Manifest) -> tuple[index.Stamp, ...]:
+        return index.stamps(self.root, tuple(manifest.files)) if self._index else ()
+
+    def _learn(self, entry: Remembered, marks: tuple[index.Stamp, ...]) -> None:
+        """A cell was read and is whole. marks: of its files, from before that."""
+        whole = entry._replace(stamps=entry.stamps[:1] + marks)
+        if self._index and whole.vouches:
+            self._index.learn(whole)
+
+    # The index ---------------------------------------------------------------------------------------------------
+
+    def recall(self) -> None:
+        """From here on know what `index.py` holds of cells that are as they were. For whoever looks at all of them."""
+        self._index = index.Index(self.root, lambda name, reason: self._damaged("index", name, reason))
+
+    def keep(self) -> None:
+        """Write down what has been learnt since; an index that cannot be written stops nothing."""
+        if self._index:
+            with contextlib.suppress(AdvrunError):
+                self._index.keep()
 
     def output(self, cell: Any, *, verify: bool = True) -> str | None:
         """What `Manifest.output` says of a finished cell, or None; a cell that is known to be finished is not read again."""
@@ -209,8 +208,11 @@ class Store:
         """Write a cell's files and then its manifest. `files` maps a relative path to a function that writes that path.
 
         Raises:
-            WriteError: when the disk is full; then the cell is not finished, and what was there before is.
+            WriteError: when the disk is full; then the cell is not finished, and what was there before is. LeftToOthers: where another
+                worker has all that the cell is made of, too, and was the first to say so.
         """
+        if self._ask and not self._ask(cell.key, [END]):
+            raise LeftToOthers
         digests = {}
         for name, write in files.items():
             place = inside(self.root, name)
@@ -263,6 +265,8 @@ class Store:
         """A cell is not finished after all."""
         self._outputs.pop(cell.key, None)
         self._recent.pop(cell.key, None)
+        if self._index:
+            self._index.forget(cell.key)
         self.remove(f"manifests/{cell.stem}.json")
 
     def holds(self, name: str, expected: str | None = None) -> bool:
@@ -290,7 +294,7 @@ class Store:
             self._damaged(cell.label, str(file.relative_to(self.root)), reason)
             logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
 
-        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged)
+        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, partial(self._ask, cell.key) if self._ask else None)
 
     # Log and lock ------------------------------------------------------------------------------------------------
 

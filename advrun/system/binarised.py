@@ -2,12 +2,19 @@
 
 (Zimmermann, Brendel, Tramer and Carlini, 2022, arXiv:2206.13991, section 4.) Each image meets its own last layer, and all of them are one
 tensor, so that an attack runs compiled on a whole batch, knows nothing of it, and meets everything else of the system as it is.
+
+A detector stands beside the altered network as it stood beside the first, with its threshold, and judges what it judged before: the image,
+the network's features, and the logits of the network's own last layer, which is kept for it. So the answer is one of the two classes or
+*rejected*. Shown the two new classes instead, a detector that compares outputs (feature squeezing, MagNet's divergence) would compare what
+its threshold was never learnt from; its Gaussians, or networks, know nothing of the new layer either. The paper does the same: its new
+layer reads the features, and the detector goes on looking at the network that was there.
 """
 
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +22,7 @@ from advrun import engine
 from advrun.engine import flat, ops
 from advrun.images import AnyImages, blocks
 from advrun.system.classifier import Classifier, check_images, pad
+from advrun.system.detectors import with_rejected
 from advrun.system.readout import Readout
 from advrun.types import Tensor
 
@@ -43,13 +51,18 @@ class Binarised(Classifier):
 
     def around(self, x: Tensor, ball: Any, y: Tensor) -> Binarised:
         """The view for these of the images, wherever in the batch they stand."""
+        view = cast("Binarised", super().around(x, ball, y))
         own = ops.matmul(flat(x), self.directions)[:, None]
-        return self._headed(ops.argmin(ops.sum(ops.square(own - self.marks[None]), axis=-1), axis=-1))
+        return view._headed(ops.argmin(ops.sum(ops.square(own - self.marks[None]), axis=-1), axis=-1))
 
     def part(self, rows: Tensor) -> Binarised:
+        return cast("Binarised", super().part(rows))._headed(ops.take(self.heads, rows))
+
+    def unguarded(self) -> Binarised:
+        """The same without its detectors: the system of an attacker who does not know them."""
         view = copy(self)
-        view.rows = rows if self.rows is None else ops.take(self.rows, rows)
-        view.heads = ops.take(self.heads, rows)
+        view.chain = replace(self.chain, detectors=())
+        view._begin()
         return view
 
     def _headed(self, heads: Tensor) -> Binarised:
@@ -58,16 +71,21 @@ class Binarised(Classifier):
         return view
 
     def _outputs(self, x: Tensor) -> Tensor:
-        """Logits (m, 2), of one draw; x may hold several variants of each image, one behind the other."""
-        features = ops.cast(self.cut.features(self.chain.purify(x), training=False), "float32")
+        """Logits (m, 2), of one draw, and beside a detector *rejected*; x may hold several variants of each image, one behind the other."""
+        seen = self.chain.seen(x)
+        features = ops.cast(self.cut.features(seen[-1], training=False), "float32")
         heads = ops.tile(self.heads, (ops.shape(x)[0] // ops.shape(self.heads)[0],))
         ahead = ops.sum(features * ops.take(self.weights, heads, axis=0), axis=-1) + ops.take(self.bias, heads)
         single = self.cut.kernel.shape[1] == 1
         scores = ahead[:, None] if single else ops.stack([-ahead / 2, ahead / 2], axis=-1)
-        return ops.cast(self.cut.logits(scores), "float32")
+        logits = ops.cast(self.cut.logits(scores), "float32")
+        if not self.detects:
+            return logits
+        own = ops.cast(self.model(seen[-1], training=False), "float32")
+        return with_rejected(logits, self.chain.excess(seen, own))
 
     def predict(self, x: AnyImages, batch_size: int = 256) -> np.ndarray:
-        """Logits (m, 2) of all images, changed or not, in their own order; of several variants, one set behind the other."""
+        """Logits (m, 2), beside a detector (m, 3), of all images, changed or not, in their order; of variants, one set behind the other."""
         x = check_images(x, self.image_shape)
         size = min(batch_size, len(x))
         run = self.compiled("predict", lambda: lambda images, heads: self._headed(heads).outputs(engine.to_unit(images)))

@@ -51,7 +51,8 @@ class Detector:
 
     def __call__(self, x: Tensor, logits: Tensor) -> Tensor:
         """The scores (n,) float32. Raises ModelError where they have another shape."""
-        value = ops.cast(self.score(x, logits), "float32")
+        with engine.keyed(self.score):
+            value = ops.cast(self.score(x, logits), "float32")
         if len(value.shape) != 1:
             raise ModelError(f"a detector gives scores of shape {tuple(value.shape)}; expected one for each image, (n,)")
         return engine.straight_through(value, self.backward(x, logits)) if callable(self.backward) else value

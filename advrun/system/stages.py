@@ -62,7 +62,8 @@ class Purifier:
 
         Raises ModelError where the images have another shape, or where something is drawn by a purifier that is not `random`.
         """
-        value = self.forward(x, (rng or Rng(FIXED).of(x)) if self.random else _NothingRandom())
+        with engine.keyed(self.forward):
+            value = self.forward(x, (rng or Rng(FIXED).of(x)) if self.random else _NothingRandom())
         if tuple(value.shape[1:]) != tuple(x.shape[1:]):
             raise ModelError(f"a purifier makes images of {tuple(value.shape[1:])} out of {tuple(x.shape[1:])}; it must keep their shape")
         if self.backward == "exact":

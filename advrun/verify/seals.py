@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from advrun.errors import AdvrunError
 from advrun.files import MAX_JSON, content_key, content_of, inside
+from advrun.runs import index
+from advrun.runs.manifest import Manifest
 from advrun.runs.plan import stem_of
-from advrun.runs.store import RECORD, Manifest
+from advrun.runs.store import RECORD
 from advrun.runs.untouched import NOTHING, Untouched, listed
 from advrun.verify.minutes import Minutes
 
@@ -89,6 +93,31 @@ def sealed(store: Untouched, minutes: Minutes) -> dict[str, Sealed]:
                 minutes.find(cell.record, said, now)
     minutes.cells = len(cells)
     return cells
+
+
+def check_index(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> None:
+    """What reports believe without reading the cells, where its stamps hold: it must be what these say. cells: those whose seals hold."""
+    try:
+        lines = dict(index.lines(bytes_of(root, index.FILE, index.MOST)))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, AdvrunError) as error:
+        minutes.find(index.FILE, f"what does not belong to its seal ({error})", "what was sealed")
+        return
+    for number, (key, line) in enumerate(lines.items(), 2):
+        cell, entry = cells.get(key), index.parsed(line)
+        if cell is None or (entry is not None and not index.holds(root, cell.record, entry)):
+            continue  # nobody believes it
+        if entry is None or entry.manifest != cell.manifest or (entry.leaf is not None and not _is_leaf(root, cell, entry.leaf)):
+            minutes.find(f"{index.FILE}:{number}", f"something else of {cell.label}", "what its manifest and its files say")
+
+
+def _is_leaf(root: Path, cell: Sealed, leaf: Any) -> bool:
+    try:
+        (name,) = cell.manifest.files
+        return content_key(json.loads(bytes_of(root, name))) == content_key(leaf)
+    except (OSError, ValueError, AdvrunError):
+        return False
 
 
 def fingerprint(cells: Mapping[str, Sealed]) -> str:

@@ -14,13 +14,15 @@ from advrun.data import Dataset
 from advrun.errors import AdvrunError, DataError, ModelError, did_you_mean
 from advrun.files import content_key, inside, is_regular
 from advrun.runs import proofs, record, runner
+from advrun.runs.known import FILE as KNOWN
+from advrun.runs.known import is_sealed
 from advrun.runs.plan import Plan, make_plan
 from advrun.runs.store import CELLS, RECORD
 from advrun.runs.untouched import Untouched, listed
 from advrun.verify.minutes import Minutes
 from advrun.verify.pages import Remade, check_report
 from advrun.verify.rows import Claim, check_columns, check_labels, is_of, measured
-from advrun.verify.seals import Sealed, bytes_of, fingerprint, sealed
+from advrun.verify.seals import Sealed, bytes_of, check_index, fingerprint, sealed
 
 CONFIG = "config.yaml"
 
@@ -53,6 +55,8 @@ def verify(root: Path, *, quick: bool = False, model: Path | None = None, system
         minutes.note(f"{root} is being written by {holder}: what is not finished yet may be told here")
     cells = sealed(store, minutes)
     _loose_files(root, cells, minutes)
+    check_index(root, cells, minutes)
+    _check_known(store, minutes)
     written = experiment_of(root, minutes)
     experiment = with_paths(written, overrides, model)
     rows = list(measured(root, cells, minutes))
@@ -93,6 +97,15 @@ def _loose_files(root: Path, cells: Mapping[str, Sealed], minutes: Minutes) -> N
         )
     if unfinished := len(list(listed(root, "partial"))):
         minutes.note(f"{unfinished} cells are not finished: partial/ has their checkpoints")
+
+
+def _check_known(store: Untouched, minutes: Minutes) -> None:
+    """What a ledger knew when the report was made, where one was named."""
+    try:
+        if not is_sealed(store):
+            minutes.note(f"{KNOWN}: written by an earlier advrun, without a seal")
+    except ValueError as error:
+        minutes.find(KNOWN, f"what does not belong to its seal ({error})", "what was sealed")
 
 
 def _check_record(root: Path, plan: Plan, minutes: Minutes) -> None:

@@ -14,8 +14,8 @@ from advrun.files import content_key, digest
 from advrun.report.accuracy import to_json
 from advrun.report.summary import summarise
 from advrun.results import Result
+from advrun.runs.manifest import Manifest
 from advrun.runs.record import Record
-from advrun.runs.store import Manifest
 from tests._rows import result
 
 VERSIONS = {"python": "3.11.7", "advrun": "0.1.0", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6", "device": "CPU"}

@@ -240,6 +240,15 @@ def test_the_report_says_how_near_the_best_an_attack_has_come_and_ci_fails_where
     assert '<th scope="col">optimality, %</th>' in (results / "report.html").read_text()
     shutil.rmtree(ledger)
     assert verify(results, quick=True).minutes.found == []
+    nearest = results / "nearest.json"
+    content = json.loads(nearest.read_text())
+    nearest.write_text(json.dumps(content["known"]))  # as before there were seals
+    minutes = verify(results, quick=True).minutes
+    assert not minutes.found
+    assert ["nearest.json" in note for note in minutes.notes].count(True) == 1
+    content["known"][0]["distances"][0] = 1e-9
+    nearest.write_text(json.dumps(content))
+    assert "nearest.json: says what does not belong to its seal (changed by hand)" in str(verify(results, quick=True).minutes.found[0])
 
 
 def test_merging_by_the_command_line(filled, tool, tmp_path):

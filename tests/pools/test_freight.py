@@ -65,7 +65,7 @@ def test_a_worker_elsewhere_leaves_the_same_bytes(alone, data, tmp_path, monkeyp
             freight.finish(message["key"])
 
     known: set[str] = set()
-    with settled(text, outfit, there, hear, stow=bytes, first={}) as outpost:
+    with settled(text, outfit, there, hear, lambda: ("", {}), stow=bytes, first={}) as outpost:
         for key in cells:
             for name in freight.needed(key).keys() - known:
                 outpost.unpack(name, freight.chunks(name))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ._contents import contents
-from ._runs import LARGER, SMALL, command, config, events, here
+from ._runs import LARGER, SMALL, children, command, config, events, here, is_alive
 
 
 @pytest.fixture(scope="session")
@@ -103,24 +103,6 @@ def test_three_shards_at_once_leave_the_same_bytes_and_do_nothing_twice(larger, 
     assert contents(data.parent / "once/toy") == contents(larger)
     labels = [event["cell"] for event in events(data.parent / "once/toy", "done")]
     assert len(labels) == len(set(labels))
-
-
-def children(of: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        found += [int(stat.parent.name)] if parent == of else []
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from advrun.checkpoints import END
+
 from ._contents import contents
-from ._runs import LARGER, SMALL, command, config, events
+from ._runs import LARGER, MANY, SMALL, checkpoints, command, config, events, together, wait_for
 
 pytestmark = pytest.mark.cluster
 LONG = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 15000, examples: 48}]", "batch": 4}
@@ -63,28 +66,8 @@ def nodes(started) -> Nodes:
     return started
 
 
-def wait_for(what: Callable[[], Any], run: subprocess.Popen, seconds: float = 90) -> Any:
-    ends = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < ends
-        assert run.poll() is None, run.returncode
-        time.sleep(0.02)
-    return found
-
-
 def lost(folder: Path) -> list[str]:
     return [event["cell"] for event in events(folder, "lost")] if (folder / "log.jsonl").exists() else []
-
-
-def checkpoints(folder: Path, key: str = "*") -> dict[str, bytes]:
-    """By cell and batch. Each says how many seconds its batch took, so no two are ever the same."""
-    found = {}
-    for file in folder.glob(f"partial/{key}/[0-9]*.npz"):
-        try:
-            found[f"{file.parent.name}/{file.name}"] = file.read_bytes()
-        except FileNotFoundError:  # the cell is done by now
-            continue
-    return found
 
 
 def first(name: str) -> int:
@@ -123,6 +106,29 @@ def test_two_nodes_leave_the_bytes_of_one_process(larger, nodes, data):
     assert not list(folder.glob(".probe*"))
     assert none_is_left()
     assert nodes.folders("") == {}
+
+
+def test_two_nodes_make_one_cell_together(nodes, data):
+    """Neither sees a file of the other: what each has made comes by the driver. A node dies with a batch, which the other makes."""
+    subprocess.run(command("run", config(data, "ray-whole", MANY), "-q"), check=True)
+    file, folder = config(data, "ray-parts", MANY), data.parent / "ray-parts/toy"
+    run = subprocess.Popen(together("run", file, "--pool", f"ray:{nodes.address}"), stderr=subprocess.DEVNULL)
+    made = lambda: {each["worker"] for each in events(folder, "batch")} if (folder / "log.jsonl").exists() else set()  # noqa: E731
+    wait_for(lambda: made() == {0, 1} and len(checkpoints(folder)) > 3, run)
+    key = next(iter(checkpoints(folder))).partition("/")[0]
+    number, _ = nodes.folders(f"results/partial/{key}").popitem()
+    nodes.kill(number)
+    wait_for(lambda: len(lost(folder)) == 1, run)
+    kept = checkpoints(folder, key)
+    nodes.filled()
+    further = wait_for(lambda: len(now := checkpoints(folder, key)) > len(kept) and now, run)
+    assert kept.items() <= further.items()
+    assert run.wait() == 0
+    assert contents(folder) == contents(data.parent / "ray-whole/toy")
+    assert not list((folder / "partial").glob("*/*"))
+    granted = Counter(each["batch"] for each in events(folder, "batch") if each["batch"] != END)
+    assert sum(granted.values()) - len(granted) <= 2  # what was lost; and what had come, and is only read
+    assert none_is_left()
 
 
 def test_nodes_and_drivers_die_and_the_bytes_are_those_of_one_process(nodes, data):

@@ -154,6 +154,20 @@ def test_without_attacks_in_the_norm_there_is_a_table_all_the_same():
     assert [name for _, name, _ in figures._sandwiches(found, summary)] == ["sandwich-m-ibp-l2"]
 
 
+def test_an_estimate_without_gradients_is_never_printed_plain():
+    """Of 200 images that it was given, 1 is not enough, and 2 are."""
+    for many, share in ((1, "100.0"), (2, "100.0 ∇")):
+        flat = np.zeros(201, np.float32)
+        flat[:many], flat[-1] = 1, np.nan
+        masked = certificate([0.5] * 201, norm="l2", sound=False, name="clever", bound="clever", details={"no_gradient": flat})
+        found, summary = made([masked], ROWS[:1])
+        line = bounds.lines(found, summary)[1]
+        assert (line[8], line[12]) == (share, share.replace("100.0", "0.500"))
+        assert ("∇" in terminal.plain(found, summary)) == (many == 2)
+        assert any("no-slope: The gradients" in note.text for note in bounds.notes(found, summary)) == (many == 2)
+        assert tables.files(found, summary)["bounds.csv"].splitlines()[1].endswith(",no-slope" if many == 2 else ",")
+
+
 def test_without_bounds_the_report_speaks_of_none():
     found, summary = made([], ROWS)
     assert "bounds.md" not in tables.files(found, summary)

@@ -21,6 +21,8 @@ from advrun.runs.work.worker import Done, Worker
 
 NOWHERE = "in none of the images an example could be planted: the system is wrong on them, or its features do not tell points apart"
 
+BARRED = ", or its detector rejects every candidate"
+
 AT_RANDOM = "; the system draws at random, and what one draw tells apart another may not"
 
 
@@ -36,13 +38,16 @@ def prove(worker: Worker, cell: Cell) -> Done:
                 planted = worker.last(
                     f"{cell.system.key} {cell.norm} {cell.within} {cell.count}", lambda: _planted(worker, cell), "planted"
                 )
-                reason = "" if planted else NOWHERE + (AT_RANDOM if worker.system(cell.system).classifier.random else "")
+                system = worker.system(cell.system).classifier
+                reason = "" if planted else NOWHERE + BARRED * system.detects + AT_RANDOM * system.random
             except ModelError as error:
                 planted, reason = None, str(error)
             counts = {"left_out": cell.count, "reason": reason}
             if planted is not None:
-                reached = found(planted, attack, target=entry.target is not None, seed=cell.seed, batch_size=worker.batch_size)
+                by = partial(found, planted, attack, target=entry.target is not None, seed=cell.seed, batch_size=worker.batch_size)
+                reached, unguarded = by(), int(by(unguarded=True).sum()) if planted.classifier.detects else None
                 counts = {"n": len(reached), "found": int(reached.sum()), "random": int(planted.random.sum()), "left_out": planted.left_out}
+                counts |= {"unguarded": unguarded}
             bar.advance(cell.count)
         proof = Proof(**{**outline(cell), **counts, "budget": attack.budget()})
     return {f"proofs/{cell.stem}.json": partial(Path.write_text, data=proof.to_json())}, {}

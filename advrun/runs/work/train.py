@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advrun import defend, registry
+from advrun import defend, engine, registry
 from advrun.config import Training
 from advrun.errors import ModelError
 from advrun.lesson import merged_history
@@ -25,7 +25,12 @@ from advrun.system.stages import Chain, is_one_file
 from advrun.train import Fit, trained
 
 PROBED = 64
-"""Images whose gradients are looked at behind purifiers."""
+"""Images whose gradients are looked at behind purifiers, and what these make of them."""
+TOGETHER = 16
+"""Of these, so many are purified at once."""
+ROUNDING = 1e-4
+"""By so much a pixel may leave [0, 1], and the mean pixel of an image depend on where in a batch it stands: float16, and sums in another
+order."""
 MANY = 0.2
 """Share of them that may be blind: a sure network has gradients of 0 too."""
 
@@ -54,10 +59,11 @@ def train(worker: Worker, cell: Cell) -> Done:
         system = defend.settled(original)
     worker.check_fits(system.network)
     classifier = Classifier(system)
+    rows = worker.order[:PROBED]
+    if cell.defense and (system.purifiers or classifier.purifier is not None):
+        refuse_no_images(f"defence {cell.defense_label!r}", classifier, engine.to_unit(np.asarray(worker.data.x_test[rows])))
     check_against_keras(classifier, original, worker.checked)
     if system.purifiers:
-        rows = worker.order[:PROBED]
-        refuse_no_numbers(cell, classifier.purify(worker.data.x_test[rows], PROBED))
         say_if_blind(worker, cell, zero_gradients(classifier, worker.data.x_test[rows], worker.data.y_test[rows], PROBED))
     history = json.dumps(merged_history(fit.histories), indent=1)
     files: Files = {
@@ -70,11 +76,31 @@ def train(worker: Worker, cell: Cell) -> Done:
     return files, info
 
 
-def refuse_no_numbers(cell: Cell, shown: np.ndarray | None) -> None:
-    """Raises ModelError for purifiers that make NaN: the network behind them may hide it, as the largest of a pool does."""
-    lost = 0 if shown is None else int((~np.isfinite(shown).all(axis=(1, 2, 3))).sum())
-    if shown is not None and lost:
-        raise ModelError(f"defence {cell.defense_label!r}: it makes NaN or infinite pixels of {lost} of the first {len(shown)} test images")
+def refuse_no_images(name: str, classifier: Classifier, x: np.ndarray) -> None:
+    """Raises ModelError for purifiers that do not make images of the images x (n, h, w, c), each of its own alone.
+
+    NaN: the network behind them may hide it, as the largest of a pool does. Pixels outside of [0, 1], but for noise that a smoothed
+    classifier does not clip. And what changes with the other images of the batch: half of it is purified again, each image elsewhere in the
+    batch and between others. Compared is the mean pixel of the middle image, so that a grey level that rounding has moved does not count.
+    """
+    purifiers = classifier.chain.purifiers
+    shown = np.asarray(classifier.purify(x, TOGETHER))
+    lost = int((~np.isfinite(shown).all(axis=(1, 2, 3))).sum())
+    if lost:
+        raise ModelError(f"{name}: it makes NaN or infinite pixels of {lost} of the first {len(shown)} test images")
+    low, high = float(shown.min()), float(shown.max())
+    if (low < -ROUNDING or high > 1 + ROUNDING) and not any(purifier.sigma for purifier in purifiers):
+        raise ModelError(f"{name}: it makes pixels from {low:.4g} to {high:.4g} of the test images; clip them: ops.clip(x, 0.0, 1.0)")
+    others = 1 - x[:TOGETHER]
+    places = np.arange(len(others))[::-2]
+    others[places] = x[: len(places)]
+    again = np.asarray(classifier.purify(others, TOGETHER))[places]
+    apart = float(np.median(np.abs(again - shown[: len(places)]).mean(axis=(1, 2, 3))))
+    if apart > ROUNDING:
+        reason = f"with other images in the batch it makes another of an image, by {apart:.2g} in the mean pixel"
+        raise ModelError(
+            f"{name}: {reason}; purify each by itself: no mean, order or index over the first axis, and random numbers from rng"
+        )
 
 
 def say_if_blind(worker: Worker, cell: Cell, share: float) -> None:

@@ -1,0 +1,180 @@
+"""The index beside the rows: it saves the reading of what was read, and is believed of nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from advrun.config import load
+from advrun.files import digest_of_bytes
+from advrun.runs import index, runner
+from advrun.runs.plan import make_plan
+from advrun.runs.store import Store
+from advrun.verify.whole import verify
+from tests.test_store import FakeCell
+
+ROW, COLUMNS = FakeCell("a"), FakeCell("b", (FakeCell("a"),))
+
+
+@pytest.fixture
+def settled(monkeypatch) -> None:
+    """Files are old enough at once."""
+    monkeypatch.setattr(index, "SETTLED", 0)
+
+
+class Reader(Store):
+    """Tells which files were hashed or parsed."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.read_files: list[str] = []
+        self.recall()
+
+    def holds(self, name: str, expected: str | None = None) -> bool:
+        self.read_files.append(name)
+        return super().holds(name, expected)
+
+    def _only_file(self, manifest):
+        self.read_files += manifest.files
+        return super()._only_file(manifest)
+
+    def _read(self, cell, name):
+        self.read_files.append(name)
+        return super()._read(cell, name)
+
+
+def filled(root: Path) -> None:
+    """Two finished cells, and an index that knows them."""
+    store = Store(root)
+    store.finish(ROW, {"models/cell-a.bin": lambda path: path.write_bytes(bytes(5000))}, {"seconds": 1})
+    store.finish(COLUMNS, {"metrics/cell-b.json": lambda path: path.write_text('{"success": 0.5}')}, {})
+    reader = Reader(root)
+    assert told(reader) == ({"seconds": 1}, {"success": 0.5})
+    assert len(reader.read_files) == 4
+    reader.keep()
+
+
+def told(store: Store) -> tuple[object, object]:
+    manifest = store.manifest(ROW)
+    return manifest and manifest.info, store.leaf(COLUMNS, dict)
+
+
+def test_what_was_read_is_not_read_again(tmp_path, settled):
+    filled(tmp_path)
+    reader = Reader(tmp_path)
+    assert told(reader) == ({"seconds": 1}, {"success": 0.5})
+    assert reader.read_files == []
+    before = (tmp_path / index.FILE).stat()
+    reader.keep()
+    assert (tmp_path / index.FILE).stat().st_ino == before.st_ino  # nothing was new
+
+
+def in_place(path: Path) -> None:
+    """Another byte, the same size, and the old time."""
+    state, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    state = path.stat()
+    other = path.with_name("other")
+    shutil.copy(path, other)
+    in_place(other)
+    os.replace(other, path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("change", [in_place, replaced, linked, Path.unlink])
+@pytest.mark.parametrize("name", ["models/cell-a.bin", "manifests/cell-a.json", "metrics/cell-b.json", "manifests/cell-b.json"])
+def test_a_file_that_has_changed_is_read_whatever_its_time_says(tmp_path, settled, name: str, change: Callable[[Path], None]):
+    filled(tmp_path)
+    change(tmp_path / name)
+    info, columns = told(Reader(tmp_path))
+    assert columns is None  # its own file, or the cell that it was made from
+    assert (info is None) == ("cell-a" in name)
+    assert told(Store(tmp_path)) == (info, columns)
+
+
+def test_a_copied_folder_is_read_anew_even_if_its_index_lies(tmp_path, settled):
+    filled(tmp_path / "one")
+    (tmp_path / "one" / index.FILE).write_bytes(lying((tmp_path / "one" / index.FILE).read_bytes(), b"0.5", b"1.0"))
+    shutil.copytree(tmp_path / "one", tmp_path / "two")  # with its times, as `cp -a`
+    assert told(Reader(tmp_path / "two")) == ({"seconds": 1}, {"success": 0.5})
+
+
+def lying(content: bytes, old: bytes, new: bytes) -> bytes:
+    """An index that says something else, under a seal of its own."""
+    lines = content.partition(b"\n")[2]
+    assert old in lines
+    lines = lines.replace(old, new)
+    return digest_of_bytes(lines).encode() + b"\n" + lines
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text[:-9], lambda text: text.replace(b"0.5", b"1.0"), lambda text: b"", lambda text: b"\xff\n[]"]
+)
+def test_an_index_that_is_not_as_it_was_written_is_logged_and_not_believed(tmp_path, settled, change):
+    filled(tmp_path)
+    (tmp_path / index.FILE).write_bytes(change((tmp_path / index.FILE).read_bytes()))
+    reader = Reader(tmp_path)
+    assert told(reader) == ({"seconds": 1}, {"success": 0.5})
+    assert len(reader.read_files) == 4
+    assert any(json.loads(line)["event"] == "damaged" for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    reader.keep()
+    assert told(again := Reader(tmp_path)) == ({"seconds": 1}, {"success": 0.5})
+    assert again.read_files == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"{}", b'["a"', b'["a", 1, {}, {}, {}, null, []]', b'["a","cell a",{},{},{},null,[[1,2]]]', b"[" * 9999]
+)
+def test_hostile_lines_are_not_believed(tmp_path, settled, line: bytes):
+    filled(tmp_path)
+    (tmp_path / index.FILE).write_bytes(digest_of_bytes(line).encode() + b"\n" + line)
+    assert told(Reader(tmp_path)) == ({"seconds": 1}, {"success": 0.5})
+
+
+def test_what_changed_a_moment_ago_is_not_entered(tmp_path):
+    """A second change within the same tick of the clock would leave the same time."""
+    filled(tmp_path)
+    assert not (tmp_path / index.FILE).exists()
+
+
+def test_a_cell_that_is_forgotten_is_not_remembered(tmp_path, settled):
+    filled(tmp_path)
+    reader = Reader(tmp_path)
+    with pytest.raises(Exception, match="cannot be used"):
+        reader.leaf(COLUMNS, lambda content: int("no number"))
+    reader.keep()
+    assert b'["b"' not in (tmp_path / index.FILE).read_bytes()
+
+
+def test_a_report_of_an_indexed_folder_is_the_same_and_verify_finds_an_index_that_lies(toy_run, tmp_path, settled):
+    shutil.copytree(toy_run.parent / "results/toy", root := tmp_path / "results/toy")
+    experiment = load(toy_run, [f"results={tmp_path}/results"])
+    first, second = (runner.run(experiment, compute=False) for _ in range(2))
+    assert [result.to_json() for result in first.results] == [result.to_json() for result in second.results]
+    reader, plan = Reader(root), make_plan(experiment, runner.load_data(experiment))
+    assert all(reader.manifest(cell) for cell in plan.cells)
+    assert reader.read_files == []
+    assert not verify(root, quick=True).minutes.found
+    said = next(line for line in (root / index.FILE).read_bytes().splitlines() if b'"success":' in line)
+    true = json.loads(said)
+    true[5]["success"] = 0.123
+    lie = json.dumps(true, separators=(",", ":")).encode()
+    (root / index.FILE).write_bytes(lying((root / index.FILE).read_bytes(), said, lie))
+    assert [str(each).partition(":")[0] for each in verify(root, quick=True).minutes.found] == [index.FILE]
+    (root / index.FILE).write_bytes((root / index.FILE).read_bytes()[:-2])
+    assert ["seal" in str(each) for each in verify(root, quick=True).minutes.found] == [True]

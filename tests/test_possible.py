@@ -1,0 +1,116 @@
+"""What cannot be is refused before anything is trained: by `advrun check`, and at the start of a run, in one line with the remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from advrun.cli import main
+from advrun.config import loads
+from advrun.errors import ConfigError
+from advrun.runs.keys import says
+from advrun.runs.possible import check_chains
+
+AT = "{name: adversarial_training}"
+LEARNS = "{name: universal, eps: 8/255, norm: linf}"
+
+CHAINS = [
+    (
+        f"defenses: [{AT}, [{{name: mahalanobis}}, {{name: jpeg}}, {AT}]]",
+        "defence 'mahalanobis+jpeg+adversarial_training': adversarial_training makes a network, and the detector that mahalanobis has set "
+        "beside the one before it would be lost; put adversarial_training before mahalanobis",
+    ),
+    (
+        "{defenses: [{name: magnet_detector}], data: {name: signs, validation: 0}}",
+        "defence 'magnet_detector': the threshold of magnet_detector comes from validation images, and data.validation is 0; make it",
+    ),
+    (
+        "defenses: [{name: trades, label: my, attack: {name: autoattack, eps: 8/255}}]",
+        "defence 'my': trades.attack: autoattack is more than one function of a batch, as a training needs; take one of its stages, or pgd",
+    ),
+    (
+        f"defenses: [[{{name: jpeg}}, {{name: trades, attack: {LEARNS}}}]]",
+        "defence 'jpeg+trades': trades.attack: universal learns before it attacks, and trades gives it no time to",
+    ),
+    (
+        "defenses: [{name: defense_gan, train: {monitor: robust_accuracy}}]",
+        "defence 'defense_gan': the networks of defense_gan play against one another, without monitor: robust_accuracy; take it out",
+    ),
+    ("defenses: [{name: defense_gan, train: {ema: 0.5}}]", "without ema: 0.5; take it out of its train section"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), CHAINS)
+def test_a_chain_that_cannot_be_is_refused_with_the_remedy(text, said):
+    with pytest.raises(ConfigError) as refused:
+        check_chains(loads(text))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "defenses",
+    [
+        f"[[{AT}, {{name: mahalanobis}}], [{{name: mahalanobis}}, {{name: jpeg}}, {{name: magnet_detector}}]]",
+        f"[{{name: adversarial_training, attack: {LEARNS}}}, {{name: unet, attacks: [{LEARNS}]}}, {{name: defense_gan}}]",
+        "[[{name: jpeg}, {name: trades}]]",
+    ],
+)
+def test_what_can_be_is_not(defenses):
+    check_chains(loads(f"defenses: {defenses}"))
+
+
+def test_it_is_the_unit_that_says_what_it_does(added):
+    """A defence of one's own, from the README of the folder, like those of the library."""
+    assert {name for name in ("bit_depth", "mahalanobis", "median", "feature_squeezing") if says(name, call="beside")} == {
+        "mahalanobis",
+        "feature_squeezing",
+    }
+    own = [path.stem for path in (added / "defenses").glob("*.py") if says(path.stem, call="beside")]
+    for name in own:
+        with pytest.raises(ConfigError, match=f"put adversarial_training before {name}"):
+            check_chains(loads(f"defenses: [[{{name: {name}}}, {AT}]]"))
+    assert own
+
+
+CONFIG = """
+name: toy
+data: {{name: arrays, path: {folder}/toy.npz, validation: 0.2}}
+models: [{{name: cnn, width: 4, blocks: 2}}]
+results: {folder}/results
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, toy_data):
+    folder = tmp_path_factory.mktemp("possible")
+    arrays = {name: getattr(toy_data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(folder / "toy.npz", group_train=toy_data.group, **arrays)
+    (folder / "toy.yaml").write_text(CONFIG.format(folder=folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("attacks=[{name: pgd, eps: 0.1, target: 4}]", "attack 'pgd': target is 4; arrays has the classes 0 to 3"),
+        ("bounds=[{name: clever, target: 7}]", "bound 'clever': target is 7; arrays has the classes 0 to 3"),
+        ("attacks=[{name: sticker, target: 1, source_class: 1}]", "attack 'sticker': source_class and target are both 1"),
+        ("attacks=[{name: sticker, source_class: 9}]", "attack 'sticker': source_class is 9, of which arrays has no test image"),
+        (f"defenses=[[{{name: mahalanobis}}, {AT}]]", "put adversarial_training before mahalanobis"),
+    ],
+)
+def test_check_and_run_refuse_it_in_the_same_line_and_train_nothing(folder, setting, said):
+    for command in ("check", "run"):
+        refused = CliRunner().invoke(main, [command, str(folder / "toy.yaml"), "--set", setting])
+        assert refused.exit_code == 3, refused.output
+        assert said in refused.output
+        assert len(refused.output.strip().splitlines()) == 1
+    assert not (folder / "results/toy/models").exists()
+
+
+def test_missing_data_are_no_fault_of_the_configuration(folder):
+    aimed = ["--set", "attacks=[{name: pgd, eps: 0.1, target: 1}]"]
+    assert CliRunner().invoke(main, ["check", str(folder / "toy.yaml"), *aimed]).exit_code == 0
+    gone = CliRunner().invoke(main, ["check", str(folder / "toy.yaml"), *aimed, "--set", f"data.path={folder}/gone.npz"])
+    assert gone.exit_code == 0, gone.output
