@@ -45,6 +45,11 @@ def sigma_zero(
     size, otherwise it shrinks by as much; the step size falls to a tenth along half a cosine. The closest success is kept; what is never
     fooled comes back clean.
 
+    NOTE: the path is chaotic. Adam's first steps move values with next to no gradient as far as any other, and tau cuts them or not, so
+    that rounding decides which ones stay. On 240 images of a ResNet-8, 1,000 steps, a step size of 1 + 1e-6 ends at another count on
+    29 % of them, the authors' loop as adversarial-library has it on 35 %; the means are 2.79, 2.71 and 2.76 values, and the last is
+    0.03 +- 0.09 (95 %) below the first. On few images a difference of some percent says nothing about two implementations.
+
     Args:
         steps: N, iterations.
         step_size: eta_0, of Adam at first.

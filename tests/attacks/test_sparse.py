@@ -53,6 +53,14 @@ def test_the_smooth_count_falls_along_its_slope(sigma):
     np.testing.assert_allclose(found, (term(change + h) - term(change - h)) / (2 * h), rtol=1e-3, atol=1e-7)
 
 
+def test_the_slope_of_a_large_change_does_not_cancel():
+    """In float32 the quotient rule, which autodiff follows, takes one number near 2 from another: d near 1 then costs four digits."""
+    change = np.linspace(0.5, 1, SIZE, dtype=np.float32).reshape(1, *IMAGE_SHAPE)
+    exact = change.astype(float)
+    found = registry.get("attacks", "sigma_zero").module.smooth_count_slope(ops.convert_to_tensor(change), 1e-3)
+    np.testing.assert_allclose(found, 2e-3 * exact / (exact**2 + 1e-3) ** 2 / SIZE, rtol=2e-6)
+
+
 def by_hand(two, x: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
     """Algorithm 1 on a linear model of two classes, with the step of Kingma and Ba: the fewest values (n,)."""
     weights, bias = two.model.layers[-1].get_weights()

@@ -41,10 +41,10 @@ HEAD = """# Envelopes: the closest examples of all of advrun's attacks beside th
 Made by `make envelope` on {date}: {environment}.
 The same weights, and {images} images that the victim gets right; one run of each attack, with {budget:,} gradients for each image at most.
 A library's envelope has, of each image, the closest example that any of its attacks found; `=`: on average advrun's is at most 1 % farther
-than that of all peers together. Of each attack there are the mean distance of the images that it fooled, in brackets the percentage that
-it did not fool where there are such; on how many images nobody came nearer; and what it adds to advrun's envelope: by how much the mean
-distance would be larger without it, or for a peer's attack is larger as long as advrun lacks it. Attacks and norms without a row have not
-been measured on this victim yet.
+than that of all peers together. After ±, the standard error of the ratio over images. Of each attack there are the mean distance of the
+images that it fooled, in brackets the percentage that it did not fool where there are such; on how many images nobody came nearer; and what
+it adds to advrun's envelope: by how much the mean distance would be larger without it, or for a peer's attack is larger as long as advrun
+lacks it. Attacks and norms without a row have not been measured on this victim yet.
 """
 
 
@@ -174,7 +174,8 @@ def report(measured: Mapping[str, Mapping[str, Mapping[str, list[float]]]], fact
             ratio = ratio_of_means(own, other)
             means = [told(each) for each in (own, other)]
             medians = [f"{np.median(each):.4g}" for each in (own, other)]
-            summary.append([norm, *means, f"{ratio:.3f}", *medians, "=" if ratio <= 1 + SHARE else "peers"])
+            beside = f"{ratio:.3f} ± {standard_error(own, other):.3f}"
+            summary.append([norm, *means, beside, *medians, "=" if ratio <= 1 + SHARE else "peers"])
             if ratio > 1 + SHARE:
                 behind.append(f"{victim}, {norm}: advrun {means[0]}, peers {means[1]}")
             attacks += [[norm, *row] for row in rows(mine, found)]
@@ -205,6 +206,13 @@ def ratio_of_means(ours: np.ndarray, theirs: np.ndarray) -> float:
     if (np.isfinite(theirs) & ~both).any():
         return float("inf")
     return float(ours[both].mean() / theirs[both].mean())
+
+
+def standard_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Of `ratio_of_means`, to first order, over the images as drawn at random from many (Cochran, 1977, section 2.11)."""
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    residual = ours[both] - ours[both].mean() / theirs[both].mean() * theirs[both]
+    return float(np.sqrt(np.square(residual).sum() / max(both.sum() - 1, 1) / both.sum()) / theirs[both].mean())
 
 
 def told(far: np.ndarray | list[float]) -> str:

@@ -25,8 +25,19 @@ FACTS = {"date": "", "environment": "", "images": 2, "budget": 1000}
 def test_the_closest_example_of_each_image_counts(theirs, ratio, behind):
     found = {"a, advrun": [1.0, 5.0], "b, advrun": [9.0, 3.0], "a, peer": theirs}
     text, lines = envelope.report({"victim": {"L2": found}}, FACTS)
-    assert f"| {ratio} |" in text
+    assert f"| {ratio} ± " in text
     assert len(lines) == behind
+
+
+def test_the_standard_error_is_that_of_a_ratio_over_many_images():
+    """Beside the spread of the ratio itself, over many draws of images."""
+    draw = np.random.default_rng(0)
+    theirs = 1.0 + draw.integers(0, 6, (4000, 60))
+    ours = theirs + draw.integers(-1, 3, theirs.shape)
+    ratios = [envelope.ratio_of_means(*pair) for pair in zip(ours, theirs, strict=True)]
+    told = [envelope.standard_error(*pair) for pair in zip(ours, theirs, strict=True)]
+    np.testing.assert_allclose(np.mean(told), np.std(ratios), rtol=0.05)
+    assert envelope.standard_error(np.array([1.0, INF, 4.0]), np.array([2.0, 1.0, 8.0])) == 0  # on the images that both fooled
 
 
 def test_an_image_that_only_peers_fool_puts_us_behind():
