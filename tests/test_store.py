@@ -51,7 +51,7 @@ def test_a_finished_cell_is_found_again(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "truncate", "remove", "other key", "torn manifest"])
-def test_damage_is_noticed(tmp_path, damage):
+def test_damage_is_noticed(tmp_path, damage, caplog):
     cell = FakeCell("a")
     finish(Store(tmp_path), cell)
     file, manifest = tmp_path / "models/cell-a.txt", tmp_path / "manifests/cell-a.json"
@@ -66,6 +66,8 @@ def test_damage_is_noticed(tmp_path, damage):
     else:
         manifest.write_text(manifest.read_text()[:40])
     assert Store(tmp_path).manifest(cell) is None
+    name = manifest if damage in ("other key", "torn manifest") else file
+    assert [f"{name}: " in text and text.endswith("it counts as not done") for text in caplog.messages] == [True]
     finish(Store(tmp_path), cell)
     assert Store(tmp_path).manifest(cell) is not None
 

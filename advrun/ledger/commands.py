@@ -162,11 +162,11 @@ def _say(minutes: Minutes, counts: dict[str, int], line: str, verbose: bool, as_
             write(f"{len(found) - FEW:,} more; -v lists them all")
         write(line)
     if found:
-        raise TamperedError(f"{len(found):,} things are not what they say")
+        raise TamperedError(minutes.verdict)
 
 
 def _refused(minutes: Minutes) -> str:
-    return f"; {len(minutes.found):,} things are false" if minutes.found else ""
+    return f"; {minutes.count} false" if minutes.found else ""
 
 
 def _opened(path: Path) -> Closest:

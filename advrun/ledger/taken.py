@@ -40,6 +40,8 @@ class Taken:
     farther: int = 0
     needless: int = 0
     unsure: int = 0
+    images: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Those of which an example was kept, by system and norm: a later one that is nearer takes its place."""
 
     @property
     def line(self) -> str:
@@ -48,7 +50,7 @@ class Taken:
             f"{self.farther:,} are no closer than what is known": self.farther,
             f"{self.needless:,} are of images that are wrong anyway": self.needless,
             f"{self.unsure:,} are left out, for rounding decides about them": self.unsure,
-            f"{len(self.minutes.found):,} things are refused": len(self.minutes.found),
+            f"{self.minutes.count} refused": len(self.minutes.found),
         }
         return "; ".join([f"{self.kept:,} of {self.offered:,} examples are kept", *(text for text, count in said.items() if count)])
 
@@ -132,8 +134,10 @@ class Judge:
                 else:
                     taken.farther += 1
             kept = sorted(self._true(nearer, taken, place), key=lambda example: example.place)
-            added = ledger.add(kept)
+            images, mine = {example.place.image for example in kept}, taken.images.setdefault((self.key, norm), set())
+            added = ledger.add(kept) - len(images & mine)
             taken.kept, taken.farther = taken.kept + added, taken.farther + len(kept) - added
+            mine |= images
             known |= {example.place.image: example.place for example in reversed(kept)}
         taken.offered += done
 

@@ -106,12 +106,15 @@ class _Paragraph:
             static = self._cell(best, "static")
             return f"Replayed examples alone would have claimed {accuracy_label(static, static.flags)}." if static else ""
         others = [system for system in (*self.ranking.ranked, *self.ranking.doubtful) if not system.undefended]
-        plain = self._cell(System(self.model, UNDEFENDED))
-        floor = plain.accuracy if plain else 0.0
-        said = [(system, cell) for system in others if (cell := self._cell(system, "static")) and cell.accuracy > floor]
+        said = [(system, cell) for system in others if (cell := self._cell(system, "static")) and self._seems_to_help(system)]
         claims = _listed([f"{accuracy_label(cell, cell.flags)} for {system.defense}" for system, cell in said])
         though = f", though replayed examples alone would have claimed {claims}" if said else ""
         return f"So no defence truly helps here{though}." if others else ""
+
+    def _seems_to_help(self, system: System) -> bool:
+        """Whether replayed examples leave more than there is without a defence, by more than chance."""
+        found = compare(self.summary, self.panel.attack, self.eps, system, System(self.model, UNDEFENDED), "static")
+        return found.apart and found.value > 0
 
     def _as_good_without(self, best: System) -> bool:
         """Whether no defence at all cannot be told apart from the best."""

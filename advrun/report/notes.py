@@ -157,7 +157,7 @@ def _marks(summary: Summary) -> list[Note]:
         found.append(
             Note(
                 MISSING,
-                "not measured: the cell failed or has not run, which log.jsonl says, or the model does not give what the attack needs.",
+                "not measured: the cell failed, is damaged or not run (see log.jsonl), or the model does not give what the attack needs.",
             )
         )
     return found

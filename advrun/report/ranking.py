@@ -46,9 +46,12 @@ def doubts(summary: Summary, panel: Panel, eps: float | None, system: System) ->
     return tuple(dict.fromkeys(flag for cell in cells if cell for flag in cell.flags))
 
 
-def compare(summary: Summary, attack: AttackId, eps: float | None, first: System, second: System) -> Difference:
-    """The first system against the second on the images and seeds that both met; of clean images with CLEAN_ATTACK."""
-    threat = "none" if attack == CLEAN_ATTACK else "adaptive"
-    one, other = (summary.outcomes(system, attack, eps, threat) for system in (first, second))
+def compare(summary: Summary, attack: AttackId, eps: float | None, first: System, second: System, threat: str = "adaptive") -> Difference:
+    """The first system against the second on the images and seeds that both met; of clean images with CLEAN_ATTACK.
+
+    threat: that of the first; the second's is adaptive.
+    """
+    threats = ("none", "none") if attack == CLEAN_ATTACK else (threat, "adaptive")
+    one, other = (summary.outcomes(system, attack, eps, met) for system, met in zip((first, second), threats, strict=True))
     seeds = [seed for seed in one if seed in other]
     return difference([one[seed].correct for seed in seeds], [other[seed].correct for seed in seeds])

@@ -16,6 +16,7 @@ from advrun.certificates import Certificate
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.contradictions import contradicted
+from advrun.data import Dataset
 from advrun.errors import AdvrunError, DataError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
@@ -312,7 +313,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         title=experiment.name,
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
-        environment=environment | {"data": f"{plan.data.name}: {plan.data.variant}".rstrip(": ")} | notes,
+        environment=environment | {"data": _about(experiment, plan.data)} | notes,
         class_names=(*class_names, REJECTED) if watched else class_names,
         results=contradicted(flagged(results.values(), promised), certificates),
         histories={label: history for label, history in histories.items() if history},
@@ -379,6 +380,13 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
         if name.startswith(("tables/", "figures/")):
             store.remove(name)
     return paths
+
+
+def _about(experiment: Experiment, data: Dataset) -> str:
+    """What the data set is, and how much of it is taken."""
+    limits = {"training": experiment.data.train_limit, "test": experiment.data.test_limit}
+    taken = " and ".join(f"{limit:,} {part}" for part, limit in limits.items() if limit)
+    return f"{data.name}: {data.variant}".rstrip(": ") + (f"; of these {taken} images at most" if taken else "")
 
 
 def identity(found: Any) -> tuple[str, str]:

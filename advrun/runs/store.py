@@ -176,7 +176,7 @@ class Store:
 
     def recall(self) -> None:
         """From here on know what `index.py` holds of cells that are as they were. For whoever looks at all of them."""
-        self._index = index.Index(self.root, lambda name, reason: self._damaged("index", name, reason))
+        self._index = index.Index(self.root, lambda name, reason: self._damaged("index", name, reason, "the cells are read anew"))
 
     def keep(self) -> None:
         """Write down what has been learnt since; an index that cannot be written stops nothing."""
@@ -282,8 +282,9 @@ class Store:
         with contextlib.suppress(OSError, AdvrunError):
             inside(self.root, name).unlink()
 
-    def _damaged(self, label: str, name: str, reason: str) -> None:
+    def _damaged(self, label: str, name: str, reason: str, then: str = "it counts as not done") -> None:
         self.event("damaged", cell=label, file=name, reason=reason)
+        logging.getLogger("advrun").warning("%s: %s: %s; %s", label, self.root / name, reason, then)
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 
@@ -291,7 +292,7 @@ class Store:
         """Of an unfinished cell. One that cannot be used is told in the log and on the console."""
 
         def damaged(file: Path, reason: str) -> None:
-            self._damaged(cell.label, str(file.relative_to(self.root)), reason)
+            self.event("damaged", cell=cell.label, file=str(file.relative_to(self.root)), reason=reason)
             logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
 
         return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, partial(self._ask, cell.key) if self._ask else None)

@@ -46,7 +46,7 @@ class Untouched(Store):
     def remove(self, name: str) -> None:
         """Not removed."""
 
-    def _damaged(self, label: str, name: str, reason: str) -> None:
+    def _damaged(self, label: str, name: str, reason: str, then: str = "") -> None:
         self.damaged[label] = name, reason
 
     def _hash_of(self, name: str) -> str:

@@ -53,4 +53,4 @@ def bind(main: click.Group, options: Callable[..., Decorator], *shared: Callable
             write(minutes.line)
             write(f"fingerprint: {said.fingerprint}")
         if minutes.found:
-            raise TamperedError(f"{results}: {len(minutes.found):,} things are not what they say")
+            raise TamperedError(f"{results}: {minutes.verdict}")

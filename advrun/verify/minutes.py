@@ -50,6 +50,16 @@ class Minutes:
             self.notes.append(text)
 
     @property
+    def count(self) -> str:
+        """How many things were found, to begin a sentence with."""
+        return "1 thing is" if len(self.found) == 1 else f"{len(self.found):,} things are"
+
+    @property
+    def verdict(self) -> str:
+        """The sentence about them."""
+        return f"{self.count} not what {'it says' if len(self.found) == 1 else 'they say'}"
+
+    @property
     def line(self) -> str:
         """How much was checked."""
         what = f"{self.examples:,} examples of {self.cells:,} cells, {self.tables:,} tables"

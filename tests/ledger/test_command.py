@@ -89,6 +89,20 @@ def test_a_file_of_another_tool_meets_the_entries_of_the_same_classifier(filled,
     assert ledger.names(system) == ["theirs.keras", "toy: net seed 0"]
 
 
+def test_what_is_replaced_within_a_command_is_not_kept(tool, tmp_path):
+    """Examples of one image in two files: the nearer one stays, whichever comes first."""
+    with np.load(tool / "found.npz") as content:
+        x, x_adv, y = (content[name] for name in ("x", "x_adv", "y"))
+    np.savez(tmp_path / "nearer.npz", x=x, x_adv=x + np.float32(0.95) * (x_adv - x), y=y)
+    files = [tool / "found.npz", tmp_path / "nearer.npz"]
+    for name, order in (("first", files), ("last", files[::-1])):
+        said = advrun("ledger", "add", tmp_path / name, *order, "--model", tool / "theirs.keras", "--norm", "linf", "--json")
+        counts = json.loads(said.stdout)
+        (shown,) = json.loads(advrun("ledger", "show", tmp_path / name, "--json").stdout)
+        assert counts["kept"] == shown["images"] > 5
+        assert counts["offered"] == 40 == sum(counts[each] for each in ("kept", "farther", "needless", "unsure")) + len(counts["refused"])
+
+
 def test_other_weights_are_another_system(victim, tmp_path):
     network = keras.models.clone_model(victim.model)
     save_model(victim.model, tmp_path / "one.keras")

@@ -284,6 +284,16 @@ def test_no_claim_is_told_that_is_no_more_than_no_defence():
     assert found[-1] == "So no defence truly helps here."
 
 
+def test_no_claim_is_told_that_may_be_chance():
+    """Two images more of a hundred; twenty more are told."""
+    none, weak = "1" * 40 + "c" * 60, "1" * 20 + "c" * 80
+    for more, told in ((2, False), (20, True)):
+        claims = [made("good", "1" * (40 + more) + "0" * (60 - more), threat="static")]
+        (found,) = sentences(summarise([*experiment(none=none, good=weak), *claims]))
+        assert found[-1].startswith("So no defence truly helps here")
+        assert ("would have claimed" in found[-1]) == told
+
+
 def test_what_was_never_to_be_crafted_on_a_model_is_not_missing_there():
     """A service gives no gradients: its worst case lacks nothing that can be had."""
     attacked = made("none", NONE.replace("c", "0"))
