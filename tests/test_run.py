@@ -130,7 +130,7 @@ def test_a_second_run_does_nothing(finished, workplace):
     subprocess.run([sys.executable, "-c", check, "run", workplace / "whole.yaml"], check=True, capture_output=True)
     assert started(finished) == before
     changed = {path.name for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
-    assert changed <= {"config.yaml", ".lock"}
+    assert changed <= {"config.yaml", ".lock", "index.jsonl"}
 
 
 def test_dry_run_shows_the_plan(finished, workplace):

@@ -64,10 +64,7 @@ def write_csv(lines: Sequence[Sequence[Any]]) -> str:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    """As `Row.flat`, of which a table of ten thousand rows needs no deep copies."""
-    columns = {name: value for name, value in vars(row).items() if name != "metrics" and (value or name not in SAID)}
-    source = crafted_on(row)
-    return {**columns, **row.metrics, **({"source": source} if source else {}), "accuracy_percent": round(100 * row.accuracy, 6)}
+    return {**row.flat(), **({"source": crafted_on(row)} if crafted_on(row) else {}), "accuracy_percent": round(100 * row.accuracy, 6)}
 
 
 def crafted_on(row: Row) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from advrun.files import content_key, digest
-from advrun.report.accuracy import to_json
+from advrun.report.accuracy import records, to_json
 from advrun.report.summary import summarise
 from advrun.results import Result
 from advrun.runs.manifest import Manifest
@@ -72,7 +72,7 @@ def write_folder(
     (root / "config.yaml").write_text(config)
     (root / "tables").mkdir()
     raised = [replace(each, row=replace(each.row, flags=(flags or {}).get(each.row.attack, ()))) for each in results]
-    (root / "tables/accuracy.json").write_text(to_json(summarise(raised).rows))
+    (root / "tables/accuracy.json").write_text(to_json(records(summarise(raised).rows)))
     if names is not None:
         known = [number % 4 for number in range(len(names))] if labels is None else labels
         data = {"name": "toy", "images": len(names), "fingerprint": content_key(list(names))}
