@@ -13,6 +13,7 @@ from advrun.config import loads
 from advrun.data import Dataset
 from advrun.errors import DataError, PluginError
 from advrun.runs import runner
+from advrun.runs.expected import useful
 from advrun.runs.needs import learns
 from advrun.runs.plan import make_plan
 
@@ -134,3 +135,15 @@ def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch: pytest.MonkeyPatc
     assert experiment.attacks[0].settings["models"] == (f"{tmp_path}/a.keras", "b.keras")
     assert experiment.results == f"{tmp_path}/results"
     assert loads(experiment.to_yaml()) == experiment
+
+
+@pytest.mark.parametrize(("examples", "batches"), [(20, 3), (8, 1), (10**6, None)])
+def test_of_an_attack_each_batch_may_have_a_worker_and_what_learns_has_one(
+    toy_data: Dataset, given: str, examples: int, batches: int | None
+):
+    attacks = f"attacks: [{{name: fgsm, eps: 0.1, examples: {examples}}}, {{name: universal, eps: 0.1, examples: {examples}}}]\n"
+    plan = make_plan(loads(given + attacks + "compute: {batch_size: 8}\n"), toy_data)
+    crafting = {cell.attack.name: cell for cell in plan.cells if cell.kind == "attack"}
+    assert useful([crafting["fgsm"]], plan) == (batches or -(-len(toy_data.y_test) // 8))
+    assert useful([crafting["universal"]], plan) == 1
+    assert useful(crafting.values(), plan) == useful([crafting["fgsm"]], plan) + 1

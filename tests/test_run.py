@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from advrun.cli import main
 from advrun.config import loads
 from advrun.report import Gallery
 from advrun.results import Result
-from advrun.runs import columns, hand
+from advrun.runs import columns, hand, runner
 from advrun.runs.plan import Cell
 
 CONFIG = """
@@ -350,3 +351,16 @@ def test_a_budget_towards_all_classes_in_turn_is_that_of_each():
     cells = [Cell("measure", "attack", "", "", (), SimpleNamespace(label="m"), None, 0, each, 8 / 255) for each in attacks]
     cost = dict.fromkeys(("zero_gradients", "gradients", "queries", "seconds"), 0.0)
     assert [columns.row(cell, cost)["budget"] for cell in cells] == ["20 queries", "20 queries for each class"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "ending"),
+    [
+        ({}, "told"),
+        ({"test_limit": 300}, "told; of these 300 test images at most"),
+        ({"train_limit": 1000, "test_limit": 300}, "told; of these 1,000 training and 300 test images at most"),
+    ],
+)
+def test_the_page_says_how_much_of_a_data_set_is_taken(toy_data, limits, ending):
+    experiment = loads(json.dumps({"data": {"name": "signs", **limits}, "models": [{"name": "lnet"}]}), name="some")
+    assert runner.data_line(experiment, replace(toy_data, variant="told")) == f"{toy_data.name}: {ending}"

@@ -87,7 +87,7 @@ class EachImage(Rng):
         """What belongs to each of the images x by this key, and by the images of this one, of which x holds k variants in turn."""
         own = hashed(x)
         before = tf.tile(self.images, (tf.shape(own)[0] // tf.shape(self.images)[0], 1))
-        return EachImage(self.key, images=spread(own + before))
+        return EachImage(self.key, images=spread(tf.ensure_shape(own + before, own.shape)))  # else a lone image's number is unknown
 
     def part(self, rows: Tensor) -> EachImage:
         return EachImage(self.key, images=tf.gather(self.images, rows))

@@ -29,15 +29,12 @@ def part(cell: Cell, plan: Plan) -> Part:
     if cell.kind == "learn" and cell.attack is not None:
         images = min(int(cell.attack.settings.get("images", len(plan.data.y_train))), len(plan.data.y_train))
         return Part(LOADING + int(cell.attack.settings.get("epochs", 1)) * images, ("learn",))
-    shown = len(plan.data.y_test)
-    if cell.attack is not None:
-        shown = min(cell.attack.examples or shown, shown)
+    shown = _shown(cell, plan)
     if cell.kind == "attack" and cell.attack is not None:
         goals = plan.data.classes if cell.attack.target == "all" else 1
         named = f"attack {cell.attack.label}"
         return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
     if cell.bound is not None:
-        shown = min(cell.bound.examples or len(plan.data.y_test), len(plan.data.y_test))
         cost = registry.get("bounds", cell.bound.name).cost(cell.bound.settings)
         return Part(LOADING + shown * max(cost.gradients + QUERY * cost.queries, QUERY), (f"bound {cell.bound.label}",))
     if cell.kind == "prove" and cell.attack is not None:
@@ -56,8 +53,13 @@ def useful(cells: Iterable[Cell], plan: Plan) -> int:
 def _pieces(cell: Cell, plan: Plan) -> int:
     if not is_divisible(cell):
         return 1
-    shown = (cell.attack or cell.bound).examples or len(plan.data.y_test)  # type: ignore[union-attr]
-    return max(math.ceil(min(shown, len(plan.data.y_test)) / plan.experiment.compute.batch_size), 1)
+    return max(math.ceil(_shown(cell, plan) / plan.experiment.compute.batch_size), 1)
+
+
+def _shown(cell: Cell, plan: Plan) -> int:
+    """How many images it is about."""
+    entry, every = cell.attack or cell.bound, len(plan.data.y_test)
+    return min(entry.examples or every, every) if entry else every
 
 
 def _training(cell: Cell, plan: Plan) -> float:

@@ -313,7 +313,7 @@ def findings(plan: Plan, store: Store, console: Console) -> Any:
         title=experiment.name,
         description=experiment.description,
         config_yaml=experiment.to_yaml(),
-        environment=environment | {"data": _about(experiment, plan.data)} | notes,
+        environment=environment | {"data": data_line(experiment, plan.data)} | notes,
         class_names=(*class_names, REJECTED) if watched else class_names,
         results=contradicted(flagged(results.values(), promised), certificates),
         histories={label: history for label, history in histories.items() if history},
@@ -382,7 +382,7 @@ def report(found: Any, summary: Any, store: Store, console: Console) -> list[Pat
     return paths
 
 
-def _about(experiment: Experiment, data: Dataset) -> str:
+def data_line(experiment: Experiment, data: Dataset) -> str:
     """What the data set is, and how much of it is taken."""
     limits = {"training": experiment.data.train_limit, "test": experiment.data.test_limit}
     taken = " and ".join(f"{limit:,} {part}" for part, limit in limits.items() if limit)

@@ -170,6 +170,9 @@ def test_what_lies_is_found_and_merged_by_nobody(tmp_path, change):
     check(ledger, {}, minutes)
     assert len(minutes.found) == 1
     assert minutes.found[0].file.startswith(SYSTEMS[0])
+    assert minutes.verdict == "1 thing is not what it says"
+    minutes.find("elsewhere", 1, 2)
+    assert minutes.verdict == "2 things are not what they say"
     into, minutes = Closest(tmp_path / "into"), Minutes()
     assert merged(into, ledger, minutes) == 1
     assert len(minutes.found) == 1

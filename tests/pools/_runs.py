@@ -72,6 +72,11 @@ def events(folder: Path, kind: str) -> list[dict]:
     return [event for event in found if event["event"] == kind]
 
 
+def makers(folder: Path) -> set[int]:
+    """The workers that have made a batch of a cell that several do together."""
+    return {each["worker"] for each in events(folder, "batch")} if (folder / "log.jsonl").exists() else set()
+
+
 def children(of: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

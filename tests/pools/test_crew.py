@@ -31,7 +31,7 @@ from advrun.turns import batches
 
 from ._cells import cell
 from ._contents import contents
-from ._runs import MANY, SMALL, checkpoints, children, command, config, events, together, wait_for
+from ._runs import MANY, SMALL, checkpoints, children, command, config, events, makers, together, wait_for
 
 # Whose turn it is --------------------------------------------------------------------------------------------------------
 
@@ -192,7 +192,9 @@ class Threads:
         self.turns[worker].put(turn)
 
     def work(self, number, keys, turns):
-        send = lambda message: self.said.put({**message, "worker": number})  # noqa: E731
+        def send(message):
+            self.said.put({**message, "worker": number})
+
         worker = self.Worker(self, number, Store(self.root, _asking(send, turns.get)))
         hand = CellHand(self.cells, worker, send)
         while True:
@@ -325,8 +327,7 @@ def test_a_worker_and_the_driver_are_killed_within_a_cell_of_two(data):
     file, folder = config(data, "crew-parts", MANY), data.parent / "crew-parts/toy"
     starting = together("run", file, "--pool", "processes:2")
     run = subprocess.Popen(starting, stderr=subprocess.DEVNULL)
-    both = lambda: {each["worker"] for each in events(folder, "batch")} == {0, 1} and len(checkpoints(folder)) > 2  # noqa: E731
-    wait_for(lambda: (folder / "log.jsonl").exists() and both(), run)
+    wait_for(lambda: makers(folder) == {0, 1} and len(checkpoints(folder)) > 2, run)
     os.kill(children(run.pid)[-1], signal.SIGKILL)
     wait_for(lambda: events(folder, "lost"), run)
     kept = checkpoints(folder)

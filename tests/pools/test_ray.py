@@ -16,7 +16,7 @@ import pytest
 from advrun.checkpoints import END
 
 from ._contents import contents
-from ._runs import LARGER, MANY, SMALL, checkpoints, command, config, events, together, wait_for
+from ._runs import LARGER, MANY, SMALL, checkpoints, command, config, events, makers, together, wait_for
 
 pytestmark = pytest.mark.cluster
 LONG = SMALL | {"attacks": "[{name: pgd, eps: 24/255, steps: 15000, examples: 48}]", "batch": 4}
@@ -113,8 +113,7 @@ def test_two_nodes_make_one_cell_together(nodes, data):
     subprocess.run(command("run", config(data, "ray-whole", MANY), "-q"), check=True)
     file, folder = config(data, "ray-parts", MANY), data.parent / "ray-parts/toy"
     run = subprocess.Popen(together("run", file, "--pool", f"ray:{nodes.address}"), stderr=subprocess.DEVNULL)
-    made = lambda: {each["worker"] for each in events(folder, "batch")} if (folder / "log.jsonl").exists() else set()  # noqa: E731
-    wait_for(lambda: made() == {0, 1} and len(checkpoints(folder)) > 3, run)
+    wait_for(lambda: makers(folder) == {0, 1} and len(checkpoints(folder)) > 3, run)
     key = next(iter(checkpoints(folder))).partition("/")[0]
     number, _ = nodes.folders(f"results/partial/{key}").popitem()
     nodes.kill(number)

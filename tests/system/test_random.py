@@ -189,6 +189,17 @@ def test_resize_pad_shrinks_and_places(images):
     np.testing.assert_allclose(whole(images), images, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["random_resize_pad", "randomized_smoothing", "total_variation"])
+def test_a_lone_image_is_attacked_behind_a_random_defence(victim, toy_data, name):
+    """As the last one that an attack has left to fool: what is drawn for it in a graph keeps its number of images."""
+    classifier = defended(victim, name)
+    x, y = toy_data.x_test[:1] / np.float32(255), toy_data.y_test[:1]
+    attack = Attack(registry.get("attacks", "fgsm"), Linf(0.1), {}, 2)
+    x_adv = engine.compiled(lambda x: attack(classifier, x, y, Rng.from_seed(0)))(x)
+    assert x_adv.shape == x.shape
+    assert np.abs(np.asarray(x_adv) - x).max() == pytest.approx(0.1, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_averaging_over_draws_breaks_resize_pad_further(victim, toy_data):
     """Expectation over transformation against one draw a step, at the same number of steps."""
