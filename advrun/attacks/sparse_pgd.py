@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from advrun.attacks._best import Best, unfinished
 from advrun.engine import Rng, ops, repeat_undecided, select
-from advrun.geometry import L0, L2, axes, largest
+from advrun.geometry import L0, L2, axes
 from advrun.losses import log_odds
 from advrun.system import Gradients
 from advrun.types import Cost, Count, Labels, Positive, Targets, Tensor
@@ -68,7 +68,7 @@ def sparse_pgd(
     beta = mask_step * math.sqrt(math.prod(x.shape[1:]))
 
     def binary(mask: Tensor) -> Tensor:
-        return largest(ops.sigmoid(mask), ball.eps)
+        return ball.steepest(ops.sigmoid(mask))  # of what is positive, 1 at the eps largest values
 
     def step(i: Tensor, rows: Tensor, now: State) -> State:
         view, asked = model.part(rows), unfinished(now.best, early_stop)
