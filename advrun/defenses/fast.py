@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from advrun.defenses._learner import Start, learner_of, one_step
-from advrun.engine import Progress, Rng, ops, replace_rows
+from advrun.engine import Progress, Rng, ops, replace_rows, take_rows
 from advrun.geometry import GEOMETRIES
 from advrun.losses import cross_entropy
 from advrun.system import Classifier
@@ -61,7 +61,7 @@ def fast(
         begun = ball.resized(noise * ball.eps).sample(x, rng)
         rows = progress.rows if prior == "epoch" else ops.arange(x.shape[0])
         if training and memory:
-            kept = ball.project(x + ops.cast(ops.take(memory["change"], rows, axis=0), x.dtype), x)
+            kept = ball.project(x + ops.cast(take_rows(memory["change"], rows), x.dtype), x)
             begun = ops.where(progress.epoch > 0, kept, begun)
         x_adv = one_step(learner, x, y, begun, ball, step_size, project)
         if training and memory:

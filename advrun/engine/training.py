@@ -171,6 +171,11 @@ class TrainStep:
         return [*self.model.variables, *self.optimizer.variables, *self._averages, *self.memory.values()]
 
 
+def take_rows(variable: Any, rows: Tensor) -> Tensor:
+    """variable[rows], (n, ...), without a copy of all others; `rows` (n,) int32."""
+    return tf.gather(variable.value, rows)
+
+
 def replace_rows(variable: Any, rows: Tensor, values: Tensor) -> None:
     """variable[rows] = values, in place; `rows` (n,) int32, `values` (n, ...), cast to the variable's type."""
     variable.value.scatter_nd_update(rows[:, None], ops.cast(values, variable.dtype))
