@@ -115,22 +115,31 @@ def test_a_copied_folder_is_read_anew_even_if_its_index_lies(tmp_path, settled):
 
 
 def lying(content: bytes, old: bytes, new: bytes) -> bytes:
-    """An index that says something else, under a seal of its own."""
-    lines = content.partition(b"\n")[2]
-    assert old in lines
-    lines = lines.replace(old, new)
-    return digest_of_bytes(lines).encode() + b"\n" + lines
+    """An index that says something else, under seals of its own."""
+    assert old in content
+    return b"".join(under_seal(line[36:-1].replace(old, new)) for line in content.splitlines())
+
+
+def under_seal(text: bytes) -> bytes:
+    """A line of an index that says this."""
+    return b'["' + digest_of_bytes(text).encode() + b'",' + text + b"]\n"
 
 
 @pytest.mark.parametrize(
-    "change", [lambda text: text[:-9], lambda text: text.replace(b"0.5", b"1.0"), lambda text: b"", lambda text: b"\xff\n[]"]
+    ("change", "lost"),
+    [
+        (lambda text: text.replace(b"0.5", b"1.0"), 2),
+        (lambda text: text.replace(b"\n[", b"["), 4),
+        (lambda text: b"\xff\n[]\n" + text, 0),
+        (lambda text: bytes(len(text)) + b"\n", 4),
+    ],
 )
-def test_an_index_that_is_not_as_it_was_written_is_logged_and_not_believed(tmp_path, settled, change):
+def test_lines_that_are_not_as_they_were_written_are_logged_and_not_believed(tmp_path, settled, change, lost: int):
     filled(tmp_path)
     (tmp_path / index.FILE).write_bytes(change((tmp_path / index.FILE).read_bytes()))
     reader = Reader(tmp_path)
     assert told(reader) == ({"seconds": 1}, {"success": 0.5})
-    assert len(reader.read_files) == 4
+    assert len(reader.read_files) == lost
     assert any(json.loads(line)["event"] == "damaged" for line in (tmp_path / "log.jsonl").read_text().splitlines())
     reader.keep()
     assert told(again := Reader(tmp_path)) == ({"seconds": 1}, {"success": 0.5})
@@ -142,7 +151,7 @@ def test_an_index_that_is_not_as_it_was_written_is_logged_and_not_believed(tmp_p
 )
 def test_hostile_lines_are_not_believed(tmp_path, settled, line: bytes):
     filled(tmp_path)
-    (tmp_path / index.FILE).write_bytes(digest_of_bytes(line).encode() + b"\n" + line)
+    (tmp_path / index.FILE).write_bytes(under_seal(line))
     assert told(Reader(tmp_path)) == ({"seconds": 1}, {"success": 0.5})
 
 
@@ -157,8 +166,9 @@ def test_a_cell_that_is_forgotten_is_not_remembered(tmp_path, settled):
     reader = Reader(tmp_path)
     with pytest.raises(Exception, match="cannot be used"):
         reader.leaf(COLUMNS, lambda content: int("no number"))
+    assert told(reader) == ({"seconds": 1}, None)
     reader.keep()
-    assert b'["b"' not in (tmp_path / index.FILE).read_bytes()
+    assert told(Reader(tmp_path)) == ({"seconds": 1}, None)
 
 
 def test_a_report_of_an_indexed_folder_is_the_same_and_verify_finds_an_index_that_lies(toy_run, tmp_path, settled):
@@ -171,10 +181,15 @@ def test_a_report_of_an_indexed_folder_is_the_same_and_verify_finds_an_index_tha
     assert reader.read_files == []
     assert not verify(root, quick=True).minutes.found
     said = next(line for line in (root / index.FILE).read_bytes().splitlines() if b'"success":' in line)
-    true = json.loads(said)
+    true = json.loads(said)[1]
     true[5]["success"] = 0.123
     lie = json.dumps(true, separators=(",", ":")).encode()
-    (root / index.FILE).write_bytes(lying((root / index.FILE).read_bytes(), said, lie))
+    whole = (root / index.FILE).read_bytes()
+    (root / index.FILE).write_bytes(lying(whole, said[36:-1], lie))
     assert [str(each).partition(":")[0] for each in verify(root, quick=True).minutes.found] == [index.FILE]
-    (root / index.FILE).write_bytes((root / index.FILE).read_bytes()[:-2])
+    (root / index.FILE).write_bytes(whole.replace(b'"success":', b'"failure":', 1))
     assert ["seal" in str(each) for each in verify(root, quick=True).minutes.found] == [True]
+    (root / index.FILE).write_bytes(whole[:-9])
+    minutes = verify(root, quick=True).minutes
+    assert not minutes.found
+    assert any("torn" in note for note in minutes.notes)

@@ -222,6 +222,7 @@ def computed(
 
     opened = open_models(plan, store, console, spend=spend)
     outcomes = execute(plan, cells, store, console, opened, pool=pool, claims=claims, fail_fast=fail_fast, spend=spend)
+    store.recall()  # what was entered since, by others too
     return outcomes.error(len(cells))
 
 
