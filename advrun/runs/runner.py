@@ -25,7 +25,7 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.optimality import beside as beside_known
-from advrun.process import terminated_as_interrupt
+from advrun.process import terminated_as_interrupt, uncollected
 from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.claims import Claims
@@ -236,6 +236,7 @@ def spots(cells: Iterable[Cell]) -> list[Spot]:
     return list(dict.fromkeys([*own, *(each for each in worst if each.threat in ("static", "adaptive"))]))
 
 
+@uncollected()
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery

@@ -222,8 +222,9 @@ class Store:
             if not self._still_is(cell):
                 self._outputs.pop(cell.key, None)
                 self._recent.pop(cell.key, None)
-        with contextlib.suppress(OSError, AdvrunError):
-            self._index.append()
+        if self._index:
+            with contextlib.suppress(OSError, AdvrunError):
+                self._index.append()
 
     def _still_is(self, cell: Any) -> bool:
         """Whether a cell is what it was when it was finished; then it is known to the index."""
