@@ -67,8 +67,8 @@ class Index:
             found = list(lines(content_of(root / FILE, MOST)))
         except FileNotFoundError:
             return
-        except OSError as error:
-            damaged(FILE, str(error))
+        except OSError:
+            damaged(FILE, "no file that can be read; without one all reports take their time, so remove what is there")
             return
         self._lines = counting(found)
         self._is_untidy = len(self._lines) < len(found)

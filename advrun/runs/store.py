@@ -386,14 +386,15 @@ class Store:
         return ""
 
     def _check(self) -> None:
-        """Refuse links where our folders should be, and put away what is no file where the log should be."""
+        """Refuse links where our folders should be, and put away what is no file where the log and the index should be."""
         for name in FOLDERS:
             inside(self.root, f"{name}/file")
-        log = self.root / LOG
-        if os.path.lexists(log) and not (is_regular(log) and log.stat().st_nlink == 1):
-            with contextlib.suppress(OSError):
-                log.unlink()  # the name, not the file behind it
-            self.event("damaged", file=LOG, reason="a link, or no file")
+        for name in (LOG, index.FILE):
+            place = self.root / name
+            if os.path.lexists(place) and not (is_regular(place) and place.stat().st_nlink == 1):
+                with contextlib.suppress(OSError):
+                    place.unlink()  # the name, not the file behind it
+                self.event("damaged", file=name, reason="a link, or no file")
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False, *, shared: bool = False) -> Iterator[None]:
