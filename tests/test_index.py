@@ -307,11 +307,11 @@ def test_the_first_report_after_a_run_reads_no_cell(tmp_path, toy_run, settled, 
     assert {file: file.read_bytes() for file in files} == files
 
 
-def test_a_folder_in_its_place_is_named_and_a_link_is_put_away(tmp_path, toy_run, settled, monkeypatch):
+def test_a_folder_in_its_place_is_named_and_a_link_is_put_away(tmp_path, toy_run, settled):
     shutil.copytree(toy_run.parent / "results/toy", root := tmp_path / "results/toy")
     (root / index.FILE).unlink(missing_ok=True)
     (root / index.FILE).mkdir()
-    said = CliRunner().invoke(main, ["report", str(toy_run), "-q", "--set", f"results={tmp_path}/results"])
+    said = CliRunner().invoke(main, ["report", str(toy_run), "--set", f"results={tmp_path}/results"])
     assert said.exit_code == 0
     (line,) = (line for line in said.output.splitlines() if index.FILE in line)
     assert (

@@ -29,7 +29,7 @@ CODE = str(Path(__file__).parents[2])
 """The folder of this package: they run the same code."""
 
 
-class Drawn:
+class Easel:
     """The pictures of these drawings, in their order; whoever looks at them waits for them. While inside, they are being drawn.
 
     What a process could not do, because it was killed or cannot be begun at all, is done here.
@@ -41,7 +41,7 @@ class Drawn:
         self._begun: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
         self._open = ExitStack()
 
-    def __enter__(self) -> Drawn:
+    def __enter__(self) -> Easel:
         for worker in range(self._workers):
             said = self._open.enter_context(tempfile.TemporaryFile())
             with tempfile.TemporaryFile() as asked:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from advrun.fonts import fonts_for
 from advrun.report import transfer
-from advrun.report.beside import Drawn
+from advrun.report.beside import Easel
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
@@ -45,7 +45,7 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         return list(made)
 
 
-def drawn(findings: Findings, summary: Summary) -> Drawn:
+def drawn(findings: Findings, summary: Summary) -> Easel:
     """The same, as they are being drawn."""
     taken: set[str] = set()
     plans = [
@@ -61,7 +61,7 @@ def drawn(findings: Findings, summary: Summary) -> Drawn:
         *_growth(findings),
     ]
     plans = [(kind, file_name(name, taken), draw) for kind, name, draw in _chosen(plans)]
-    return Drawn(plans, _families(findings) if plans else [])
+    return Easel(plans, _families(findings) if plans else [])
 
 
 def _chosen(plans: list[Drawing]) -> list[Drawing]:

@@ -10,7 +10,7 @@ import pytest
 
 from advrun.fonts import BASE
 from advrun.report import beside
-from advrun.report.beside import Drawn
+from advrun.report.beside import Easel
 from advrun.report.curves import training
 
 
@@ -36,7 +36,7 @@ def two_cores(monkeypatch) -> None:
 
 
 def test_another_process_draws_the_same_bytes_and_says_what_it_warns_of(here, two_cores, monkeypatch, caplog):
-    with Drawn(DRAWINGS, [BASE]) as drawn, monkeypatch.context() as patch:
+    with Easel(DRAWINGS, [BASE]) as drawn, monkeypatch.context() as patch:
         patch.setattr(beside, "one", None)  # nothing is drawn here
         assert list(drawn) == here
         assert list(drawn) == here
@@ -45,7 +45,7 @@ def test_another_process_draws_the_same_bytes_and_says_what_it_warns_of(here, tw
 
 
 def test_what_a_killed_process_has_not_drawn_is_drawn_here(here, two_cores):
-    with Drawn(DRAWINGS, [BASE]) as drawn:
+    with Easel(DRAWINGS, [BASE]) as drawn:
         ((process, _),) = drawn._begun
         process.kill()
         with pytest.warns(UserWarning, match="is loud"):
@@ -53,15 +53,15 @@ def test_what_a_killed_process_has_not_drawn_is_drawn_here(here, two_cores):
 
 
 def test_nothing_is_left_of_those_that_nobody_waits_for(two_cores):
-    with Drawn(DRAWINGS, [BASE]) as drawn:
+    with Easel(DRAWINGS, [BASE]) as drawn:
         ((process, said),) = drawn._begun
     assert process.returncode is not None
     assert said.closed
 
 
 def test_few_figures_and_one_core_need_no_process(two_cores, monkeypatch):
-    with Drawn(DRAWINGS[:1], [BASE]) as drawn:
+    with Easel(DRAWINGS[:1], [BASE]) as drawn:
         assert not drawn._begun
     monkeypatch.setattr(beside, "cores", lambda: 1)
-    with Drawn(DRAWINGS, [BASE]) as drawn:
+    with Easel(DRAWINGS, [BASE]) as drawn:
         assert not drawn._begun
