@@ -17,6 +17,7 @@ from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError
 from advrun.files import content_key
 from advrun.geometry import format_eps
+from advrun.process import uncollected
 from advrun.results import CLEAN
 from advrun.runs.keys import described, inner, is_random, learning, learning_label, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, NONE, UNDEFENDED, Cast, Meeting, access_of, meet
@@ -132,6 +133,7 @@ class Plan:
         return tuple(cell for cell in self.cells if cell.stage in wanted)
 
 
+@uncollected()
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, when defences do not fit
     together, or when a model can only be asked where more is needed, DataError when training images are missing that something learns from,

@@ -25,7 +25,7 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.optimality import beside as beside_known
-from advrun.process import terminated_as_interrupt
+from advrun.process import terminated_as_interrupt, uncollected
 from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.claims import Claims
@@ -222,6 +222,7 @@ def computed(
 
     opened = open_models(plan, store, console, spend=spend)
     outcomes = execute(plan, cells, store, console, opened, pool=pool, claims=claims, fail_fast=fail_fast, spend=spend)
+    store.recall()  # what was entered since, by others too
     return outcomes.error(len(cells))
 
 
@@ -235,6 +236,7 @@ def spots(cells: Iterable[Cell]) -> list[Spot]:
     return list(dict.fromkeys([*own, *(each for each in worst if each.threat in ("static", "adaptive"))]))
 
 
+@uncollected()
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery
