@@ -41,7 +41,7 @@ RANKS = [
     ["models", "attacks", "defenses", "layers", "threats"],
     ["report"],
     ["runs", "doctor"],
-    ["dryrun", "serve"],
+    ["dryrun", "options", "serve"],
     ["cell", "contract", "physical", "prove", "compare", "upkeep", "verdicts", "verify"],
     ["picture", "ledger"],
     ["cli"],
