@@ -1,4 +1,4 @@
-"""What is wrong on the command line whatever a configuration says: exit code 2, from one kind of parameter; and options shared by commands."""
+"""What is wrong on the command line, whatever a configuration says: exit code 2; and options that commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ WRONG = [
     (["run", "x.yaml", "--set", "attacks.0.eps"], "--set': attacks.0.eps: expected PATH=VALUE, such as attacks.0.eps=4/255"),
     (["verify", "x", "--set", "=3"], "--set': =3: expected PATH=VALUE"),
     (["check", "x.yaml", "--set", "attacks=[{name: pgd"], "--set': attacks:1:12: not valid YAML"),
-    (["report", "x.yaml", "--fail-under", "none: 3"], "--fail-under': 'none: 3': got '3' behind the last colon; expected a share from 0 to 1"),
+    (
+        ["report", "x.yaml", "--fail-under", "none: 3"],
+        "--fail-under': 'none: 3': got '3' behind the last colon; expected a share from 0 to 1",
+    ),
     (["show", "pdg"], "nothing is named 'pdg'; did you mean 'pgd'?"),
     (["check", "--contract", "attacks/pdg"], "--contract': nothing is named 'pdg'; did you mean 'pgd'?"),
     (["prove", "x.yaml", "--images", "0"], "--images': 0 is not in the range x>=1"),
