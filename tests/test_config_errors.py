@@ -9,7 +9,7 @@ from advrun.config import load, loads
 from advrun.errors import ConfigError
 
 NAME = "a name of at most 100 letters, digits, '_', '.' and '-', the first a letter or digit"
-EPS = "a number > 0 such as 8/255, or a list of them"
+EPS = "a number > 0, such as 8/255, or a list of them"
 NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
 DATASETS = f"expected one of {', '.join(registry.names('datasets'))}"
 CRAFTERS = "expected the name of a white-box attack inside a ball, such as mifgsm"

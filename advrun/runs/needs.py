@@ -36,13 +36,12 @@ def check_oracles(experiment: Experiment) -> None:
     asked = [model.label for model in experiment.models if is_oracle(model)]
     if not asked:
         return
-    for section, entries in (
-        ("defenses", experiment.defended),
-        ("bounds", experiment.bounds if len(asked) == len(experiment.models) else ()),
-    ):
-        for entry in entries:
-            place = experiment.at(section, entry.label)
-            raise ConfigError(f"{place}: it needs a network, and model {asked[0]!r} can only be asked; leave {section} out")
+    if experiment.defended:
+        place = experiment.at("defenses", experiment.defended[0].label)
+        raise ConfigError(f"{place}: it needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
+    if experiment.bounds and len(asked) == len(experiment.models):
+        place = experiment.at("bounds", experiment.bounds[0].label)
+        raise ConfigError(f"{place}: it needs a network, and model {asked[0]!r} can only be asked; leave bounds out")
     systems = [SystemName(model.label) for model in experiment.models]
     casts = [Cast(attack, None) for attack in experiment.attacks]
     met = {(meeting.target.model, meeting.cast) for meeting in meet(experiment.threats, systems, casts, ability(experiment))}

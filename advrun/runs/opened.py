@@ -67,7 +67,9 @@ def open_models(plan: Plan, store: Store, console: Console, *, spend: bool = Fal
     models = {label: model for label, model in found.items() if isinstance(model, Foreign)}
     known = {label: classes for label, classes in done.items() if label not in found}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
-    asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
+    check_attacks(plan.experiment, found)
+    with plan.experiment.naming("models"):
+        asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
     known |= {label: (box.classes, box.vocabulary.names) for label, box in asked.boxes.items()}
     data = fitted(asked.data, known, plan.experiment)
     info: dict[str, Mapping[str, Any]] = {
@@ -109,15 +111,15 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
     opened: dict[str, Foreign | Oracle] = {}
     found: dict[str, dict[str, Any]] = {}
     for entry in experiment.models:
-        try:
-            if not is_trained(entry):
-                with experiment.naming("models", entry.label):
+        with experiment.naming("models", entry.label):
+            try:
+                if not is_trained(entry):
                     opened[entry.label] = open_model(entry)
-        except ModelError as error:
-            if not is_oracle(entry):
-                raise
-            found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
-    oracles.check_attacks(experiment, oracles.among(opened))
+            except ModelError as error:
+                if not is_oracle(entry):
+                    raise
+                found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
+    check_attacks(experiment, opened)
     models = {label: model for label, model in opened.items() if isinstance(model, Foreign)}
     outline = outline_of(experiment)
     if outline is not None:
@@ -138,6 +140,13 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
         right = f"{100 * seen.accuracy:.1f} % of {seen.n:,} images"
         found[label] = {**model.facts(), "clean": right} | ({"note": seen.note} if seen.note else {})
     return found
+
+
+def check_attacks(experiment: Experiment, models: Mapping[str, Foreign | Oracle]) -> None:
+    """Raise ConfigError for an attack that needs more than a model gives that can only be asked."""
+    for attack in experiment.attacks:
+        with experiment.naming("attacks", attack.label):
+            oracles.check_attacks(experiment.model_copy(update={"attacks": (attack,)}), oracles.among(models))
 
 
 def examined(model: Foreign, data: Dataset) -> Examination:

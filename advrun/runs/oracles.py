@@ -50,10 +50,11 @@ def opened(plan: Plan, store: Store, oracles: Mapping[str, Oracle], *, spend: bo
         ModelError: where a service with labels of its own stands beside other models, or does not answer.
     """
     check_attacks(plan.experiment, oracles)
-    for label, oracle in oracles.items():
+    for oracle in oracles.values():
         if oracle.classes is None and not oracle.labels and len(plan.experiment.models) > 1:
-            text = f"{oracle} answers with labels of its own, other models do not; say what they mean by labels, or take it alone"
-            raise ModelError(f"{plan.experiment.at('models', label)}: {text}")
+            raise ModelError(
+                f"{oracle} answers with labels of its own, other models do not; say what they mean by labels, or take it alone"
+            )
     entries = {entry.label: entry for entry in plan.experiment.models}
     ledgers = {
         label: Ledger(oracle, inside(store.root, f"{FOLDER}/{label}.sqlite"), service=service(entries[label]))
@@ -79,8 +80,7 @@ def check_attacks(experiment: Experiment, oracles: Mapping[str, Oracle]) -> None
     for label, oracle in oracles.items():
         for attack in experiment.attacks:
             if registry.get("attacks", attack.name).access != "gradients":
-                with experiment.naming("attacks", attack.label):
-                    refuse_access(registry.get("attacks", attack.name), label, oracle.gives)
+                refuse_access(registry.get("attacks", attack.name), label, oracle.gives)
 
 
 def meaning(ledger: Ledger, data: Dataset) -> tuple[Vocabulary, Dataset]:
@@ -109,9 +109,7 @@ def consent(plan: Plan, store: Store, label: str, ledger: Ledger, *, spend: bool
     if oracle.price:
         text += f"; up to {most * oracle.price / 1000:.2f} dollars, at {oracle.price:g} per 1,000"
     if oracle.price and most and not spend:
-        raise ConfigError(
-            f"{plan.experiment.at('models', label)}: {text}; nothing was sent: give --yes to spend it, or a smaller limits.budget"
-        )
+        raise ConfigError(f"model {text}; nothing was sent: give --yes to spend it, or a smaller limits.budget")
     say(text)
 
 
