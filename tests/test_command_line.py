@@ -24,6 +24,8 @@ WRONG = [
     ),
     (["show", "pdg"], "nothing is named 'pdg'; did you mean 'pgd'?"),
     (["check", "--contract", "attacks/pdg"], "--contract': nothing is named 'pdg'; did you mean 'pgd'?"),
+    (["print", "x.yaml", "--sign-cm", "0"], "--sign-cm': got '0'; expected the width of the sign, 2 to 300 cm"),
+    (["print", "x.yaml", "--sign-cm", "nan"], "--sign-cm': got 'nan'; expected the width of the sign"),
     (["prove", "x.yaml", "--images", "0"], "--images': 0 is not in the range x>=1"),
 ]
 

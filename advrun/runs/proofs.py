@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advrun import registry
-from advrun.errors import AdvrunError, DataError
+from advrun.errors import AdvrunError, ConfigError
 from advrun.files import content_key, inside, read_json, write_text
 from advrun.proof import Proof
 from advrun.runs.columns import aim
@@ -37,9 +37,9 @@ class Planting:
     images: int
 
     def among(self, plan: Plan, cells: Sequence[Cell]) -> tuple[Cell, ...]:
-        """As of a portion of a run (`shares.py`). Raises DataError for a configuration without attacks."""
+        """As of a portion of a run (`shares.py`). Raises ConfigError for a configuration without attacks."""
         if not plan.experiment.attacks:
-            raise DataError("there is no attack to be tested: name some under attacks")
+            raise ConfigError(f"{plan.experiment.at('attacks')}: there is none to be tested; add one, such as {{name: pgd, eps: 8/255}}")
         return tuple(_cells(plan, self.images))
 
 

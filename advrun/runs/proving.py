@@ -33,7 +33,7 @@ def prove(
         console, wait, fail_fast, spend, pool: as in `runner.run`.
 
     Raises:
-        LockError, ModelError, CellError: as `runner.run` does. DataError: for a configuration without attacks.
+        LockError, ModelError, CellError: as `runner.run` does. ConfigError: for a configuration without attacks.
     """
     from advrun.report import summarise
 
