@@ -134,7 +134,7 @@ class Fit:
         update: Update | None = None,
         schedule: str = "constant",
         before: Before | None = None,
-        memory: Mapping[str, tuple[int | None, ...]] | None = None,
+        memory: Mapping[str, np.ndarray] | None = None,
     ) -> Any:
         """Train `model` to make the mean of objective["loss"] small.
 
@@ -149,14 +149,12 @@ class Fit:
             update: how a batch moves the weights; down the gradient of the loss by default.
             schedule: of the learning rate, where `train.schedule` names none.
             before: called before each epoch.
-            memory: shapes of float32 arrays that objective and update keep from step to step, by name; None stands for the images of
-                a batch. They begin as zeros, and are saved with the checkpoints.
+            memory: arrays that objective and update keep from step to step, by name, as they begin. They are saved with the checkpoints.
 
         Raises:
             ModelError: when the loss becomes NaN or infinite. ConfigError: where robust accuracy is to be looked at, and there is none.
         """
         settings = self.settings
-        sizes = {name: [settings.batch_size if side is None else side for side in shape] for name, shape in (memory or {}).items()}
         step = TrainStep(
             model,
             objective,
@@ -164,7 +162,7 @@ class Fit:
             update=update,
             schedule=settings.schedule or schedule,
             ema=settings.ema,
-            memory={name: np.zeros(shape, np.float32) for name, shape in sizes.items()},
+            memory=memory,
         )
         attack = settings.robust_attack
         robust = attack and RobustAccuracy(model if system is None else system, bind(attack), self.label)
@@ -274,7 +272,7 @@ class _Run:
                 f"train.batch_size is {self.batch_size}, but there are {len(self.train_rows)} training images; make it smaller"
             )
         self.history: History = {}
-        self.best: list[np.ndarray] = step.state()
+        self.best: list[np.ndarray] = step.weights()
         self.best_epoch = 0
         self.pictures: list[np.ndarray] = []
 
@@ -294,7 +292,7 @@ class _Run:
         steps = len(order) // self.batch_size
         for i in range(steps):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
-            progress = Progress.at(epoch, i, steps, self.fit.settings.epochs)
+            progress = Progress.at(epoch, i, steps, self.fit.settings.epochs, rows)
             values = self.step.train(data.x_train[rows], data.y_train[rows], Rng.from_seed(seed, epoch, i).key, progress)
             if i == 0 or i % 20 == 19:
                 loss = float(values["loss"])
@@ -313,7 +311,7 @@ class _Run:
             self.history.setdefault(name, []).append(value)
         *earlier, latest = self.scores()
         if latest > max(earlier, default=-np.inf):
-            self.best, self.best_epoch = self.step.state(), self.epoch
+            self.best, self.best_epoch = self.step.weights(), self.epoch
         if self.picture:
             self.pictures.append(np.rint(255 * np.asarray(self.picture())).astype(np.uint8))
         self.save()
@@ -344,8 +342,7 @@ class _Run:
         return [-value for value in values] if self.monitor.endswith("loss") else list(values)
 
     def use_best(self) -> None:
-        self.step.restore(self.best)
-        self.step.finish()
+        self.step.end(self.best)
 
     # Checkpoints -------------------------------------------------------------------------------------------------
 
@@ -364,18 +361,16 @@ class _Run:
             self.fit.checkpoints.flush()
 
     def resume(self) -> None:
-        most = 4 * sum(array.nbytes for array in self.best) + (1 << 20)  # the state and the best weights, with room for the curves
+        most = 2 * sum(array.nbytes for array in [*self.step.state(), *self.best]) + (1 << 20)  # with room for the curves
         if self.fit.checkpoints.get(self._name, self._take, most):
             self.fit.console.event("resumed", label=self.fit.label, epoch=self.epoch)
 
     def _take(self, saved: Mapping[str, np.ndarray]) -> bool:
         """Go on from a checkpoint. Raises ValueError, and changes nothing, where it is none of this training."""
-        state, best = ([saved[f"{kind}_{i}"] for i in range(len(self.best))] for kind in ("state", "best"))
-        for ours, *theirs in zip(self.best, state, best, strict=True):
-            if any((array.shape, array.dtype) != (ours.shape, ours.dtype) for array in theirs):
-                raise ValueError(f"arrays of shape {theirs[0].shape} where the model has {ours.shape}: of another architecture")
-            if ours.dtype.kind == "f" and not all(np.isfinite(array).all() for array in theirs):
-                raise ValueError("weights that are NaN or infinite")
+        state, best = (
+            [_like(array, saved[f"{kind}_{i}"]) for i, array in enumerate(arrays)]
+            for kind, arrays in (("state", self.step.state()), ("best", self.best))
+        )
         progress = json.loads(str(saved["progress"]))
         history, best_epoch = progress["history"], progress["best_epoch"]
         curves = [[float(value) for value in curve] for curve in history.values()]
@@ -393,6 +388,15 @@ class _Run:
         if self.fit.lesson:
             self.fit.lesson.asked_already(asked)
         return True
+
+
+def _like(ours: np.ndarray, saved: np.ndarray) -> np.ndarray:
+    """The saved array. Raises ValueError where it cannot stand in the place of ours."""
+    if (saved.shape, saved.dtype) != (ours.shape, ours.dtype):
+        raise ValueError(f"an array of shape {saved.shape} where the model has {ours.shape}: of another architecture")
+    if ours.dtype.kind == "f" and not np.isfinite(saved).all():
+        raise ValueError("weights that are NaN or infinite")
+    return saved
 
 
 def trained(plugin: Plugin, settings: Mapping[str, Any], fit: Fit) -> Any:

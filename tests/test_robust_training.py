@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from advrun.contract import victims
 from advrun.defenses import awp, distillation, mart, trades
 from advrun.defenses._attacked import mixture, on_pairs
 from advrun.defenses._learner import against, divergence, one_step
-from advrun.engine import Rng, TrainStep, keras, ops
+from advrun.engine import Progress, Rng, TrainStep, keras, ops
 from advrun.losses import cross_entropy
 from advrun.system.climbing import Climbing
 from advrun.system.copies import same_copy
@@ -30,10 +32,12 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 class Caught:
-    """Takes what a defence would train, instead of training it."""
+    """Takes what a defence would train on 40 images, in batches of 16, instead of training it."""
 
     def __init__(self) -> None:
         self.calls = []
+        self.settings = SimpleNamespace(batch_size=16)
+        self.data = SimpleNamespace(y_train=np.zeros(40, np.int32))
 
     def __call__(self, network, objective, **options):
         self.calls.append((network, objective, options))
@@ -231,7 +235,7 @@ def test_interval_bounds_come_to_their_weight_and_eps_step_by_step(toy_data):
     """For `warm_up` steps cross-entropy alone; at the end of `ramp` the mean of it and that of the worst logits within eps."""
     x, y = batch(toy_data)
     network, objective, options = caught("ibp_training", eps=0.01, warm_up=2, ramp=4)
-    assert options["memory"] == {"steps": ()}
+    assert options["memory"] == {"steps": 0}
     memory = {"steps": keras.Variable(0.0, trainable=False)}
     for step in range(8):
         loss = np.asarray(objective(x, y, Rng.from_seed(0), training=True, memory=memory)["loss"])
@@ -248,19 +252,19 @@ def test_interval_bounds_come_to_their_weight_and_eps_step_by_step(toy_data):
 # Updates ---------------------------------------------------------------------------------------------------------------
 
 
-def stepping(name: str, learning_rate: float, size: int, **given):
+def stepping(name: str, learning_rate: float, **given):
     """(network, compiled step) of a defence, under plain gradient descent."""
     engine.start(0)
     network, objective, options = caught(name, **given)
-    memory = {key: np.zeros([size, *shape[1:]], np.float32) for key, shape in options.get("memory", {}).items()}
-    return network, TrainStep(network, objective, keras.optimizers.SGD(learning_rate), update=options["update"], memory=memory)
+    optimizer = keras.optimizers.SGD(learning_rate)
+    return network, TrainStep(network, objective, optimizer, update=options.get("update"), memory=options.get("memory"))
 
 
 def test_free_meets_a_batch_so_often_and_moves_the_images_with_it(toy_data):
     """At rest, the change after m replays is m clipped steps along gradient signs, made here one by one; it waits for the next batch."""
     x, y = batch(toy_data)
     eps, replays = 8 / 255, 3
-    network, step = stepping("free", 0.0, len(x), eps=eps, replays=replays, start="trained")
+    network, step = stepping("free", 0.0, eps=eps, replays=replays, start="trained")
     step.train(x, y, Rng.from_seed(0).key)
     assert int(step.optimizer.iterations) == replays
     # What batch normalisation sees is the batch: the gradient is that of the network in training.
@@ -272,6 +276,32 @@ def test_free_meets_a_batch_so_often_and_moves_the_images_with_it(toy_data):
     same = np.abs(np.asarray(step.memory["delta"].value) - change) < 1e-6
     assert same.mean() > 0.99  # signs of gradients near 0 are rounded in another way in a graph
     assert np.abs(change).max() == pytest.approx(eps)
+
+
+@pytest.mark.parametrize("prior", ["batch", "epoch"])
+def test_a_step_begins_where_an_earlier_one_ended(toy_data, prior):
+    """At rest: from the second epoch on, what was kept of the image, or of the batch before, and eps along the gradient's sign there."""
+    (x, y), eps = batch(toy_data), 8 / 255
+    x, ball = np.clip(x, 0.1, 0.9), Linf(eps)
+    network, step = stepping("fast", 0.0, eps=eps, step_size=0.5, prior=prior, start="trained")
+    rows = [np.arange(16), np.arange(16)[::-1] + 20]
+    kept = lambda: step.memory["change"].numpy().astype(np.float32)  # noqa: E731
+    for epoch in (0, 1):
+        for i, mine in enumerate(rows):
+            before, places = kept(), mine if prior == "epoch" else np.arange(16)
+            begun = x + before[places]
+            made = ball.project(begun + 0.5 * eps * np.sign(descent_of_images(network, begun, y)), x) - x
+            step.train(x, y, Rng.from_seed(epoch, i).key, Progress.at(epoch, i, 2, 2, mine))
+            if epoch:
+                assert (np.abs(kept()[places] - made) < 1e-4).mean() > 0.98  # gradients near 0; and halves have 11 bits
+            others = np.setdiff1d(np.arange(len(before)), places)
+            np.testing.assert_array_equal(kept()[others], before[others])
+            assert 0.9 * eps < np.abs(kept()[places]).max() < 1.001 * eps
+    assert len(kept()) == {"batch": 16, "epoch": 40}[prior]
+
+
+def descent_of_images(network, x, y):
+    return np.asarray(engine.value_and_gradient(lambda images: (cross_entropy(network(images, training=False), y), None), x)[2])
 
 
 def test_awp_perturbs_by_a_share_of_each_kernel():
@@ -288,7 +318,7 @@ def test_awp_perturbs_by_a_share_of_each_kernel():
 def test_awp_is_undone_and_its_gradient_is_taken_where_the_weights_were_moved(toy_data):
     """After a step of length 1 the weights are what they were, less the gradient at the moved ones; that at rest is another."""
     x, y = batch(toy_data)
-    network, step = stepping("awp", 1.0, len(x), attack={"name": "fgsm", "eps": 8 / 255}, gamma=0.2, start="trained")
+    network, step = stepping("awp", 1.0, attack={"name": "fgsm", "eps": 8 / 255}, gamma=0.2, start="trained")
     start, before = network.get_weights(), flattened(network.trainable_variables)
     x_adv = bind_fgsm()(Classifier(network), x, y, Rng.from_seed(0).fold(1))
     step.train(x, y, Rng.from_seed(0).key)
@@ -319,13 +349,12 @@ def descent(network, x, y):
 def test_one_step_from_a_random_start(network, images):
     """Twice eps brings every pixel to the side that the gradient at the start says; less leaves it inside."""
     ball, y = Linf(8 / 255), victims.labels().astype(np.int32)
-    rng = Rng.from_seed(4)
     start = ball.sample(images, Rng.from_seed(4))
     gradient = np.asarray(network.gradient(cross_entropy, start, y))
-    far = np.asarray(one_step(network, images, y, ball, rng, 2.0))
+    far = np.asarray(one_step(network, images, y, start, ball, 2.0))
     same = np.abs(far - ball.project(images + ball.eps * np.sign(gradient), images)) < 1e-6
     assert same.mean() > 0.99
-    near = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 0.25))
+    near = np.asarray(one_step(network, images, y, start, ball, 0.25))
     assert np.abs(near - images).max() <= ball.eps + 1e-6
     assert (np.abs(near - images) < 0.9 * ball.eps).mean() > 0.5
 
@@ -335,7 +364,7 @@ def test_a_step_and_its_noise_may_leave_the_ball(network, images):
     ball, y = Linf(8 / 255), victims.labels().astype(np.int32)
     start = np.asarray(Linf(16 / 255).sample(images, Rng.from_seed(4)))
     gradient = np.asarray(network.gradient(cross_entropy, start, y))
-    x_adv = np.asarray(one_step(network, images, y, ball, Rng.from_seed(4), 1.0, noise=2.0, project=False))
+    x_adv = np.asarray(one_step(network, images, y, start, ball, 1.0, project=False))
     same = np.abs(x_adv - np.clip(start + ball.eps * np.sign(gradient), 0, 1)) < 1e-6
     assert same.mean() > 0.99
     moved = np.abs(x_adv - images)

@@ -123,7 +123,7 @@ def told(model):
 def test_an_objective_sees_its_progress_and_remembers(toy_data, tmp_path):
     """Of 192 images in batches of 64 there are 3 steps in each of 2 epochs."""
     model, fit = shallow(), make_fit(toy_data, tmp_path, epochs=2)
-    fit(model, told(model), memory={"seen": (None,)})
+    fit(model, told(model), memory={"seen": np.zeros(64, np.float32)})
     history = fit.histories[""]
     assert history["epoch"] == [0, 1]
     assert history["val_epoch"] == [1, 2]
@@ -141,7 +141,7 @@ def test_resumed_training_ends_with_the_same_bits_whatever_its_options(toy_data,
     def run(folder, console=None):
         model, fit = shallow(), make_fit(toy_data, tmp_path / folder, **options)
         fit.console = console or fit.console
-        fit(model, told(model), memory={"seen": (None,)})
+        fit(model, told(model), memory={"seen": np.zeros(64, np.float32)})
         return weights(model), fit.histories
 
     whole = run("whole")

@@ -31,14 +31,11 @@ def against(logits: Tensor, targets: Tensor) -> Tensor:
     return -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def one_step(
-    learner: Classifier, x: Tensor, y: Tensor, ball: Ball, rng: Any, step_size: float, noise: float = 1.0, project: bool = True
-) -> Tensor:
-    """FGSM from a random start (Wong, Rice and Kolter, 2020, arXiv:2001.03994, algorithm 3).
+def one_step(learner: Classifier, x: Tensor, y: Tensor, start: Tensor, ball: Ball, step_size: float, project: bool = True) -> Tensor:
+    """FGSM from a start (Wong, Rice and Kolter, 2020, arXiv:2001.03994, algorithm 3).
 
-    step_size, and noise, how far the start may be, are shares of eps. Without `project` start and step are added up, and only the image box
-    holds them (de Jorge et al., 2022, arXiv:2202.01181, algorithm 1).
+    step_size is a share of eps. Without `project` start and step are added up, and only the image box holds them (de Jorge et al., 2022,
+    arXiv:2202.01181, algorithm 1).
     """
-    start = ball.resized(noise * ball.eps).sample(x, rng)
     moved = start + step_size * ball.steepest(learner.gradient(log_odds, start, y))
     return ops.stop_gradient(ball.project(moved, x) if project else ops.clip(moved, 0.0, 1.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from advrun.defenses._learner import Start, learner_of, one_step
 from advrun.engine import Progress, Rng, TrainStep, ops
 from advrun.geometry import Linf
@@ -30,7 +32,7 @@ def free(model: Any, fit: Fit, *, eps: Positive = 8 / 255, replays: Count = 4, s
     learner = Classifier(network)
 
     def objective(x: Tensor, y: Tensor, rng: Rng, training: bool) -> dict[str, Tensor]:
-        x_adv = x if training else one_step(learner, x, y, ball, rng, 1.25)
+        x_adv = x if training else one_step(learner, x, y, ball.sample(x, rng), ball, 1.25)
         logits = network(x_adv, training=training)
         values = {"loss": cross_entropy(logits, y), "adversarial_accuracy": accuracy(logits, y)}
         return values if training else values | {"accuracy": accuracy(network(x, training=False), y)}
@@ -44,5 +46,5 @@ def free(model: Any, fit: Fit, *, eps: Positive = 8 / 255, replays: Count = 4, s
         step.memory["delta"].assign(change)
         return made.values
 
-    memory = {"delta": (None, *model.input_shape[1:])}
+    memory = {"delta": np.zeros((fit.settings.batch_size, *model.input_shape[1:]), np.float32)}
     return fit(network, objective, monitor="adversarial_accuracy", update=update, memory=memory)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from advrun.bounds._intervals import around, margins
 from advrun.engine import Rng, ops
 from advrun.losses import cross_entropy
@@ -50,4 +52,4 @@ def ibp_training(
             "certified_accuracy": accuracy(worst, y),
         }
 
-    return fit(network, objective, memory={"steps": ()})
+    return fit(network, objective, memory={"steps": np.zeros((), np.float32)})

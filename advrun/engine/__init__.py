@@ -27,7 +27,7 @@ from advrun.engine.pixels import to_unit
 from advrun.engine.rng import EachImage, Rng, drawing, drawn
 from advrun.engine.schedules import SCHEDULES
 from advrun.engine.stray import keyed
-from advrun.engine.training import Game, Progress, TrainStep, adam
+from advrun.engine.training import Game, Progress, TrainStep, adam, replace_rows, take_rows
 
 __all__ = [
     "SCHEDULES",
@@ -55,10 +55,12 @@ __all__ = [
     "reason",
     "repeat",
     "repeat_undecided",
+    "replace_rows",
     "select",
     "shaped",
     "start",
     "straight_through",
+    "take_rows",
     "tf",
     "to_unit",
     "total",

@@ -21,17 +21,22 @@ FIRST_STEPS = 10
 
 
 class Progress(NamedTuple):
-    """Where a training stands. epoch, step: int32, from 0; of all steps the `share` done is float32, 0 to 1, 1 only when all is done."""
+    """Where a training stands.
+
+    epoch, step: int32, from 0. share: of all steps done, float32, 0 to 1, 1 only when all is done. rows: which of the training images the
+    batch has, (n,) int32; none in validation.
+    """
 
     epoch: Tensor = np.array(0, np.int32)
     step: Tensor = np.array(0, np.int32)
     share: Tensor = np.array(0, np.float32)
+    rows: Tensor = np.zeros(0, np.int32)
 
     @classmethod
-    def at(cls, epoch: int, step: int, steps: int, epochs: int) -> Progress:
+    def at(cls, epoch: int, step: int, steps: int, epochs: int, rows: Any = ()) -> Progress:
         """Before the given step of the given epoch, both from 0; there are `steps` in each of `epochs`."""
         share = (epoch * steps + step) / (epochs * steps)
-        return cls(np.array(epoch, np.int32), np.array(step, np.int32), np.array(share, np.float32))
+        return cls(np.array(epoch, np.int32), np.array(step, np.int32), np.array(share, np.float32), np.asarray(rows, np.int32))
 
 
 def adam(learning_rate: float, beta_1: float = 0.9) -> Any:
@@ -145,6 +150,15 @@ class TrainStep:
         for variable, average in zip(self.model.variables, self._averages, strict=bool(self._averages)):
             variable.assign(average)
 
+    def weights(self) -> list[np.ndarray]:
+        """Those that count."""
+        return [variable.numpy() for variable in self._averages or self.model.variables]
+
+    def end(self, weights: list[np.ndarray]) -> None:
+        """The training ends with these weights."""
+        for variable, value in zip(self.model.variables, weights, strict=True):
+            variable.assign(value)
+
     def state(self) -> list[np.ndarray]:
         """All numbers that a resumed training needs: model and optimiser variables, averages, memory."""
         return [variable.numpy() for variable in self._variables()]
@@ -155,6 +169,16 @@ class TrainStep:
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables, *self._averages, *self.memory.values()]
+
+
+def take_rows(variable: Any, rows: Tensor) -> Tensor:
+    """variable[rows], (n, ...), without a copy of all others; `rows` (n,) int32."""
+    return tf.gather(variable.value, rows)
+
+
+def replace_rows(variable: Any, rows: Tensor, values: Tensor) -> None:
+    """variable[rows] = values, in place; `rows` (n,) int32, `values` (n, ...), cast to the variable's type."""
+    variable.value.scatter_nd_update(rows[:, None], ops.cast(values, variable.dtype))
 
 
 def plain(step: TrainStep, x: Tensor, y: Tensor, rng: Rng, progress: Progress) -> dict[str, Tensor]:
@@ -192,8 +216,16 @@ class Game:
         """The networks of a game have no moving averages: a context that changes nothing."""
         return nullcontext()
 
-    def finish(self) -> None:
-        """Nothing is left to do at the end."""
+    def weights(self) -> list[np.ndarray]:
+        """Those of all players."""
+        return [array for step in self.players.values() for array in step.weights()]
+
+    def end(self, weights: list[np.ndarray]) -> None:
+        """The training ends with these weights."""
+        for step in self.players.values():
+            count = len(step.model.variables)
+            step.end(weights[:count])
+            weights = weights[count:]
 
     def state(self) -> list[np.ndarray]:
         """All numbers that a resumed training needs, of all players."""
