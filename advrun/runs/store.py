@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advrun.checkpoints import END, Checkpoints, LeftToOthers
-from advrun.errors import AdvrunError, LockError
+from advrun.errors import AdvrunError, LockError, WriteError
 from advrun.files import (
     MAX_JSON,
     appending,
@@ -79,6 +79,8 @@ class Store:
     def __init__(self, root: Path, ask: Callable[[str, Sequence[str]], str] | None = None) -> None:
         self.root = root
         self._ask = ask
+        self.made: Callable[[], None] | None = None
+        """Told whenever a piece of an unfinished cell is made."""
         self._outputs: dict[str, str] = {}
         """Of each cell that is known to be finished, by its key."""
         self._recent: dict[str, Manifest] = {}
@@ -350,7 +352,8 @@ class Store:
             self.event("damaged", cell=cell.label, file=str(file.relative_to(self.root)), reason=reason)
             logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
 
-        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, partial(self._ask, cell.key) if self._ask else None)
+        ask = partial(self._ask, cell.key) if self._ask else None
+        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, ask, self.made)
 
     # Log and lock ------------------------------------------------------------------------------------------------
 
@@ -420,7 +423,7 @@ class Store:
             held_by = _text(owner) or "another process"
             raise LockError(f"{self.root} is being written by {held_by}; wait for it, or use --wait") from error
         except OSError as error:
-            raise AdvrunError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
+            raise WriteError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
         try:
             self._check()
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
