@@ -10,6 +10,7 @@ import click
 
 from advrun.console import Console
 from advrun.dryrun import show_plan
+from advrun.options import WAIT, YES
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,8 +23,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], output: tuple[Dec
         *shared,
         click.argument("key", default="", metavar="[KEY]"),
         click.option("--dry-run", is_flag=True, help="Show the keys of all cells, or of KEY and what it needs; compute nothing."),
-        click.option("--wait", is_flag=True, help="Wait while another process has the results folder for itself."),
-        click.option("--yes", "spend", is_flag=True, help="Ask services whose answers cost money."),
+        WAIT,
+        YES,
         *output,
     )
     def cell(

@@ -38,14 +38,20 @@ class Checkpoints:
         folder: made when the first checkpoint is written. Where it is a link, the link is removed, and nothing behind it touched.
         damaged: told the file, and what is wrong with it, of a checkpoint that cannot be used.
         ask: where several workers may do the cell together: as `turn`.
+        made: told whenever something is put.
     """
 
     def __init__(
-        self, folder: Path, damaged: Callable[[Path, str], None] | None = None, ask: Callable[[Sequence[str]], str] | None = None
+        self,
+        folder: Path,
+        damaged: Callable[[Path, str], None] | None = None,
+        ask: Callable[[Sequence[str]], str] | None = None,
+        made: Callable[[], None] | None = None,
     ) -> None:
         self.folder = folder
         self._damaged = damaged or _warn
         self._ask = ask
+        self._made = made
         self._pending: dict[str, Mapping[str, np.ndarray]] = {}
         self._last_write = time.monotonic()
 
@@ -84,6 +90,8 @@ class Checkpoints:
     def put(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep the arrays under the name. Raises WriteError where the disk is full."""
         self._pending[name] = arrays
+        if self._made:
+            self._made()
         if time.monotonic() - self._last_write >= CHECKPOINT_SECONDS:
             self.flush()
 

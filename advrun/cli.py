@@ -21,6 +21,7 @@ from advrun.console.spelling import accept_everything
 from advrun.dryrun import show_plan
 from advrun.errors import GOES_ON, AdvrunError
 from advrun.ledger import commands as ledger_commands
+from advrun.options import DRY_RUN, FAIL_FAST, POOL, SET, SHARD, WAIT, YES, Read
 from advrun.physical import commands
 from advrun.picture import commands as picture_commands
 from advrun.verify import commands as verify_commands
@@ -45,12 +46,21 @@ PLUGINS = click.option(
     metavar="FOLDER",
     help="Add the attacks, defences, ... of a folder; its files are run. Repeatable.",
 )
-SET = click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a setting: attacks.0.eps=4/255. Repeatable.")
 OUTPUT = (
     click.option("-q", "--quiet", is_flag=True, help="Errors only."),
     click.option("-v", "--verbose", is_flag=True, help="Say more; tracebacks for errors."),
     click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout."),
 )
+
+
+def find_units(name: str) -> list[tuple[str, str]]:
+    """What is called so, by kind and name; ConfigError where nothing is."""
+    from advrun.config import describe
+
+    return describe.find(name)
+
+
+UNIT = Read("unit", find_units)
 NORMS = ("linf", "l2", "l1", "l0")
 ACCESS = ("gradients", "scores", "decisions", "blind")
 BUDGETS = ("ball", "minimal", "own")
@@ -126,12 +136,6 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     return lambda function: functools.reduce(lambda wrapped, option: option(wrapped), reversed(decorators), function)
 
 
-POOL = (
-    click.option("--pool", default="", metavar="NAME[:N]", help="Who does the cells: serial, processes, processes:4, ray, ray:HOST:PORT."),
-    click.option("--shard", default="", metavar="I/N", help="Do the I-th of N shares; N such runs may fill one folder together."),
-)
-
-
 def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: bool = True) -> None:
     """Define one of the five commands that work through the plan. gates: options of those that CI asks for a verdict."""
 
@@ -140,13 +144,11 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         CONFIG,
         SET,
         PLUGINS,
-        click.option("--dry-run", is_flag=True, help="Show the plan and what is done; compute nothing."),
-        click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
-        click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
-        click.option(
-            "--yes", "spend", is_flag=True, help="Ask services whose answers cost money; without it, only say what they may cost."
-        ),
-        *(POOL if compute else ()),
+        DRY_RUN,
+        WAIT,
+        FAIL_FAST,
+        YES,
+        *((POOL, SHARD) if compute else ()),
         *gates,
         *OUTPUT,
     )
@@ -160,30 +162,34 @@ def stage(name: str, upto: str, text: str, *gates: Callable[..., Any], compute: 
         quiet: bool,
         verbose: bool,
         as_json: bool,
-        pool: str = "",
-        shard: str = "",
+        pool: str | None = None,
+        portion: Any = None,
         ledger: Path | None = None,
         **given: Any,
     ) -> None:
-        from advrun import pools
         from advrun.config import load
-        from advrun.runs import runner, shares
+        from advrun.runs import runner
         from advrun.runs.signals import interrupted_soon
 
-        pools.chosen(pool or "serial")
-        portion = shares.Shard.parse(shard) if shard else None
         experiment = load(config, overrides)
         if ledger is not None:
             experiment = experiment.model_copy(update={"ledger": os.path.expanduser(ledger)})
         asked = verdicts.asked(**given) if given else None
         console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
         if dry_run:
-            planned, foreseen, doer = runner.status(experiment, upto, pool=pool, portion=portion)
+            planned, foreseen, doer = runner.status(experiment, upto, pool=pool or "", portion=portion)
             if asked:
                 asked.check(runner.spots(each.cell for each in planned))
             show_plan(planned, foreseen, doer, as_json)
             return
-        rest: dict[str, Any] = {"wait": wait, "fail_fast": fail_fast, "spend": spend, "pool": pool, "portion": portion, "asked": asked}
+        rest: dict[str, Any] = {
+            "wait": wait,
+            "fail_fast": fail_fast,
+            "spend": spend,
+            "pool": pool or "",
+            "portion": portion,
+            "asked": asked,
+        }
         with interrupted_soon(runner.folder(experiment)):
             runner.run(experiment, upto=upto, compute=compute, console=console, **rest)
 
@@ -202,16 +208,22 @@ cell.bind(main, options, OUTPUT, CONFIG, SET, PLUGINS)
     click.argument("config", type=click.Path(path_type=Path), metavar="[CONFIG]", required=False),
     SET,
     PLUGINS,
-    click.option("--contract", metavar="[KIND/]NAME", help="Hold a unit to the contract instead; --set NAME=VALUE gives its settings."),
+    click.option(
+        "--contract",
+        "units",
+        type=UNIT,
+        metavar="[KIND/]NAME",
+        help="Hold a unit to the contract instead; --set NAME=VALUE gives its settings.",
+    ),
     AS_JSON,
 )
-def check(config: Path | None, overrides: tuple[str, ...], contract: str | None, as_json: bool) -> None:
+def check(config: Path | None, overrides: tuple[str, ...], units: list[tuple[str, str]] | None, as_json: bool) -> None:
     """Validate a configuration, and print it with every default filled in.
 
     Models that come trained are opened: what is found in them comes first, as comments; one that does not fit the data is refused.
     """
-    if contract is not None:
-        check_contract(contract, overrides)
+    if units is not None:
+        check_contract(units, overrides)
         return
     if config is None:
         raise click.UsageError("Missing argument 'CONFIG'.")
@@ -229,17 +241,15 @@ def check(config: Path | None, overrides: tuple[str, ...], contract: str | None,
     write(experiment.to_yaml().rstrip("\n"))
 
 
-def check_contract(unit: str, assignments: tuple[str, ...]) -> None:
-    """One line for each promise of a unit; PluginError where one is broken."""
-    from advrun import registry
-    from advrun.config import describe
+def check_contract(units: list[tuple[str, str]], assignments: tuple[str, ...]) -> None:
+    """One line for each promise of units, each by its kind and name; PluginError where one is broken."""
     from advrun.config.overrides import override
     from advrun.config.yamlfile import Document
     from advrun.contract import examine
     from advrun.errors import PluginError
 
     given = functools.reduce(override, assignments, Document({}, {}, {})).data
-    for kind, name in describe.find(unit):
+    for kind, name in units:
         broken = total = 0
         for finding in examine(kind, name, given):
             write(str(finding))
@@ -292,13 +302,13 @@ def list_plugins(kind: str, about: str, as_json: bool, **wanted: Any) -> None:
 
 
 @main.command()
-@click.argument("name", shell_complete=plugin_names)
+@click.argument("units", type=UNIT, metavar="[KIND/]NAME", shell_complete=plugin_names)
 @PLUGINS
-def show(name: str) -> None:
+def show(units: list[tuple[str, str]]) -> None:
     """Explain one attack, defence, model, data set, metric, threat or bound: source, settings, defaults, presets."""
     from advrun.config import describe
 
-    write("\n\n".join(describe.text(kind, found) for kind, found in describe.find(name)))
+    write("\n\n".join(describe.text(kind, found) for kind, found in units))
 
 
 @main.group()

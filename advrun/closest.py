@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advrun.errors import AdvrunError, printable
+from advrun.errors import AdvrunError, DataError, printable
 from advrun.files import content_of, inside, write_bytes
 from advrun.geometry import GEOMETRIES
 from advrun.npz import pack, unpack_bytes
@@ -103,6 +103,16 @@ class Closest:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def at(cls, root: Path) -> Closest:
+        """The ledger there, or one that begins there. Raises DataError where something else is."""
+        found = cls(root)
+        strange = next(found.odd(), "") if root.is_dir() and not found.systems else ""
+        if strange or (root.exists() and not root.is_dir()):
+            what = f"it holds {printable(repr(strange))}" if strange else "it is a file"
+            raise DataError(f"{root}: no ledger: {what}; give the folder of `advrun ledger add`, or of one that is to begin")
+        return found
 
     @property
     def systems(self) -> list[str]:

@@ -30,7 +30,8 @@ def show_plan(cells: list[Any], forecast: Any, pool: str, as_json: bool, *, keys
             key, when = f"{each.cell.key[:12]} " if keys else "", _when(each, forecast, workers)
             write(f"{'done' if each.done else 'to do':<6} {key}{each.cell.stage:<7} {each.cell.kind:<8} {each.cell.label}{when}")
     metrics = [each.done for each in cells if each.cell.metric]
-    write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
+    if metrics:
+        write(f"{sum(metrics)} of {len(metrics)} metrics of these rows are done")
     write(f"{sum(each.done for each in cells)} of {len(cells)} cells are done")
     if forecast.seconds:
         how = f"as {forecast.measured} cells before took" if forecast.measured else "a guess, for nothing was measured here yet"

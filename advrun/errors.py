@@ -15,8 +15,8 @@
     `-- GateError          12   everything is done, and a number is under what `--fail-under` asks for, or flagged with `--fail-on-flags`
 
 Where the only cause of failed cells is a model file of the user's own, the run ends with the error of that file, not with CellError.
-Exit code 2 is click's own, for a wrong command line; 130 is Ctrl-C, SIGTERM or SIGHUP;
-141 is a reader who has gone (`advrun report | head -1`).
+Exit code 2 is click's own, for a wrong command line: what no configuration could make right (`options.Read`);
+130 is Ctrl-C, SIGTERM or SIGHUP; 141 is a reader who has gone (`advrun report | head -1`).
 """
 
 from __future__ import annotations

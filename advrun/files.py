@@ -104,6 +104,31 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode(errors="surrogateescape"))
 
 
+@contextlib.contextmanager
+def appending(path: Path) -> Iterator[BinaryIO]:
+    """The file at its end, to be read and appended to while nobody else appends, on this machine or on another that shares the folder.
+
+    Raises OSError for what is no file in itself, cannot be written, or has another name, perhaps elsewhere.
+    """
+    with opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
+        if os.fstat(file.fileno()).st_nlink > 1:
+            raise OSError(f"{path} has another name")
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed; only a lock makes file servers tell each its end
+        file.seek(0, os.SEEK_END)
+        yield file
+
+
+def has_torn_end(file: BinaryIO) -> bool:
+    """Whether the last line of an open file has no end; the file is at its own then."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
 def content_of(path: Path | str, most: int) -> bytes:
     """The first `most` bytes of a file in itself. Raises OSError. For many small files: as `opened`, without a buffer around it."""
     descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT | getattr(os, "O_CLOEXEC", 0))

@@ -31,19 +31,20 @@ def pack(arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> bytes
     return buffer.getvalue()
 
 
-def unpack(path: Path, most: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def unpack(path: Path, most: int = MAX_BYTES, *, only: str = "") -> dict[str, np.ndarray]:
     """The arrays of an .npz file.
 
     Args:
         path: the file; a link is not followed.
         most: bytes that all arrays together may declare.
+        only: read the array of this name alone; all without one.
 
     Raises:
         FileNotFoundError: where there is none. ValueError: where it is damaged, no .npz file, declares too much, or holds objects.
     """
     try:
         with opened(path) as file:
-            return _unpacked(file, most)
+            return _unpacked(file, most, only)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -55,10 +56,10 @@ def unpack_bytes(content: bytes, most: int = MAX_BYTES) -> dict[str, np.ndarray]
     return _unpacked(io.BytesIO(content), most)
 
 
-def _unpacked(file: Any, most: int) -> dict[str, np.ndarray]:
+def _unpacked(file: Any, most: int, only: str = "") -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
+            members = [each for each in archive.infolist() if not only or each.filename == f"{only}.npy"]
             if len(members) > MAX_ARRAYS:
                 raise ValueError(f"{len(members):,} arrays")
             found, left = dict[str, np.ndarray](), most

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from advrun.console import Console
+from advrun.dryrun import show_plan
+from advrun.options import DRY_RUN, FAIL_FAST, POOL, WAIT, YES
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -22,12 +24,25 @@ def bind(main: click.Group, options: Callable[..., Decorator], output: tuple[Dec
         click.option(
             "--images", type=click.IntRange(1), default=144, show_default=True, help="In so many an example is planted, where one can be."
         ),
-        click.option("--wait", is_flag=True, help="Wait while another process writes the same results folder."),
-        click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails."),
+        DRY_RUN,
+        WAIT,
+        FAIL_FAST,
+        YES,
+        POOL,
         *output,
     )
     def prove(
-        config: Path, overrides: tuple[str, ...], images: int, wait: bool, fail_fast: bool, quiet: bool, verbose: bool, as_json: bool
+        config: Path,
+        overrides: tuple[str, ...],
+        images: int,
+        dry_run: bool,
+        wait: bool,
+        fail_fast: bool,
+        spend: bool,
+        pool: str | None,
+        quiet: bool,
+        verbose: bool,
+        as_json: bool,
     ) -> None:
         """Test the evaluation itself: does each attack find examples that are surely there?
 
@@ -37,9 +52,14 @@ def bind(main: click.Group, options: Callable[..., Decorator], output: tuple[Dec
         """
         from advrun.config import load
         from advrun.runs import proving, runner
+        from advrun.runs.proofs import Planting
         from advrun.runs.signals import interrupted_soon
 
         experiment = load(config, overrides)
+        if dry_run:
+            show_plan(*runner.status(experiment, pool=pool or "", portion=Planting(images)), as_json=as_json)
+            return
+        console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
+        rest: dict[str, Any] = {"wait": wait, "fail_fast": fail_fast, "spend": spend, "pool": pool or ""}
         with interrupted_soon(runner.folder(experiment)):
-            console = Console(quiet=quiet, verbose=verbose, as_json=as_json)
-            proving.prove(experiment, images=images, console=console, wait=wait, fail_fast=fail_fast)
+            proving.prove(experiment, images=images, console=console, **rest)

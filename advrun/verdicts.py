@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from advrun.options import Read
+
 if TYPE_CHECKING:
-    from advrun.report.gates import Demands
+    from advrun.report.gates import Demands, Gate
+
+
+def _gate(text: str) -> Gate:
+    from advrun.report import gates
+
+    return gates.parse(text)
+
 
 SUMMARY = click.option(
     "--summary",
@@ -19,6 +28,7 @@ SUMMARY = click.option(
 GATES = (
     click.option(
         "--fail-under",
+        type=Read("gate", _gate),
         multiple=True,
         metavar="GATE",
         help="Exit 12 where fewer are right: 'hybrid/adaptive@8/255: 0.30', in full "
@@ -32,18 +42,8 @@ GATES = (
 )
 
 
-def asked(fail_under: tuple[str, ...], fail_on_flags: bool, summary: Path | None) -> Demands:
-    """What the options ask for. Raises ConfigError where a gate is none, a line for each."""
-    from advrun.errors import ConfigError
+def asked(fail_under: tuple[Gate, ...], fail_on_flags: bool, summary: Path | None) -> Demands:
+    """What the options ask for."""
     from advrun.report import gates
 
-    read: list[gates.Gate] = []
-    problems: list[str] = []
-    for text in fail_under:
-        try:
-            read.append(gates.parse(text))
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return gates.Demands(tuple(read), fail_on_flags, summary)
+    return gates.Demands(fail_under, fail_on_flags, summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from advrun.config import loads
 from advrun.metrics import softmax
 from advrun.report import Gallery
 from advrun.results import Result, Row, binomial_interval
-from advrun.runs import runner
+from advrun.runs import index, runner
 from advrun.runs.columns import aim, row
 from advrun.runs.examples import write_examples
 from advrun.runs.plan import Cell, Plan, make_plan
@@ -59,13 +60,18 @@ def unsynchronised():
         os.fsync = sync
 
 
-def fill(config: Path) -> int:
-    """Finish every cell of the configuration; returns how many rows there are."""
+def fill(config: Path, *, indexed: bool = True) -> int:
+    """Finish every cell of the configuration, as a run does; returns how many rows there are."""
     experiment = loads(config.read_text(), name="large")
     plan, store = make_plan(experiment, runner.load_data(experiment)), runner.folder(experiment)
     with unsynchronised(), store.locked():
+        if indexed:
+            store.recall()
         for cell in plan.cells:
             store.finish(cell, *MAKE[cell.kind](plan, store, cell))
+            store.adopt(cell)
+        time.sleep(2 * index.SETTLED / 1e9)
+        store.keep()
     return sum(cell.kind == "measure" for cell in plan.cells)
 
 

@@ -509,7 +509,7 @@ def test_bounds_are_cells_of_their_own_and_change_no_other(toy_data):
         ("[{name: ibp, target: 3}]", "bounds[0].target: bound 'ibp' has no targeted form"),
         ("[{name: smoothing, sigma: 0}]", "bounds[0].sigma: got 0; expected a number > 0"),
         ("[{name: ibp}, {name: ibp}]", "bounds[1].label: 'ibp' is taken by bounds[0]; give this entry another label"),
-        ("[{name: clever, target: 9}]", "bound 'clever': target is 9; toy has the classes 0 to 3"),
+        ("[{name: clever, target: 9}]", "bounds[0].target: got 9; toy has the classes 0 to 3"),
     ],
 )
 def test_mistakes_are_named_with_their_place(toy_data, bounds, said):

@@ -68,7 +68,7 @@ def test_a_typo_is_answered_with_its_place_and_the_nearest_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "exit_code"),
-    [(["run", "absent.yaml"], 3), (["show", "pdg"], 3), (["nonsense"], 2), (["list", "nonsense"], 2), (["run"], 2)],
+    [(["run", "absent.yaml"], 3), (["show", "pdg"], 2), (["nonsense"], 2), (["list", "nonsense"], 2), (["run"], 2)],
 )
 def test_exit_codes(arguments, exit_code):
     assert advrun(*arguments).exit_code == exit_code
@@ -176,7 +176,7 @@ def test_gates_and_the_summary_as_ci_uses_them(measured, tmp_path):
 @pytest.mark.parametrize("command", [["run"], ["report"], ["run", "--dry-run"], ["report", "--dry-run"]])
 def test_a_gate_that_checks_nothing_is_refused_before_anything_is_done(measured, tmp_path, command):
     results = f"results={tmp_path / 'results'}"
-    for gate, said in (("hybrid: 0.3", "has no 'hybrid'"), ("none@2/255: 0.3", "known: linf 1/255, linf 8/255"), ("none: 3", "got '3'")):
+    for gate, said in (("hybrid: 0.3", "has no 'hybrid'"), ("none@2/255: 0.3", "known: linf 1/255, linf 8/255")):
         refused = advrun(*command, measured, "--set", results, "--fail-under", gate)
         assert refused.exit_code == 3
         line = refused.output.splitlines()[-1]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from advrun import registry
 from advrun.config import load, loads
 from advrun.errors import ConfigError
 
 NAME = "a name of at most 100 letters, digits, '_', '.' and '-', the first a letter or digit"
-EPS = "a number > 0 such as 8/255, or a list of them"
+EPS = "a number > 0, such as 8/255, or a list of them"
+ATTACK = "an attack, such as {name: pgd, eps: 8/255}"
 NEEDED = "expected a mapping, such as {attacks: [{name: fgsm, eps: 8/255}]}"
-DATASETS = f"expected one of {', '.join(registry.names('datasets'))}"
+DATASETS = "expected a data set, such as {name: signs}; `advrun list datasets` has all names"
 CRAFTERS = "expected the name of a white-box attack inside a ball, such as mifgsm"
 TAKEN = "give this entry another label"
 TARGETS = "one of random, least_likely, second, all, or a whole number from 0 to 10,000,000, or null"
@@ -72,8 +72,8 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: pgd, epz: 1}]", 23, "attacks[0].epz: unknown setting 'epz' of attack 'pgd'; did you mean 'eps'?"),
         ("attacks: [{name: pgd, eps: 8}]", 28, "attacks[0].eps: eps is 8; images are in [0, 1], so write 8/255"),
         ("attacks: [{name: fgsm, eps: [1, 300]}]", 33, "attacks[0].eps[1]: eps is 300; images are in [0, 1], so it is at most 1"),
-        ("attacks: [{name: pgd, eps: [0.1, 0]}]", 34, "attacks[0].eps[1]: got 0; expected a number > 0"),
-        ("attacks: [{name: pgd, eps: '8/255'}]", 28, "attacks[0].eps: got '8/255'; expected a number > 0, without quotes"),
+        ("attacks: [{name: pgd, eps: [0.1, 0]}]", 34, "attacks[0].eps[1]: got 0; expected a number > 0, such as 8/255"),
+        ("attacks: [{name: pgd, eps: '8/255'}]", 28, "attacks[0].eps: got '8/255'; expected a number > 0, such as 8/255, without quotes"),
         ("attacks: [{name: pgd, eps: []}]", 28, f"attacks[0].eps: got an empty list; expected {EPS}"),
         ("attacks: [{name: cw, eps: 1}]", 22, "attacks[0].eps: attack 'cw' takes no eps: it is not bounded by a ball"),
         ("attacks: [{name: cw, norm: linf}]", 28, "attacks[0].norm: got 'linf'; expected l2"),
@@ -100,7 +100,7 @@ def test_a_problem_of_an_entry_is_one_line_with_its_place(text, column, message)
 @pytest.mark.parametrize(
     ("attack", "column", "message"),
     [
-        ("{name: pgd, eps: [0.1]}", 52, "eps: got a list; expected a number > 0"),
+        ("{name: pgd, eps: [0.1]}", 52, "eps: got a list; expected a number > 0, such as 8/255"),
         ("{name: pgd, eps: 8}", 52, "eps: eps is 8; images are in [0, 1], so write 8/255"),
         ("{name: pgd, eps: 0.1, target: 3}", 57, "target: attack 'pgd' has no target inside a defence"),
         ("{name: pgd, eps: 0.1, stps: 3}", 57, "stps: unknown setting 'stps' of attack 'pgd'; did you mean 'steps'?"),
@@ -131,6 +131,29 @@ def test_all_problems_are_reported_in_the_order_of_the_file():
 
 def test_an_eps_above_one_is_fine_in_l2():
     assert loads("attacks: [{name: pgd, norm: l2, eps: 1.5}]").attacks[0].eps == (1.5,)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("attacks: [{pgd: {eps: 8/255}}]", "1:11", "attacks[0].name: missing; write {name: pgd, ...}"),
+        ("attacks: [{name:pgd, eps: 8/255}]", "1:11", "attacks[0].name: missing; write {name: pgd, ...}"),
+        ("attacks: [{eps: 8/255}]", "1:11", f"attacks[0].name: missing; expected {ATTACK}; `advrun list attacks` has all names"),
+        ("attacks: pgd", "1:10", f"attacks: got 'pgd'; expected a list, each {ATTACK}"),
+        (
+            "defenses: trades",
+            "1:11",
+            "defenses: got 'trades'; expected a list, each a defence, such as {name: autoencoder}, or a list of such",
+        ),
+        ("attacks: [{name: pgd, eps: 255/8}]", "1:28", "attacks[0].eps: eps is 31.875; images are in [0, 1], so write 8/255"),
+        ("attacks: [{name: pgd, eps: 8 / 255}]", "1:28", "attacks[0].eps: got '8 / 255'; expected a number > 0, such as 8/255"),
+        ("attacks:\n  -\tname: pgd\n    eps: 1\n", "2:4", "a tab in the indentation; YAML indents with spaces"),
+        ("bounds: [{name: smoothing, norm: linf}]", "1:34", "bounds[0].norm: got 'linf'; expected l2"),
+        ("defenses: [{name: adversarial_training, ratio: 1.5}]", "1:48", "defenses[0].ratio: got 1.5; expected a number >= 0 and <= 1"),
+    ],
+)
+def test_what_a_careless_hand_writes_is_told_what_to_write(text, line, message):
+    assert problems(text) == [f"F:{line}: {message}"]
 
 
 def test_a_file_name_that_cannot_name_a_folder_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from advrun.console import Bar, Console, Course, Part, speak, spelt, write, write_json
+from advrun.console import Bar, Console, Course, Part, Relay, speak, spelt, write, write_json
 from advrun.console.course import clock_time, duration
 from advrun.console.screen import Screen, cut, one_line, shortened
 from advrun.console.spelling import GLYPHS, accept_everything
@@ -147,6 +147,76 @@ def test_the_share_never_falls_and_is_not_whole_before_the_end():
         shares.append(course.share())
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(0.99)
+
+
+def test_a_resumed_run_goes_on_at_the_speeds_that_its_log_knows():
+    """Few small parts are left, the first of which loads a system: nothing is expected of the large one that small ones suggest."""
+    clock = Clock()
+    known = {"": (300.0, 3000.0), "attack": (280.0, 2900.0), "measure": (4.0, 100.0)}
+    course = Course([Part(10, ("measure",)), Part(1000, ("attack",))], clock, known=known)
+    assert course.remaining() == pytest.approx(0.4 + 1000 * 280 / 2900)
+    with course.part(0):
+        clock.now += 8  # TensorFlow, and the system
+    assert course.remaining() == pytest.approx(1000 * 280 / 2900)
+
+
+@pytest.mark.parametrize("whole_before", [0.0, 0.06])
+def test_what_an_earlier_run_has_left_is_neither_to_be_done_nor_done_fast(whole_before):
+    """An attack of 1,000 images at 2 a second, 900 of which are among the checkpoints; some are wrong without it, and are said first."""
+    clock = Clock()
+    course = Course([Part(1000, ("attack",), kept=0.9), Part(1000, ("attack",))], clock, known={"": (500.0, 1000.0)})
+    assert course.remaining() == pytest.approx(50 + 500)
+    course.enter(0)
+    clock.now += 10
+    console = Console(quiet=True)
+    console.course = course
+    with console.bar("attack", 1000) as bar:
+        bar.advance(round(1000 * whole_before))
+        for _ in range(9):
+            bar.advance(round(100 * (1 - whole_before)))  # read
+            clock.now += 0.01
+        assert course.remaining() == pytest.approx(500 + 500 * (1 - bar.done / 1000), abs=1)
+        for _ in range(4):
+            console.made()
+            clock.now += (1000 - bar.done) / 8
+            bar.advance(round((1000 - bar.done) / 4))
+            assert course.remaining() == pytest.approx(500 + (1000 - bar.done) / 2, rel=0.02)
+        clock.now += (1000 - bar.done) / 2
+        left = 1000 - bar.kept
+        bar.advance(1000 - bar.done)
+    timed, work = course.leave(0)
+    assert (timed, work) == (pytest.approx(left / 2, rel=0.02), pytest.approx(left))
+    assert course.remaining() == pytest.approx(500, rel=0.02)
+
+
+def test_a_training_goes_on_at_the_speed_of_its_own_epochs():
+    """19 of 20 epochs were there; the twentieth takes 6 seconds, and so 20 of another network take two minutes."""
+    clock = Clock()
+    course = Course([Part(20, ("train",), kept=0.95), Part(20, ("train",))], clock)
+    driver, said = Console(quiet=True), []
+    driver.course = course
+    course.enter(0)
+    shown = driver.show("train", 20, part=0)
+    shown.made = True
+
+    def hear(message: dict) -> None:
+        said.append(message)
+        shown.kept, shown.done = message["kept"], message["done"]
+        shown.advance(0)
+
+    relay = Relay(hear)
+    with relay.bar("train", 20) as bar:  # in another process, which does not say every step
+        bar.advance(19)
+        for _ in range(3):
+            clock.now += 2
+            bar.said = 0.0
+            bar.advance(0, "epoch 20")
+        relay.made()
+        bar.said = 0.0
+        bar.advance(1)
+    assert course.leave(0) == (pytest.approx(6), pytest.approx(1))
+    assert [message["kept"] for message in said] == [0, 19, 19, 19, 19]
+    assert course.remaining() == pytest.approx(120)
 
 
 def test_times_of_the_day():

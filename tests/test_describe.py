@@ -170,7 +170,7 @@ def test_text_says_it_all():
     ):
         assert part in text
     assert "Args:" not in text
-    assert "  eps: a number > 0 such as 8/255, or a list of them; required" in describe.text("attacks", "pgd")
+    assert "  eps: a number > 0, such as 8/255, or a list of them; required" in describe.text("attacks", "pgd")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -162,7 +162,7 @@ def test_a_damaged_model_file_is_named_once_with_its_own_exit_code(workplace, tm
     changes = [f"models=[{{name: file, path: {damaged}}}]", "seeds=[0, 1]", f"results={tmp_path}"]
     run = advrun("run", workplace / "toy.yaml", *(part for change in changes for part in ("--set", change)))
     assert run.exit_code == 5, run.output
-    assert run.output.splitlines()[-1].startswith(f"advrun: {damaged}: ")
+    assert run.output.splitlines()[-1].startswith(f"advrun: --set models: models[0]: {damaged}: ")
     assert sum(str(damaged) in line for line in run.output.splitlines()) <= 2  # when it happens, and at the end
     assert "Traceback" not in run.output
 

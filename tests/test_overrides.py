@@ -78,7 +78,7 @@ def test_later_overrides_win():
         ("atacks.0.eps=1", "--set atacks.0.eps: atacks: unknown setting 'atacks' of the experiment; did you mean 'attacks'?"),
         ("attacks.9.eps=1", "--set attacks.9.eps: attacks has no entry 9; it has 4 entries, counted from 0"),
         ("attacks.fgms.eps=1", "--set attacks.fgms.eps: attacks has no entry fgms; did you mean 'fgsm'?"),
-        ("attacks.0.eps=0", "--set attacks.0.eps: attacks[0].eps: got 0; expected a number > 0"),
+        ("attacks.0.eps=0", "--set attacks.0.eps: attacks[0].eps: got 0; expected a number > 0, such as 8/255"),
         ("train={epochs: 0}", "--set train: train.epochs: got 0; expected a whole number from 1 to 10,000,000"),
         ("name.x=1", "--set name.x: name is 'full', which has no settings"),
         ("seeds=[1", "--set seeds:1:3: not valid YAML: did not find expected ',' or ']' while parsing a flow sequence"),

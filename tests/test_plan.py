@@ -102,7 +102,7 @@ def test_training_images_are_read_where_something_learns(given: str, tmp_path: P
     assert len(runner.load_data(experiment, training=True).y_train) == 4
     assert len(runner.load_data(defended).y_train) == 4
     np.savez(tmp_path / "a.npz", x=images, y=[0, 1, 2, 3])
-    with pytest.raises(DataError, match="there are no training images for 'autoencoder'"):
+    with pytest.raises(DataError, match="has no training images for 'autoencoder'"):
         make_plan(defended, runner.load_data(defended))
 
 

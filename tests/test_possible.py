@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from advrun.cli import main
-from advrun.config import loads
+from advrun.config import Experiment, loads
 from advrun.errors import ConfigError
 from advrun.runs.keys import says
 from advrun.runs.possible import check_chains
@@ -18,24 +18,24 @@ LEARNS = "{name: universal, eps: 8/255, norm: linf}"
 CHAINS = [
     (
         f"defenses: [{AT}, [{{name: mahalanobis}}, {{name: jpeg}}, {AT}]]",
-        "defence 'mahalanobis+jpeg+adversarial_training': adversarial_training makes a network, and the detector that mahalanobis has set "
+        "<text>:1:78: defenses[1][2]: adversarial_training makes a network, and the detector that mahalanobis has set "
         "beside the one before it would be lost; put adversarial_training before mahalanobis",
     ),
     (
         "{defenses: [{name: magnet_detector}], data: {name: signs, validation: 0}}",
-        "defence 'magnet_detector': the threshold of magnet_detector comes from validation images, and data.validation is 0; make it",
+        "<text>:1:13: defenses[0]: the threshold of magnet_detector comes from validation images, and data.validation is 0; make it",
     ),
     (
         "defenses: [{name: trades, label: my, attack: {name: autoattack, eps: 8/255}}]",
-        "defence 'my': trades.attack: autoattack is more than one function of a batch, as a training needs; take one of its stages, or pgd",
+        "<text>:1:46: defenses[0].attack: autoattack is more than one function of a batch, as a training needs; take one of its stages",
     ),
     (
         f"defenses: [[{{name: jpeg}}, {{name: trades, attack: {LEARNS}}}]]",
-        "defence 'jpeg+trades': trades.attack: universal learns before it attacks, and trades gives it no time to",
+        "<text>:1:50: defenses[0][1].attack: universal learns before it attacks, and trades gives it no time to",
     ),
     (
         "defenses: [{name: defense_gan, train: {monitor: robust_accuracy}}]",
-        "defence 'defense_gan': the networks of defense_gan play against one another, without monitor: robust_accuracy; take it out",
+        "<text>:1:39: defenses[0].train: the networks of defense_gan play against one another, without monitor: robust_accuracy",
     ),
     ("defenses: [{name: defense_gan, train: {ema: 0.5}}]", "without ema: 0.5; take it out of its train section"),
 ]
@@ -93,10 +93,10 @@ def folder(tmp_path_factory, toy_data):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("attacks=[{name: pgd, eps: 0.1, target: 4}]", "attack 'pgd': target is 4; arrays has the classes 0 to 3"),
-        ("bounds=[{name: clever, target: 7}]", "bound 'clever': target is 7; arrays has the classes 0 to 3"),
-        ("attacks=[{name: sticker, target: 1, source_class: 1}]", "attack 'sticker': source_class and target are both 1"),
-        ("attacks=[{name: sticker, source_class: 9}]", "attack 'sticker': source_class is 9, of which arrays has no test image"),
+        ("attacks=[{name: pgd, eps: 0.1, target: 4}]", "attacks[0].target: got 4; arrays has the classes 0 to 3"),
+        ("bounds=[{name: clever, target: 7}]", "bounds[0].target: got 7; arrays has the classes 0 to 3"),
+        ("attacks=[{name: sticker, target: 1, source_class: 1}]", "attacks[0].source_class: got 1, and target is the same; aim"),
+        ("attacks=[{name: sticker, source_class: 9}]", "attacks[0].source_class: got 9, of which arrays has no test image"),
         (f"defenses=[[{{name: mahalanobis}}, {AT}]]", "put adversarial_training before mahalanobis"),
     ],
 )
@@ -114,3 +114,42 @@ def test_missing_data_are_no_fault_of_the_configuration(folder):
     assert CliRunner().invoke(main, ["check", str(folder / "toy.yaml"), *aimed]).exit_code == 0
     gone = CliRunner().invoke(main, ["check", str(folder / "toy.yaml"), *aimed, "--set", f"data.path={folder}/gone.npz"])
     assert gone.exit_code == 0, gone.output
+
+
+FILE = """\
+name: toy
+data: {{name: arrays, path: {folder}/toy.npz, validation: 0.2}}
+models: [{{name: cnn, width: 4, blocks: 2}}]
+results: {folder}/results
+attacks:
+  - {{name: fgsm, eps: 0.1}}
+  - name: pgd
+    eps: 0.1
+    target: 2
+defenses:
+  - {{name: jpeg, quality: [50, 75]}}
+  - - {{name: mahalanobis}}
+    - name: free
+      label: mine
+"""
+
+
+def test_the_line_of_the_file_is_named_and_that_of_an_override(folder):
+    path = folder / "lines.yaml"
+    path.write_text(FILE.format(folder=folder))
+    for overrides, said in (
+        ([], f"{path}:13:7: defenses[1][1]: free makes a network, and "),
+        (["defenses=[]", "attacks.pgd.target=4"], "--set attacks.pgd.target: attacks[1].target: got 4; arrays has the classes 0 to 3"),
+        (["defenses=[]", "threats=[static]"], "--set threats: threats: with [static] no example meets any system"),
+        (["defenses=[]", "models=[{name: file, path: no.keras}]"], "--set models: models[0]: file.path: no such file: no.keras"),
+    ):
+        refused = CliRunner().invoke(main, ["run", str(path), *(word for each in overrides for word in ("--set", each))])
+        assert refused.output.startswith(f"advrun: {said}")
+        assert len(refused.output.splitlines()) == 1
+
+
+def test_where_it_is_written_makes_no_experiment_another():
+    text = "attacks: [{name: pgd, eps: 8/255}]\n"
+    assert loads(text) == loads(f"\n\n{text}", source="other")
+    assert loads(text).model_copy(update={"ledger": "x"}).at("attacks", "pgd", "eps") == "<text>:1:28: attacks[0].eps"
+    assert Experiment.model_validate({}).at("models", "lnet") == "models[0]"

@@ -25,7 +25,7 @@ from advrun.results import CLEAN, Result, Row
 from advrun.runs.manifest import Manifest
 from advrun.runs.record import MAX_BYTES, Record
 from advrun.runs.store import RECORD, Store
-from advrun.runs.untouched import listed
+from advrun.runs.untouched import check_folder, listed
 
 PACKAGES = ("advrun", "python", "tensorflow", "keras", "numpy", "device")
 """What manifests say of where their cells were done."""
@@ -108,8 +108,7 @@ def _alike(labels: np.ndarray, others: np.ndarray) -> bool:
 
 def read(folder: Path, letter: str) -> Side:
     """Read a results folder. Raises DataError where it is none."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give the results folder of a run, such as results/demo")
+    check_folder(folder)
     return _Reader(folder, letter).side()
 
 

@@ -35,6 +35,8 @@ class Sweep:
 class ChainField:
     """Annotation of a field that is a defence or a list of them: how it is read, and its JSON Schema."""
 
+    documentation = f"{DEFENSE.documentation}, or a list of such"
+
     def __get_pydantic_core_schema__(self, result: Any, _: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(self.read)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import operator
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -52,7 +53,8 @@ Name = Annotated[
 def _within_images(eps: float, info: ValidationInfo) -> float:
     """Catch 8 where 8/255 was meant."""
     if info.data.get("norm") == "linf" and eps > 1:
-        remedy = f"write {eps:g}/255" if eps <= 255 else "it is at most 1"
+        levels = eps if eps.is_integer() else 255 / eps  # 255/8 is 8/255 the wrong way round
+        remedy = f"write {levels:g}/255" if eps <= 255 else "it is at most 1"
         refuse(problem(f"eps is {eps:g}; images are in [0, 1], so {remedy}"))
     return eps
 
@@ -62,7 +64,7 @@ def _lower(text: Any) -> Any:
     return text.lower() if isinstance(text, str) else text
 
 
-Eps = Annotated[Positive, AfterValidator(_within_images)]
+Eps = Annotated[Positive, AfterValidator(_within_images), doc("a number > 0, such as 8/255")]
 
 
 def _crafter(name: str) -> str:
@@ -72,7 +74,7 @@ def _crafter(name: str) -> str:
         refuse(problem(f"got {show(name)}; expected {words(CrafterName)}"))
 
 
-Radii = several(Eps, "a number > 0 such as 8/255, or a list of them")
+Radii = several(Eps, "a number > 0, such as 8/255, or a list of them")
 """One eps or several, as a tuple."""
 Target = Literal["random", "least_likely", "second", "all"] | Natural | None
 
@@ -336,7 +338,9 @@ class PluginField:
         name = raw.get("name")
         if not isinstance(name, str):
             got = f"got {show(name)}" if "name" in raw else "missing"
-            refuse(problem(f"{got}; expected one of {', '.join(registry.names(self.kind))}", "name"))
+            words = {word for key in raw for word in re.split(r"\W", key)}  # of {pgd: {eps: 8/255}}, and of {name:pgd}
+            meant = next((f"write {{name: {each}, ...}}" for each in registry.names(self.kind) if each in words), "")
+            refuse(problem(f"{got}; {meant or f'expected {self.documentation}; `advrun list {self.kind}` has all names'}", "name"))
         try:
             plugin = registry.get(self.kind, name)
         except ConfigError as error:

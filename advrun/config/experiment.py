@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, MinLen, doc
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from advrun import pools
@@ -34,7 +35,7 @@ from advrun.config.forms import UNKNOWN, Form, problem, refuse
 from advrun.config.mappings import plain
 from advrun.config.overrides import override
 from advrun.config.yamlfile import Document, KeyPath, show
-from advrun.errors import ConfigError
+from advrun.errors import AdvrunError, ConfigError
 from advrun.types import Count, PathName
 
 RESERVED = {"attacks": "clean", "defenses": "none"}
@@ -64,6 +65,13 @@ class Compute(Form):
         except ConfigError as error:
             refuse(problem(str(error)))
         return pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where an experiment was written, which makes no difference to what it says: two of the same settings are equal."""
+
+    document: Document | None = dataclasses.field(default=None, compare=False)
 
 
 class Experiment(Form):
@@ -104,6 +112,7 @@ class Experiment(Form):
         description="Folder of the closest examples known (`advrun ledger`), against which attacks are measured; none by default.",
     )
     compute: Compute = Field(default=Compute(), description="How the work is done.")
+    _origin: Origin = PrivateAttr(default=Origin())
 
     @field_validator("models", "attacks", "defenses", "bounds")
     @classmethod
@@ -112,11 +121,11 @@ class Experiment(Form):
         first = {RESERVED.get(kind): "the tables themselves"}
         problems = []
         for index, entry in enumerate(entries):
-            for each in expanded([entry]) if kind == "defenses" else [entry]:
-                if each.label in first:
+            for label in _labels(entry):
+                if label in first:
                     at = (index, len(entry) - 1, "label") if isinstance(entry, tuple) else (index, "label")
-                    problems.append(problem(f"{each.label!r} is taken by {first[each.label]}; give this entry another label", *at))
-                first.setdefault(each.label, f"{kind}[{index}]")
+                    problems.append(problem(f"{label!r} is taken by {first[label]}; give this entry another label", *at))
+                first.setdefault(label, f"{kind}[{index}]")
         if problems:
             refuse(*problems)
         return entries
@@ -165,6 +174,29 @@ class Experiment(Form):
         """Defences at several strengths."""
         return sweeps(self.defenses)
 
+    def at(self, section: str, label: str = "", *more: str | int) -> str:
+        """Where something is written, as every refusal of a configuration begins: `FILE:LINE:COLUMN: attacks[0].target`.
+
+        Args:
+            section: such as "attacks".
+            label: of an entry in it; of a system, for defences.
+            more: the way from there; for defences first the place in their chain, from 0.
+        """
+        path: KeyPath = (section,)
+        for number, entry in enumerate(getattr(self, section) if label else ()):
+            if label in _labels(entry):
+                path = (section, number, *(more[1:] if isinstance(entry, DefenseEntry) else more))
+        document = self._origin.document
+        return _dotted(path) if document is None else f"{document.place(path)}: {_dotted(path)}"
+
+    @contextmanager
+    def naming(self, section: str, label: str = "", *more: str | int) -> Iterator[None]:
+        """What is refused inside says where that is written; see `at`."""
+        try:
+            yield
+        except AdvrunError as error:
+            raise type(error)(f"{self.at(section, label, *more)}: {error}") from error
+
     def to_yaml(self) -> str:
         """The experiment with every setting written out; loading it gives an equal one."""
         return yamlfile.dump(self.to_plain())
@@ -172,6 +204,11 @@ class Experiment(Form):
     def to_plain(self) -> dict[str, Any]:
         """The same as plain data."""
         return {name: as_written(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _labels(entry: Any) -> list[str]:
+    """Of an entry; of defences, those of all systems that it makes."""
+    return [each.label for each in (expanded([entry]) if isinstance(entry, (DefenseEntry, tuple)) else [entry])]
 
 
 def _given(form: BaseModel) -> dict[str, Any]:
@@ -225,6 +262,7 @@ def loads(text: str, overrides: Sequence[str] = (), *, source: str = "<text>", n
         problems += _lines(error, document)
     if problems:
         raise ConfigError("\n".join(problems))
+    experiment._origin = Origin(document)
     return experiment
 
 

@@ -20,12 +20,8 @@ def override(document: Document, assignment: str) -> Document:
         ConfigError: when PATH leads through something that has no such entry, or VALUE is not YAML. Whether a setting of
             that name exists is found out later, by the validation of the whole.
     """
-    path, equals, text = assignment.partition("=")
-    path = path.strip()
-    if not equals or not path:
-        raise ConfigError(f"--set {assignment}: expected PATH=VALUE, such as attacks.0.eps=4/255")
-    source = f"--set {path}"
-    value = parse(text, source)
+    path, value = parted(assignment)
+    source = value.place(()).source
     try:
         keys = _keys(document.data, path)
     except LookupError as error:
@@ -36,6 +32,15 @@ def override(document: Document, assignment: str) -> Document:
         dict.fromkeys(steps, place) | _without(document.keys, keys) | {keys + key: place for key in value.keys},
         dict.fromkeys(steps, place) | _without(document.values, keys) | {keys + key: place for key in value.values},
     )
+
+
+def parted(assignment: str) -> tuple[str, Document]:
+    """PATH and VALUE of `PATH=VALUE`. Raises ConfigError where it is none, or VALUE is not YAML."""
+    path, equals, text = assignment.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise ConfigError(f"--set {assignment}: expected PATH=VALUE, such as attacks.0.eps=4/255")
+    return path, parse(text, f"--set {path}")
 
 
 def _keys(data: Any, path: str) -> KeyPath:

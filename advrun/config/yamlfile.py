@@ -115,7 +115,7 @@ def _in_words(error: yaml.MarkedYAMLError, text: str, source: str) -> str:
     place = Place(source, mark.line + 1, mark.column + 1)
     if mark.line >= len(lines):  # the text ends too early
         place = Place(source, len(lines), len(lines[-1]) + 1)
-    if re.match(r" *\t", lines[place.line - 1]):
+    if re.match(r"[ -]*\t", lines[place.line - 1]):
         return f"{place}: a tab in the indentation; YAML indents with spaces"
     return " ".join(filter(None, (f"{place}: not valid YAML:", error.problem, error.context)))
 

@@ -15,17 +15,29 @@ HIGHEST = 0.99
 @dataclass(frozen=True)
 class Part:
     """One part of a run. work: in any unit that all parts share. alike: names of groups in which parts of the same work take about
-    as long, the nearest first."""
+    as long, the nearest first. kept: the share of it that an earlier run has done."""
 
     work: float
     alike: tuple[str, ...] = ()
+    kept: float = 0.0
+
+    @property
+    def left(self) -> float:
+        """The work that is to be done."""
+        return self.work * (1 - self.kept)
 
 
 class Course:
     """The parts of a run, of which several may be worked on at once. Speeds are measured by group; a part of a new group goes at the speed
-    of all. What is asked costs as much with ten thousand parts as with ten."""
+    of all. What is asked costs as much with ten thousand parts as with ten. known: speeds of earlier runs, as `pace` takes them."""
 
-    def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.monotonic, workers: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        clock: Callable[[], float] = time.monotonic,
+        workers: int = 1,
+        known: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         self.parts, self.entered, self.workers = parts, 0, workers
         """entered: how many parts were begun, or dropped."""
         self._clock = clock
@@ -36,6 +48,7 @@ class Course:
         """Number and work of the parts that were not begun, by their groups."""
         self._measured: dict[str, tuple[float, float]] = {}
         """Seconds and work by group; "" is all."""
+        self._known = known or {}
         self._highest = 0.0
         for part in parts:
             self._wait(part, 1)
@@ -54,7 +67,7 @@ class Course:
     def enter(self, number: int) -> None:
         """The part is worked on from now."""
         self.drop(number)
-        self._inside[number] = _Inside(self._clock())
+        self._inside[number] = _Inside(self._clock(), self.parts[number].kept)
 
     def drop(self, number: int) -> None:
         """The part need not be waited for: it is done, or never will be."""
@@ -67,21 +80,25 @@ class Course:
         self.entered -= 1
         self._wait(self.parts[number], 1)
 
-    def leave(self, number: int, *, counts: bool = True) -> None:
-        """The part is over; `counts` says whether its speed does."""
+    def leave(self, number: int, *, counts: bool = True) -> tuple[float, float]:
+        """The part is over; `counts` says whether its speed does. Returns the seconds that were timed, and the work that was done in them:
+        without what an earlier run had done."""
         inside, part = self._inside.pop(number), self.parts[number]
-        if not counts:
-            return
-        start, before = inside.heard[0] if not self._measured and inside.heard else (inside.since, 0.0)  # the first waits for TensorFlow
-        for group in ("", *part.alike):
-            seconds, work = self._measured.get(group, (0.0, 0.0))
-            self._measured[group] = seconds + self._clock() - start, work + part.work * (1 - before)
+        start, before = inside.since, 0.0
+        if inside.heard and inside.heard[0][1] < 1 and (part.kept or not self._measured):  # the first waits for TensorFlow
+            start, before = inside.heard[0]
+        timed, work = self._clock() - start, part.work * (1 - before)
+        if counts:
+            add(self._measured, ("", *part.alike), timed, work)
+        return timed, work
 
-    def within(self, share: float, number: int | None = None) -> None:
-        """The part, or the one begun last, is so far, 0 to 1."""
+    def within(self, share: float, number: int | None = None, kept: float = 0.0) -> None:
+        """The part, or the one begun last, is so far, 0 to 1. kept: so much of that was there, and took no time."""
         if self._inside:
             inside = self._inside[next(reversed(self._inside)) if number is None else number]
             inside.heard = [*inside.heard[:1], (self._clock(), share)]
+            since, before = inside.heard[0]
+            inside.heard[0] = since, max(before, kept)
 
     @property
     def elapsed(self) -> float:
@@ -101,7 +118,7 @@ class Course:
             left = self.parts[number].work * speed * (1 - inside.share)
             current.append(max(left - (self._clock() - (inside.heard[-1][0] if inside.heard else inside.since)), 0.0))
         if not (self._waiting or self._inside):
-            return 0.0 if self._measured else None
+            return 0.0 if known else None
         return max((later + sum(current)) / self.workers, *current, 0.0)
 
     def share(self) -> float:
@@ -119,32 +136,41 @@ class Course:
     def _wait(self, part: Part, by: int) -> None:
         count, work = self._waiting.get(part.alike, (0.0, 0.0))
         if count + by:
-            self._waiting[part.alike] = [count + by, work + by * part.work]
+            self._waiting[part.alike] = [count + by, work + by * part.left]
         else:
             self._waiting.pop(part.alike, None)
 
     def _speeds(self) -> dict[str, tuple[float, float]]:
-        """Seconds and work by group, with what is worked on: what that did before it was first heard of may be an earlier run's."""
-        known = dict(self._measured)
+        """Seconds and work by group, of earlier runs, of this one, and of what is worked on."""
+        known = dict(self._known)
+        for group, measured in self._measured.items():
+            add(known, (group,), *measured)
         for number, inside in tuple(self._inside.items()):
             if len(inside.heard) > 1 and 1 > inside.heard[1][1] > inside.heard[0][1]:
                 (start, before), (now, share) = inside.heard
-                for group in ("", *self.parts[number].alike):
-                    seconds, work = known.get(group, (0.0, 0.0))
-                    known[group] = seconds + now - start, work + (share - before) * self.parts[number].work
+                part = self.parts[number]
+                add(known, ("", *part.alike), now - start, (share - before) * part.work)
         return known
 
 
 @dataclass
 class _Inside:
-    """A part that is worked on. since: by the clock. heard: (clock, share), where it was first heard of, and where last."""
+    """A part that is worked on. since: by the clock. kept: as of the part. heard: (clock, share), where it was first heard of, and last."""
 
     since: float
+    kept: float = 0.0
     heard: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def share(self) -> float:
-        return self.heard[-1][1] if self.heard else 0.0
+        return max(self.heard[-1][1] if self.heard else 0.0, self.kept)
+
+
+def add(known: dict[str, tuple[float, float]], groups: Iterable[str], seconds: float, work: float) -> None:
+    """Count work, and the seconds that it took, to each of the groups."""
+    for group in groups:
+        before = known.get(group, (0.0, 0.0))
+        known[group] = before[0] + seconds, before[1] + work
 
 
 def pace(groups: Iterable[str], known: Mapping[str, tuple[float, float]]) -> float | None:

@@ -48,4 +48,5 @@ class _RelayedBar(Bar):
         super().advance(count, note)
         if self.send and time.monotonic() - self.said >= OFTEN:
             self.said = time.monotonic()
-            self.send({"kind": "bar", "label": self.label, "done": int(self.done), "total": int(self.total), "note": self.note})
+            counts = {"done": int(self.done), "total": int(self.total), "kept": int(self.kept)}
+            self.send({"kind": "bar", "label": self.label, **counts, "note": self.note})

@@ -59,6 +59,9 @@ class Bar:
     worker: int = 0
     part: int | None = None
     """Of the course; None for the one begun last."""
+    kept: int = 0
+    """So many were done before anything was made: they were there."""
+    made: bool = False
 
     def at(self, note: str, done: int, total: int) -> None:
         """Set where the task is, and what it works on."""
@@ -68,7 +71,9 @@ class Bar:
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         self.note = note
-        self.course.within(self.done / max(self.total, 1), self.part)
+        if not self.made:
+            self.kept = self.done
+        self.course.within(self.done / max(self.total, 1), self.part, self.kept / max(self.total, 1))
 
 
 class Console:
@@ -158,6 +163,11 @@ class Console:
     def hide(self, bar: Bar) -> None:
         """The task of the bar is over."""
         self._bars.remove(bar)
+
+    def made(self) -> None:
+        """What the bars that are shown say from now on was made, not found among checkpoints."""
+        for bar in tuple(self._bars):
+            bar.made = True
 
     @contextlib.contextmanager
     def listening(self, record: Callable[..., Any] | None = None) -> Iterator[None]:

@@ -64,13 +64,17 @@ def bind(main: click.Group, options: Callable[..., Decorator], settings: Decorat
         """
         from advrun import process
         from advrun.closest import Closest
+        from advrun.errors import DataError
         from advrun.ledger.taken import Judge, Taken
 
         given = [_expanded(source) for source in sources]
+        for path in given:
+            if not path.exists():
+                raise DataError(f"{path}: no such file or folder; give RESULTS/NAME of a run, or an .npz file")
         files = [path for path in given if not path.is_dir()]
         if files and model is None:
             raise click.UsageError(f"{files[0]}: say which system its examples are of, by --model FILE")
-        folder, taken = Closest(_expanded(ledger)), Taken()
+        folder, taken = Closest.at(_expanded(ledger)), Taken()
         with process.terminated_as_interrupt():
             judge = Judge.of_file(_expanded(model)) if files and model is not None else None
             for path in given:
@@ -114,7 +118,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], settings: Decorat
         from advrun.verify.minutes import Minutes
 
         minutes = Minutes()
-        kept = sum(merged(Closest(_expanded(into)), source, minutes) for source in [_opened(source) for source in sources])
+        folder = Closest.at(_expanded(into))
+        kept = sum(merged(folder, source, minutes) for source in [_opened(source) for source in sources])
         line = f"{into}: {kept:,} of {minutes.examples:,} examples are closer than what was known" + _refused(minutes)
         _say(minutes, {"offered": minutes.examples, "kept": kept}, line, verbose, as_json)
 
@@ -175,9 +180,9 @@ def _opened(path: Path) -> Closest:
     from advrun.errors import DataError
 
     place = _expanded(path)
-    if not place.is_dir():
+    if not place.exists():
         raise DataError(f"{path}: no such folder; `advrun ledger add {path} RESULTS` begins one")
-    return Closest(place)
+    return Closest.at(place)
 
 
 def _expanded(path: Path) -> Path:

@@ -11,7 +11,7 @@ from advrun import engine
 from advrun.closest import Closest
 from advrun.errors import DataError, ModelError
 from advrun.ledger.taken import Judge, Taken
-from advrun.runs.untouched import Untouched, listed
+from advrun.runs.untouched import Untouched, check_results
 from advrun.verify.examples import Asker, images_of
 from advrun.verify.rows import Claim, check_labels, labelled, measured
 from advrun.verify.seals import SYSTEM, sealed
@@ -27,8 +27,7 @@ def take_results(ledger: Closest, root: Path, overrides: Sequence[str], taken: T
         DataError: where there is no results folder, or its data set is not here.
     """
     minutes = taken.minutes
-    if not any(listed(root, "manifests")):
-        raise DataError(f"{root}: no results folder: it has no manifests/ with finished cells; give RESULTS/NAME of a run")
+    check_results(root)
     cells = sealed(Untouched(root), minutes)
     experiment = with_paths(experiment_of(root, minutes), overrides, None)
     data = data_of(experiment, minutes) if experiment is not None else None

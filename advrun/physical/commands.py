@@ -11,6 +11,14 @@ import click
 
 from advrun import process
 from advrun.console import Console, write, write_json
+from advrun.options import Read
+
+
+def _width(text: str) -> float:
+    from advrun.physical.sheet import width
+
+    return width(text)
+
 
 STICKER = (
     click.option("--attack", metavar="LABEL", help="Which attack of the configuration; its first with stickers by default."),
@@ -28,7 +36,9 @@ def bind(main: click.Group, options: Callable[..., Decorator], *shared: Callable
     @options(
         *shared,
         *STICKER,
-        click.option("--sign-cm", type=float, default=60.0, show_default=True, help="Width of the sign, in cm."),
+        click.option(
+            "--sign-cm", type=Read("width", _width), metavar="CM", default=60.0, show_default=True, help="Width of the sign, in cm."
+        ),
         click.option("--paper", type=click.Choice(("a4", "letter"), case_sensitive=False), default="a4", show_default=True),
         click.option("--out", type=click.Path(path_type=Path), help="The PDF; RESULTS/NAME/figures/LABEL.pdf by default."),
     )

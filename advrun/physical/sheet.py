@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,17 @@ class Sheet:
         return axes.figure
 
 
+def width(cm: str | float) -> float:
+    """The width of a sign. Raises ConfigError for one of no size."""
+    try:
+        number = float(cm)
+    except ValueError:
+        number = math.nan
+    if not SMALLEST <= number <= LARGEST:
+        raise ConfigError(f"got {cm!r}; expected the width of the sign, {SMALLEST:g} to {LARGEST:g} cm (a stop sign: 75 to 90)")
+    return number
+
+
 def sheet(survey: Survey, number: int, sign_cm: float, paper: str) -> Sheet:
     """The sheet of a survey's sticker.
 
@@ -124,10 +136,7 @@ def sheet(survey: Survey, number: int, sign_cm: float, paper: str) -> Sheet:
     Raises:
         ConfigError: for a sign of no size.
     """
-    if not SMALLEST <= sign_cm <= LARGEST:
-        raise ConfigError(
-            f"--sign-cm is {sign_cm:g}; expected the width of the sign, {SMALLEST:g} to {LARGEST:g} cm (a stop sign: 75 to 90)"
-        )
+    sign_cm = width(sign_cm)
     kinds = survey.cuts[number]
     mm = 10 * sign_cm / survey.fill / len(kinds)
     pieces = tuple(_placed(list(_pieces(kinds, mm, PAPERS[paper])), mm, PAPERS[paper]))

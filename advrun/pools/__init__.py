@@ -10,7 +10,7 @@ Messages are plain data, as JSON knows it. Those of a hand, of which the last of
 
     {"kind": "ready"}                                            it has the data, and can begin
     {"kind": "begun", "key"}                                     from here on a death of the worker is laid to the cell
-    {"kind": "bar", "label", "done", "total", "note"}            how far it is; a few times a second at most
+    {"kind": "bar", "label", "done", "total", "kept", "note"}    how far it is; a few times a second at most; `kept` was there already
     {"kind": "event" | "warning" | "detail", ...}                for the reader of the console
     {"kind": "turn", "key", "batches"}                           which of these shall it make? It waits until it is told
     {"kind": "done", "key", "seconds"}

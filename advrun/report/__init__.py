@@ -36,10 +36,11 @@ def files(findings: Findings, summary: Summary | None = None) -> dict[str, bytes
     from advrun.report import figures, page
 
     summary = summary or summarise(findings.results, findings.sweeps, findings.planned)
-    drawn = figures.pictures(findings, summary)
-    found = {"report.html": page.html(findings, summary, drawn).encode()} | texts(findings, summary)
-    for picture in drawn:
-        found |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
+    with figures.drawn(findings, summary) as drawn:
+        tables = texts(findings, summary)
+        found = {"report.html": page.html(findings, summary, drawn).encode()} | tables
+        for picture in drawn:
+            found |= {f"figures/{picture.name}.png": picture.png, f"figures/{picture.name}.pdf": picture.pdf}
     return found
 
 

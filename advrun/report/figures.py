@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from advrun.fonts import fonts_for
 from advrun.report import transfer
+from advrun.report.beside import Easel
 from advrun.report.confusion import confusion, telling
 from advrun.report.curves import QUANTITIES, robustness, training
 from advrun.report.findings import Findings, Gallery
@@ -22,7 +23,7 @@ from advrun.report.operating import attack_id, operating
 from advrun.report.sandwich import grouped, sandwich
 from advrun.report.stickers import Signs, stickers
 from advrun.report.strengths import hidden, panels, shown, systems_of
-from advrun.report.style import Picture, look, picture
+from advrun.report.style import Picture, look
 from advrun.report.summary import AttackId, Summary, attack_of
 from advrun.report.sweeping import sweeping
 from advrun.roc import Watched
@@ -40,6 +41,12 @@ Drawing = tuple[str, str, Callable[[], tuple["Figure", str]]]
 
 def pictures(findings: Findings, summary: Summary) -> list[Picture]:
     """All figures, in the order of the page."""
+    with drawn(findings, summary) as made:
+        return list(made)
+
+
+def drawn(findings: Findings, summary: Summary) -> Easel:
+    """The same, as they are being drawn."""
     taken: set[str] = set()
     plans = [
         *_sweeps(summary),
@@ -53,9 +60,8 @@ def pictures(findings: Findings, summary: Summary) -> list[Picture]:
         *_training(findings),
         *_growth(findings),
     ]
-    plans = _chosen(plans)
-    families = _families(findings) if plans else []
-    return [picture(draw, file_name(name, taken), kind, families) for kind, name, draw in plans]
+    plans = [(kind, file_name(name, taken), draw) for kind, name, draw in _chosen(plans)]
+    return Easel(plans, _families(findings) if plans else [])
 
 
 def _chosen(plans: list[Drawing]) -> list[Drawing]:

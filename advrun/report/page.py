@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
+from advrun.process import uncollected
 from advrun.report import accuracy, bounds, charts, detection, leaderboard, proofs, transfer
 from advrun.report.explorer import data, safe
 from advrun.report.findings import Findings
@@ -63,8 +64,9 @@ class Chapter:
         return [each for each in every if isinstance(each, dict)]
 
 
-def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
-    """The page as text; every label is escaped. The same findings give the same text."""
+@uncollected()
+def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> str:
+    """The page as text; every label is escaped. The same findings give the same text. The pictures are looked at last."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -85,38 +87,39 @@ def html(findings: Findings, summary: Summary, pictures: list[Picture]) -> str:
         return Markup("").join(parts)
 
     environment.filters |= {"linked": linked, "range": reached}
-    explained, drawn = notes(summary), sections(findings, summary, pictures)
-    taken = sum(len(each["source"]) for section in drawn for each in section.pictures)
-    return environment.get_template(TEMPLATE).render(
+    explained = notes(summary)
+    said = {
         **UNFOLDED,
-        findings=findings,
-        style=Markup((HERE / STYLE).read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        data=Markup(safe(data(findings, summary, ROOM - taken))),
-        headline=sentences(summary),
-        leaders=leaderboard.lines(summary),
-        leader_notes=leaderboard.notes(summary) if leaderboard.lines(summary) else [],
-        headlines=[table for table in shown if table.headline],
-        others=[table for table in shown if not table.headline],
-        notes=[note for note in explained if not note.anchor],
-        doubts=[note for note in explained if note.anchor],
-        crossings=transfer.grids(summary),
-        crossing_notes=transfer.notes(summary),
-        detections=detection.lines(summary),
-        detection_notes=detection.NOTES,
-        bounded=bounds.lines(findings, summary),
-        bound_errors=bounds.errors(findings, summary),
-        bound_notes=bounds.notes(findings, summary),
-        proofs=proofs.lines(findings),
-        proof_notes=proofs.said(findings),
-        several=len(summary.models) > 1,
-        sections=drawn,
-        markers=charts.MARKERS,
-        header=header,
-        flags=header.index("flags"),
-        lines=lines,
-    )
+        "findings": findings,
+        "style": Markup((HERE / STYLE).read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        "headline": sentences(summary),
+        "leaders": leaderboard.lines(summary),
+        "leader_notes": leaderboard.notes(summary) if leaderboard.lines(summary) else [],
+        "headlines": [table for table in shown if table.headline],
+        "others": [table for table in shown if not table.headline],
+        "notes": [note for note in explained if not note.anchor],
+        "doubts": [note for note in explained if note.anchor],
+        "crossings": transfer.grids(summary),
+        "crossing_notes": transfer.notes(summary),
+        "detections": detection.lines(summary),
+        "detection_notes": detection.NOTES,
+        "bounded": bounds.lines(findings, summary),
+        "bound_errors": bounds.errors(findings, summary),
+        "bound_notes": bounds.notes(findings, summary),
+        "proofs": proofs.lines(findings),
+        "proof_notes": proofs.said(findings),
+        "several": len(summary.models) > 1,
+        "markers": charts.MARKERS,
+        "header": header,
+        "flags": header.index("flags"),
+        "lines": lines,
+    }
+    drawn = sections(findings, summary, pictures)
+    taken = sum(len(each["source"]) for section in drawn for each in section.pictures)
+    known = Markup(safe(data(findings, summary, ROOM - taken)))
+    return environment.get_template(TEMPLATE).render(said, sections=drawn, data=known)
 
 
 def sections(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> list[Chapter]:

@@ -19,6 +19,7 @@ from advrun.config import Sweep
 from advrun.flags import in_order
 from advrun.meanings import ATTACKS_MISSING, SEEDS_MISSING
 from advrun.optimality import COLUMN
+from advrun.process import uncollected
 from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
 
@@ -175,6 +176,7 @@ class Summary:
         return Panel(attack, tuple(radii), tuple(sorted(threats, key=_threat)))
 
 
+@uncollected()
 def summarise(results: Sequence[Result], sweeps: Sequence[Sweep] = (), planned: frozenset[Planned] | None = None) -> Summary:
     """The summary of measured results; worst cases are added here.
 

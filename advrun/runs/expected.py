@@ -29,20 +29,20 @@ def part(cell: Cell, plan: Plan) -> Part:
     if cell.kind == "learn" and cell.attack is not None:
         images = min(int(cell.attack.settings.get("images", len(plan.data.y_train))), len(plan.data.y_train))
         return Part(LOADING + int(cell.attack.settings.get("epochs", 1)) * images, ("learn",))
-    shown = _shown(cell, plan)
+    images = shown(cell, plan)
     if cell.kind == "attack" and cell.attack is not None:
         goals = plan.data.classes if cell.attack.target == "all" else 1
         named = f"attack {cell.attack.label}"
-        return Part(LOADING + shown * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
+        return Part(LOADING + images * goals * _cost(cell.attack), (f"{named} {cell.model.label} {cell.defense_label}", named))
     if cell.bound is not None:
         cost = registry.get("bounds", cell.bound.name).cost(cell.bound.settings)
-        return Part(LOADING + shown * max(cost.gradients + QUERY * cost.queries, QUERY), (f"bound {cell.bound.label}",))
+        return Part(LOADING + images * max(cost.gradients + QUERY * cost.queries, QUERY), (f"bound {cell.bound.label}",))
     if cell.kind == "prove" and cell.attack is not None:
         return Part(2 * LOADING + PROBED * _cost(cell.attack), (f"prove {cell.attack.label}", "prove"))
     groups = (f"metric {cell.metric}",) if cell.metric else ("measure",)
     if cell.kind == "probe" and cell.attack is not None:
         return Part(LOADING / 4 + PROBED * _cost(cell.attack), groups)
-    return Part(shown * QUERY / (20 if cell.metric else 1), groups)
+    return Part(images * QUERY / (20 if cell.metric else 1), groups)
 
 
 def useful(cells: Iterable[Cell], plan: Plan) -> int:
@@ -53,11 +53,11 @@ def useful(cells: Iterable[Cell], plan: Plan) -> int:
 def _pieces(cell: Cell, plan: Plan) -> int:
     if not is_divisible(cell):
         return 1
-    return max(math.ceil(_shown(cell, plan) / plan.experiment.compute.batch_size), 1)
+    return max(math.ceil(shown(cell, plan) / plan.experiment.compute.batch_size), 1)
 
 
-def _shown(cell: Cell, plan: Plan) -> int:
-    """How many images it is about."""
+def shown(cell: Cell, plan: Plan) -> int:
+    """How many images a cell is about."""
     entry, every = cell.attack or cell.bound, len(plan.data.y_test)
     return min(entry.examples or every, every) if entry else every
 

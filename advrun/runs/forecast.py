@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from advrun.console import Console, Part
-from advrun.console.course import about, pace
+from advrun.console.course import about, add, pace
 from advrun.runs.board import Board
-from advrun.runs.expected import part
+from advrun.runs.kept import parts
 from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
@@ -35,10 +35,11 @@ class Forecast:
 
 
 def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> Forecast:
-    """Of cells that are to be done, by so many workers: they do them as a run would, in the time that is expected of each."""
+    """Of cells that are to be done, by so many workers: they do them as a run would, in the time expected of what is left of each."""
     known, measured = speeds(store)
     guess = math.prod(plan.data.image_shape) / GUESS
-    seconds = {cell.key: expected(part(cell, plan), known, guess) for cell in cells}
+    whole = parts(cells, plan, store.root)
+    seconds = {cell.key: expected(each, known, guess) for cell, each in zip(cells, whole, strict=True)}
     board, idle = Board(cells, max(workers, 1)), list(range(max(workers, 1)))
     busy: list[tuple[float, int, Cell]] = []
     who: dict[str, int] = {}
@@ -57,9 +58,9 @@ def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> F
 
 
 def expected(part: Part, known: Speeds, guess: float) -> float:
-    """Seconds for a part. guess: seconds for a unit of work where nothing is known."""
+    """Seconds for what is left of a part. guess: seconds for a unit of work where nothing is known."""
     found = pace(part.alike, known)
-    return part.work * (guess if found is None else found)
+    return part.left * (guess if found is None else found)
 
 
 def speeds(store: Store) -> tuple[Speeds, int]:
@@ -68,15 +69,17 @@ def speeds(store: Store) -> tuple[Speeds, int]:
     count = 0
     for event in events(store.root, "done"):
         try:
-            seconds, work, groups = float(event["seconds"]), float(event["work"]), [str(each) for each in event["alike"]]
+            seconds, work, groups = (
+                float(event.get("timed", event["seconds"])),
+                float(event["work"]),
+                [str(each) for each in event["alike"]],
+            )
         except (ValueError, KeyError, TypeError):
             continue
         if not (math.isfinite(seconds) and math.isfinite(work) and seconds >= 0 and work > 0):
             continue
         count += 1
-        for group in ("", *groups):
-            before = known.get(group, (0.0, 0.0))
-            known[group] = before[0] + seconds, before[1] + work
+        add(known, ("", *groups), seconds, work)
     return known, count
 
 

@@ -43,7 +43,7 @@ def job(plan: Plan, cells: Mapping[str, Cell], store: Store, console: Console, o
     }
     return Job(
         text=json.dumps(content),
-        here=lambda send: CellHand(cells, Worker(plan, store, console, opened), send),
+        here=lambda send: _hand(cells, Worker(plan, store, console, opened), send),
         useful=useful(cells.values(), plan),
         room=room(opened.data),
         freight=lambda: CellFreight(plan, cells, store),
@@ -69,7 +69,12 @@ def made(text: str, send: Send, told: Callable[[], str], *, data: Dataset | None
         plan = make_plan(experiment, data or load_data(experiment))
         cells = {cell.key: cell for cell in (*plan.cells, *(proofs.cells(plan, content["planted"]) if content["planted"] else ()))}
         opened = open_models(plan, store, Relay(_unsaid), spend=content["spend"])  # the driver has said it
-        yield CellHand(cells, Worker(plan, store, console, opened), send)
+        yield _hand(cells, Worker(plan, store, console, opened), send)
+
+
+def _hand(cells: Mapping[str, Cell], worker: Worker, send: Send) -> CellHand:
+    worker.store.made = worker.console.made
+    return CellHand(cells, worker, send)
 
 
 def _asking(send: Send, told: Callable[[], str]) -> Callable[[str, Sequence[str]], str]:

@@ -1,13 +1,17 @@
 """What the files of finished cells were found to hold, kept beside them: a report of ten thousand rows then reads what is new.
 
-    index.jsonl     a seal over all that follows, then a line for each cell: key, label, files, inputs and info, as in its manifest; what
-                    its only file holds, where that was read as JSON; and the stamps of the manifest and of each of its files
+    index.jsonl     a line for each cell: a seal over the rest of it; key, label, files, inputs and info, as in its manifest; what its only
+                    file holds, where that was read as JSON; and the stamps of the manifest and of each of its files
+
+A run appends the cells that it finishes, and so do others that fill the folder with it; of two lines of a cell the last one counts. A line
+that a kill has torn is cut off by whoever writes next, and who finds lines that do not count writes the file anew.
 
 The cells stay the truth. A line is believed while each of these files bears the stamp that it had before it was read: inode, size, and the
 times of the last change of its content and of its state. The last is the kernel's, and no program sets it: a folder that was copied,
 unpacked, cloned or edited is read anew, whatever its index says. `advrun verify` believes no index, and finds one that lies.
 
-NOTE: two changes within a tick of the clock leave one time, so a file that had changed less than SETTLED before it was read is not entered.
+NOTE: two changes within a tick of the clock leave one time, so a file that had changed less than SETTLED before it was read is not entered:
+a run reads each of its cells once more, when that time has passed.
 """
 
 from __future__ import annotations
@@ -15,11 +19,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advrun.files import content_of, digest_of_bytes, inside, write_bytes
+from advrun.files import appending, content_of, digest_of_bytes, has_torn_end, inside, write_bytes
 from advrun.runs.manifest import Manifest
 
 FILE = "index.jsonl"
@@ -56,13 +60,20 @@ class Index:
     def __init__(self, root: Path, damaged: Callable[[str, str], Any]) -> None:
         self.root = root
         self._lines: dict[str, bytes] = {}
-        self._is_new = False
+        self._new: list[bytes] = []
+        self._is_untidy = False
+        """Whether lines of the file do not count."""
         try:
-            self._lines = dict(lines(content_of(root / FILE, MOST)))
+            found = list(lines(content_of(root / FILE, MOST)))
         except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            damaged(FILE, str(error))
+            return
+        except OSError:
+            damaged(FILE, "no file that can be read; without one all reports take their time, so remove what is there")
+            return
+        self._lines = counting(found)
+        self._is_untidy = len(self._lines) < len(found)
+        if broken := sum(not key for key, _ in found):
+            damaged(FILE, f"{broken} of its lines changed by hand, or torn")
 
     def find(self, key: str, record: str) -> Remembered | None:
         """What is known of a cell, where its files are those that it was learnt from. record: the name of its manifest."""
@@ -73,21 +84,30 @@ class Index:
     def learn(self, entry: Remembered) -> None:
         """Enter what was read of a cell. Its stamps are older than the reading."""
         if max(max(changed) for _, _, *changed in entry.stamps) < time.time_ns() - SETTLED:
-            manifest = entry.manifest
-            said = [manifest.key, manifest.label, manifest.files, manifest.inputs, manifest.info, entry.leaf, entry.stamps]
-            self._lines[manifest.key] = json.dumps(said, separators=(",", ":")).encode()
-            self._is_new = True
+            self._new.append(sealed(entry))
+            self._is_untidy |= self._lines.pop(entry.manifest.key, None) is not None
 
     def forget(self, key: str) -> None:
         """Nothing is known of a cell."""
-        self._is_new |= self._lines.pop(key, None) is not None
+        self._lines.pop(key, None)
+
+    def append(self) -> None:
+        """Write what is new behind the rest. Raises OSError."""
+        if self._new:
+            with appending(inside(self.root, FILE)) as file:
+                if has_torn_end(file):
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+                file.write(b"".join(line + b"\n" for line in self._new))
+            self._new.clear()
 
     def keep(self) -> None:
-        """Write it, if anything is new. Raises WriteError."""
-        if self._is_new:
-            content = b"\n".join(self._lines.values())
-            write_bytes(inside(self.root, FILE), digest_of_bytes(content).encode() + b"\n" + content)
-            self._is_new = False
+        """The same; then leave out of the file what does not count, where there is such. Raises OSError, WriteError."""
+        self.append()
+        if self._is_untidy:
+            counted = counting(lines(content_of(self.root / FILE, MOST)))
+            write_bytes(inside(self.root, FILE), b"".join(line + b"\n" for line in counted.values()))
+            self._is_untidy = False
 
 
 def stamp(path: str) -> Stamp:
@@ -109,20 +129,36 @@ def holds(root: Path, record: str, entry: Remembered) -> bool:
     return entry.vouches and stamps(root, (record, *entry.manifest.files)) == entry.stamps
 
 
+def sealed(entry: Remembered) -> bytes:
+    """The line of an entry."""
+    manifest = entry.manifest
+    said = [manifest.key, manifest.label, manifest.files, manifest.inputs, manifest.info, entry.leaf, entry.stamps]
+    text = json.dumps(said, separators=(",", ":")).encode()
+    return _LINE % (digest_of_bytes(text).encode(), text)
+
+
+_LINE = b'["%s",%s]'
+_HEAD, _END = len('["",') + 32, len("]")
+
+
 def lines(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """The keys and lines of an index. Raises ValueError where they do not belong to its seal."""
-    seal, _, rest = content.partition(b"\n")
-    if seal.decode("ascii", errors="replace") != digest_of_bytes(rest):
-        raise ValueError("changed by hand, or torn")
-    for line in filter(None, rest.split(b"\n")):
-        yield line[2:].partition(b'"')[0].decode("ascii", errors="replace"), line
+    """The keys and lines of an index; no key where a line does not bear its seal. What is behind the last line end is torn, and no line."""
+    for line in content.split(b"\n")[:-1]:
+        text = line[_HEAD:-_END]
+        is_whole = line == _LINE % (digest_of_bytes(text).encode(), text)
+        yield text[2:].partition(b'"')[0].decode("ascii", errors="replace") if is_whole else "", line
+
+
+def counting(found: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Of the lines of an index those that count: the last of each key that bear their seals."""
+    return {key: line for key, line in found if key}
 
 
 def parsed(line: bytes) -> Remembered | None:
     """The entry of a line, None where it is none."""
     try:
-        key, label, files, inputs, info, leaf, marks = json.loads(line)
+        key, label, files, inputs, info, leaf, marks = json.loads(line)[1]
         manifest = Manifest.of({"key": key, "label": label, "files": files, "inputs": inputs, "info": info})
         return Remembered(manifest, leaf, tuple([(inode, size, content, state) for inode, size, content, state in marks]))
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None

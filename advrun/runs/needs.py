@@ -37,11 +37,11 @@ def check_oracles(experiment: Experiment) -> None:
     if not asked:
         return
     if experiment.defended:
-        label = experiment.defended[0].label
-        raise ConfigError(f"defence {label!r} needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
+        place = experiment.at("defenses", experiment.defended[0].label)
+        raise ConfigError(f"{place}: it needs a network, and model {asked[0]!r} can only be asked; leave defenses out")
     if experiment.bounds and len(asked) == len(experiment.models):
-        label = experiment.bounds[0].label
-        raise ConfigError(f"bound {label!r} needs a network, and model {asked[0]!r} can only be asked; leave bounds out")
+        place = experiment.at("bounds", experiment.bounds[0].label)
+        raise ConfigError(f"{place}: it needs a network, and model {asked[0]!r} can only be asked; leave bounds out")
     systems = [SystemName(model.label) for model in experiment.models]
     casts = [Cast(attack, None) for attack in experiment.attacks]
     met = {(meeting.target.model, meeting.cast) for meeting in meet(experiment.threats, systems, casts, ability(experiment))}
@@ -49,7 +49,8 @@ def check_oracles(experiment: Experiment) -> None:
     for label in asked:
         for cast in casts:
             if (label, cast) not in met:
-                refuse_access(registry.get("attacks", cast.attack.name), label, hint=hint)
+                with experiment.naming("attacks", cast.attack.label):
+                    refuse_access(registry.get("attacks", cast.attack.name), label, hint=hint)
 
 
 def is_trained(model: ModelEntry) -> bool:

@@ -59,12 +59,17 @@ def open_models(plan: Plan, store: Store, console: Console, *, spend: bool = Fal
     if missing:
         compute = plan.experiment.compute
         engine.start(0, deterministic=compute.deterministic, mixed_precision=compute.mixed_precision, jit=compute.jit)
-    found = {entry.label: open_model(entry) for entry in {each.label: each for each in missing}.values()}
+    found: dict[str, Foreign | Oracle] = {}
+    for entry in {each.label: each for each in missing}.values():
+        with plan.experiment.naming("models", entry.label):
+            found[entry.label] = open_model(entry)
     check_fits(found, plan.experiment, plan.data.image_shape)
     models = {label: model for label, model in found.items() if isinstance(model, Foreign)}
     known = {label: classes for label, classes in done.items() if label not in found}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
-    asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
+    check_attacks(plan.experiment, found)
+    with plan.experiment.naming("models"):
+        asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
     known |= {label: (box.classes, box.vocabulary.names) for label, box in asked.boxes.items()}
     data = fitted(asked.data, known, plan.experiment)
     info: dict[str, Mapping[str, Any]] = {
@@ -72,7 +77,8 @@ def open_models(plan: Plan, store: Store, console: Console, *, spend: bool = Fal
     }
     for label, model in models.items():
         seen = examined(model, data)
-        seen.check()
+        with plan.experiment.naming("models", label):
+            seen.check()
         if seen.note:
             console.warn(f"model {label!r}: {seen.note}")
         read = {"clean": seen.accuracy, "note": seen.note}
@@ -105,14 +111,15 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
     opened: dict[str, Foreign | Oracle] = {}
     found: dict[str, dict[str, Any]] = {}
     for entry in experiment.models:
-        try:
-            if not is_trained(entry):
-                opened[entry.label] = open_model(entry)
-        except ModelError as error:
-            if not is_oracle(entry):
-                raise
-            found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
-    oracles.check_attacks(experiment, oracles.among(opened))
+        with experiment.naming("models", entry.label):
+            try:
+                if not is_trained(entry):
+                    opened[entry.label] = open_model(entry)
+            except ModelError as error:
+                if not is_oracle(entry):
+                    raise
+                found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
+    check_attacks(experiment, opened)
     models = {label: model for label, model in opened.items() if isinstance(model, Foreign)}
     outline = outline_of(experiment)
     if outline is not None:
@@ -128,10 +135,18 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
     data = fitted(data, {label: (model.classes, model.names()) for label, model in models.items()}, experiment)
     for label, model in models.items():
         seen = examined(model, data)
-        seen.check()
+        with experiment.naming("models", label):
+            seen.check()
         right = f"{100 * seen.accuracy:.1f} % of {seen.n:,} images"
         found[label] = {**model.facts(), "clean": right} | ({"note": seen.note} if seen.note else {})
     return found
+
+
+def check_attacks(experiment: Experiment, models: Mapping[str, Foreign | Oracle]) -> None:
+    """Raise ConfigError for an attack that needs more than a model gives that can only be asked."""
+    for attack in experiment.attacks:
+        with experiment.naming("attacks", attack.label):
+            oracles.check_attacks(experiment.model_copy(update={"attacks": (attack,)}), oracles.among(models))
 
 
 def examined(model: Foreign, data: Dataset) -> Examination:
@@ -142,9 +157,10 @@ def examined(model: Foreign, data: Dataset) -> Examination:
 
 def check_fits(models: Mapping[str, Foreign | Oracle], experiment: Experiment, image_shape: tuple[int, int, int]) -> None:
     """Raise ModelError, with the remedy, for a model that does not take the data's images."""
-    for model in models.values():
+    for label, model in models.items():
         if not model.takes(image_shape):
-            model.refuse(image_shape, experiment.data.name, resizable=_allows(experiment, model))
+            with experiment.naming("models", label):
+                model.refuse(image_shape, experiment.data.name, resizable=_allows(experiment, model))
 
 
 def _allows(experiment: Experiment, model: Foreign | Oracle) -> bool:
@@ -179,7 +195,8 @@ def fitted(data: Dataset, known: Mapping[str, tuple[int, tuple[str, ...]]], expe
     for label, names in named.items():
         first = next(iter(named))
         if names != named[first] and set(names) == set(named[first]):
-            raise ModelError(f"models {first!r} and {label!r} name the same classes in different orders; say which is meant by `classes`")
+            text = f"models {first!r} and {label!r} name the same classes in different orders; say which is meant by `classes`"
+            raise ModelError(f"{experiment.at('models', label)}: {text}")
     count = next(iter(known.values()))[0]
     return data.with_classes(count, next(iter(named.values()), ()))
 
@@ -192,15 +209,17 @@ def check_classes(counts: Mapping[str, int], experiment: Experiment, classes: in
             place = next(
                 (f"{entry.settings['path']}: " for entry in experiment.models if entry.label == label and "path" in entry.settings), ""
             )
-            text = f"model {label!r} has {count} classes, data set {name} has {classes}"
-            raise ModelError(f"{place}{text}; give it images of its own {count} classes alone, or a model with an output for each class")
+            text = f"{place}model {label!r} has {count} classes, data set {name} has {classes}; give it images of its own"
+            with experiment.naming("models", label):
+                raise ModelError(f"{text} {count} classes alone, or a model with an output for each class")
     first, *others = counts
     for label in others:
         if counts[label] != counts[first]:
             text = f"model {first!r} has {counts[first]} classes, model {label!r} has {counts[label]}"
-            raise ModelError(f"{text}; one configuration measures models of the same classes")
+            raise ModelError(f"{experiment.at('models', label)}: {text}; one configuration measures models of the same classes")
     for entry in experiment.models:
         if is_trained(entry) and counts[first] != classes:
             text = f"model {first!r} has {counts[first]} classes, of which data set {name} shows {classes}"
-            raise ModelError(f"{text}; {entry.label!r} cannot be trained for the others: take it in a configuration of its own")
+            place = experiment.at("models", entry.label)
+            raise ModelError(f"{place}: {text}; {entry.label!r} cannot be trained for the others: take it in a configuration of its own")
     check_targets(experiment, counts[first], "the models have")

@@ -17,6 +17,7 @@ from advrun.data import Dataset
 from advrun.errors import ConfigError, DataError
 from advrun.files import content_key
 from advrun.geometry import format_eps
+from advrun.process import uncollected
 from advrun.results import CLEAN
 from advrun.runs.keys import described, inner, is_random, learning, learning_label, source_key, stages, work_key
 from advrun.runs.meetings import ADAPTIVE, NONE, UNDEFENDED, Cast, Meeting, access_of, meet
@@ -132,6 +133,7 @@ class Plan:
         return tuple(cell for cell in self.cells if cell.stage in wanted)
 
 
+@uncollected()
 def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     """Raises ModelError when a model file is missing, ConfigError when a target is no class of the data set, when defences do not fit
     together, or when a model can only be asked where more is needed, DataError when training images are missing that something learns from,
@@ -140,7 +142,8 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     check_chains(experiment)
     learners: list[ModelEntry | DefenseEntry] = [*filter(is_trained, experiment.models), *filter(is_fitted, experiment.defended)]
     if learners and not len(data.y_train):
-        raise DataError(f"{data.name}: there are no training images for {learners[0].label!r}; add them, or give a trained model alone")
+        place = experiment.at("models" if isinstance(learners[0], ModelEntry) else "defenses", learners[0].label)
+        raise DataError(f"{place}: {data.name} has no training images for {learners[0].label!r}; add them, or give a trained model alone")
     if all(map(is_trained, experiment.models)):  # trained models may know more classes
         check_targets(experiment, data.classes, f"{data.name} has")
     check_sources(experiment, data)
@@ -152,9 +155,8 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     cells = tuple(_Planner(experiment, data).cells())
     threats = [threat.name for threat in experiment.threats]
     if experiment.attacks and set(threats) != {NONE} and not any(cell.kind == "attack" for cell in cells):
-        raise ConfigError(
-            f"threats: [{', '.join(threats)}]: no example meets any system; transfer needs a second model, static a defence; add adaptive"
-        )
+        place, hint = experiment.at("threats"), "transfer needs a second model, static a defence; add adaptive"
+        raise ConfigError(f"{place}: with [{', '.join(threats)}] no example meets any system; {hint}")
     return Plan(experiment, data, cells)
 
 
@@ -244,8 +246,10 @@ class _Planner:
         plugin = defense or model
         kind = "defenses" if defense else "models"
         training = training_of(model, defense)
+        with self.experiment.naming(kind, plugin.label):
+            settings = described(kind, plugin.name, plugin.settings)
         content: dict[str, Any] = {
-            "plugin": [kind, plugin.name, described(kind, plugin.name, plugin.settings)],
+            "plugin": [kind, plugin.name, settings],
             "source": source_key(kind, plugin.name, "train"),
         }
         if training and (defense or is_trained(model)):

@@ -18,64 +18,62 @@ from advrun.runs.needs import attack_learns
 def check_chains(experiment: Experiment) -> None:
     """Raise ConfigError for a defence that cannot stand where it stands, or cannot be trained as it is to be."""
     for defense in experiment.defended:
-        place = f"defence {defense.label!r}"
         guard = ""
-        for part in defense.chain:
+        for number, part in enumerate(defense.chain):
             plugin = registry.get("defenses", part.name)
-            if guard and not plugin.takes_system:
-                lost = f"{part.name} makes a network, and the detector that {guard} has set beside the one before it would be lost"
-                raise ConfigError(f"{place}: {lost}; put {part.name} before {guard}")
-            if says(part.name, call="beside"):
-                guard = part.name
-                if not experiment.data.validation:
-                    why = f"the threshold of {part.name} comes from validation images, and data.validation is 0"
-                    raise ConfigError(f"{place}: {why}; make it larger, such as 0.1")
-            _check_training(place, part)
+            with experiment.naming("defenses", defense.label, number):
+                if guard and not plugin.takes_system:
+                    lost = f"{part.name} makes a network, and the detector that {guard} has set beside the one before it would be lost"
+                    raise ConfigError(f"{lost}; put {part.name} before {guard}")
+                if says(part.name, call="beside"):
+                    guard = part.name
+                    if not experiment.data.validation:
+                        why = f"the threshold of {part.name} comes from validation images, and data.validation is 0"
+                        raise ConfigError(f"{why}; make it larger, such as 0.1")
+            _check_training(experiment, defense, number)
 
 
-def _check_training(place: str, part: DefenseEntry) -> None:
-    """Raise ConfigError where a defence is to be trained in a way that it cannot be."""
+def _check_training(experiment: Experiment, defense: DefenseEntry, number: int) -> None:
+    """Raise ConfigError where a part of a defence is to be trained in a way that it cannot be."""
+    part = defense.chain[number]
     settings = registry.get("defenses", part.name).settings
     for name, value in part.settings.items():
         for attack in (value if isinstance(value, tuple) else (value,)) if settings[name].is_attack else ():
-            _check_inner(f"{place}: {part.name}.{name}", part.name, attack)
+            with experiment.naming("defenses", defense.label, number, name):
+                _check_inner(part.name, attack)
     train = part.train
     if train and (train.monitor != "own" or train.ema) and says(part.name, call="game"):
         asked = f"monitor: {train.monitor}" if train.monitor != "own" else f"ema: {train.ema:g}"
+        place = experiment.at("defenses", defense.label, number, "train")
         raise ConfigError(
             f"{place}: the networks of {part.name} play against one another, without {asked}; take it out of its train section"
         )
 
 
-def _check_inner(place: str, defense: str, attack: InnerAttack) -> None:
+def _check_inner(defense: str, attack: InnerAttack) -> None:
     plugin = registry.get("attacks", attack.name)
     if plugin.is_cascade:
-        raise ConfigError(
-            f"{place}: {attack.name} is more than one function of a batch, as a training needs; take one of its stages, or pgd"
-        )
+        raise ConfigError(f"{attack.name} is more than one function of a batch, as a training needs; take one of its stages, or pgd")
     if plugin.fit and not says(defense, keyword="before"):
-        raise ConfigError(
-            f"{place}: {attack.name} learns before it attacks, and {defense} gives it no time to; take one that does not, as pgd"
-        )
+        raise ConfigError(f"{attack.name} learns before it attacks, and {defense} gives it no time to; take one that does not, as pgd")
 
 
 def aims(experiment: Experiment) -> bool:
     """Whether anything of the experiment is about a class by its number."""
-    return any(isinstance(entry.target, int) for entry in _aimed(experiment)) or any(
+    return any(isinstance(entry.target, int) for _, entry in _aimed(experiment)) or any(
         attack.source_class is not None for attack in experiment.attacks
     )
 
 
 def check_targets(experiment: Experiment, classes: int, owner: str) -> None:
     """Raise ConfigError where an attack, or a bound, is about a class that its owner (a data set, or models) does not have."""
-    for entry in _aimed(experiment):
+    for kind, entry in _aimed(experiment):
         if isinstance(entry.target, int) and entry.target >= classes:
-            kind = "bound" if isinstance(entry, BoundEntry) else "attack"
-            raise ConfigError(f"{kind} {entry.label!r}: target is {entry.target}; {owner} the classes 0 to {classes - 1}")
+            raise ConfigError(f"{experiment.at(kind, entry.label, 'target')}: got {entry.target}; {owner} the classes 0 to {classes - 1}")
 
 
-def _aimed(experiment: Experiment) -> list[AttackEntry | BoundEntry]:
-    return [*experiment.attacks, *experiment.bounds]
+def _aimed(experiment: Experiment) -> list[tuple[str, AttackEntry | BoundEntry]]:
+    return [*(("attacks", attack) for attack in experiment.attacks), *(("bounds", bound) for bound in experiment.bounds)]
 
 
 def check_sources(experiment: Experiment, data: Dataset) -> None:
@@ -84,10 +82,10 @@ def check_sources(experiment: Experiment, data: Dataset) -> None:
         source = attack.source_class
         if source is None:
             continue
-        place = f"attack {attack.label!r}: source_class"
+        place = f"{experiment.at('attacks', attack.label, 'source_class')}: got {source}"
         if source not in data.y_test:
-            raise ConfigError(f"{place} is {source}, of which {data.name} has no test image")
+            raise ConfigError(f"{place}, of which {data.name} has no test image")
         if attack.target == source:
-            raise ConfigError(f"{place} and target are both {source}; aim at another class")
+            raise ConfigError(f"{place}, and target is the same; aim at another class")
         if attack_learns(attack) and len(data.y_train) and source not in data.y_train:
-            raise ConfigError(f"{place} is {source}, of which {data.name} has no training image to learn from")
+            raise ConfigError(f"{place}, of which {data.name} has no training image to learn from")

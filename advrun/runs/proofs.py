@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from advrun import registry
-from advrun.errors import AdvrunError
+from advrun.errors import AdvrunError, ConfigError
 from advrun.files import content_key, inside, read_json, write_text
 from advrun.proof import Proof
 from advrun.runs.columns import aim
@@ -28,6 +28,19 @@ class ProofCell(Cell):
     count: int = 0
     within: float = 0.0
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What `advrun prove` does of a plan. images: clean test images in which an example is planted, at most."""
+
+    images: int
+
+    def among(self, plan: Plan, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """As of a portion of a run (`shares.py`). Raises ConfigError for a configuration without attacks."""
+        if not plan.experiment.attacks:
+            raise ConfigError(f"{plan.experiment.at('attacks')}: there is none to be tested; add one, such as {{name: pgd, eps: 8/255}}")
+        return tuple(_cells(plan, self.images))
 
 
 def cells(plan: Plan, images: int) -> tuple[Cell, ...]:

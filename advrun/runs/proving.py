@@ -7,7 +7,7 @@ from typing import Any
 
 from advrun.config import Experiment
 from advrun.console import Console, spelt
-from advrun.errors import AdvrunError, DataError
+from advrun.errors import AdvrunError
 from advrun.process import terminated_as_interrupt
 from advrun.runs import proofs, runner
 from advrun.runs.plan import make_plan
@@ -22,30 +22,31 @@ def prove(
     console: Console | None = None,
     wait: bool = False,
     fail_fast: bool = False,
+    spend: bool = False,
+    pool: str = "",
 ) -> Any:
     """Test every attack of an experiment, and return the findings, in whose `proofs` the tests are.
 
     Args:
         experiment: from `config.load`.
         images: clean test images in which an example is planted, at most.
-        console, wait, fail_fast: as in `runner.run`.
+        console, wait, fail_fast, spend, pool: as in `runner.run`.
 
     Raises:
-        LockError, ModelError, CellError: as `runner.run` does. DataError: for a configuration without attacks.
+        LockError, ModelError, CellError: as `runner.run` does. ConfigError: for a configuration without attacks.
     """
     from advrun.report import summarise
 
-    if not experiment.attacks:
-        raise DataError("there is no attack to be tested: name some under attacks")
     store = runner.folder(experiment)
     heard = console.listening(store.event) if console else nullcontext()
     console = console or Console(quiet=True)
     with store.locked(wait), terminated_as_interrupt(), heard:
         plan = make_plan(experiment, runner.load_data(experiment))
-        cells = proofs.cells(plan, images)
+        cells = proofs.Planting(images).among(plan, plan.cells)
         store.tidy()
         store.event("run", upto="prove", cells=len(cells))
-        failure: AdvrunError | None = runner.computed(plan, cells, store, console, fail_fast, pool=experiment.compute.pool)
+        pool = pool or experiment.compute.pool
+        failure: AdvrunError | None = runner.computed(plan, cells, store, console, fail_fast, spend=spend, pool=pool)
         proofs.remember(store, images)
         found = runner.findings(plan, store, console)
         runner.report(found, summarise(found.results, found.sweeps, found.planned), store, console)

@@ -13,11 +13,12 @@ import numpy as np
 
 from advrun import pools
 from advrun.certificates import Certificate
+from advrun.closest import Closest
 from advrun.config import Experiment
 from advrun.console import Console
 from advrun.contradictions import contradicted
 from advrun.data import Dataset
-from advrun.errors import AdvrunError, DataError, WriteError
+from advrun.errors import AdvrunError, ConfigError, DataError, WriteError
 from advrun.files import content_key, digest, inside, read_json, write_text
 from advrun.flags import flagged
 from advrun.fonts import families
@@ -25,7 +26,7 @@ from advrun.geometry import format_eps
 from advrun.lesson import PICTURES, WHOLE
 from advrun.npz import unpack
 from advrun.optimality import beside as beside_known
-from advrun.process import terminated_as_interrupt
+from advrun.process import terminated_as_interrupt, uncollected
 from advrun.proof import beside
 from advrun.results import CLOSEST, REJECTED, WORST_CASE, Result
 from advrun.runs.claims import Claims
@@ -99,8 +100,12 @@ def status(
 
 
 def folder(experiment: Experiment) -> Store:
-    """The experiment's results folder."""
-    return Store(Path(experiment.results) / experiment.name)
+    """The experiment's results folder. Raises ConfigError where there is something else."""
+    root = Path(experiment.results) / experiment.name
+    there = next((place for place in (root, *root.parents) if place.exists()), root)
+    if there.exists() and not there.is_dir():
+        raise ConfigError(f"{experiment.at('results')}: {there} is a file; expected a folder, or a place where one can be made")
+    return Store(root)
 
 
 def run(
@@ -140,6 +145,8 @@ def run(
     from advrun.report import summarise
 
     store = folder(experiment)
+    if experiment.ledger:
+        Closest.at(Path(experiment.ledger))  # raises where it is none
     heard = console.listening(store.event) if console else nullcontext()  # without one, Python's own ways of warning stay as they are
     console = console or Console(quiet=True)
     with store.locked(wait, shared=portion is not None), terminated_as_interrupt(), heard:
@@ -222,6 +229,7 @@ def computed(
 
     opened = open_models(plan, store, console, spend=spend)
     outcomes = execute(plan, cells, store, console, opened, pool=pool, claims=claims, fail_fast=fail_fast, spend=spend)
+    store.recall()  # what was entered since, by others too
     return outcomes.error(len(cells))
 
 
@@ -235,6 +243,7 @@ def spots(cells: Iterable[Cell]) -> list[Spot]:
     return list(dict.fromkeys([*own, *(each for each in worst if each.threat in ("static", "adaptive"))]))
 
 
+@uncollected()
 def findings(plan: Plan, store: Store, console: Console) -> Any:
     """Everything of the plan that is on disk, as the report wants it; flags raised. What cannot be used is told, and left out."""
     from advrun.report import Findings, Gallery

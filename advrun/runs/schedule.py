@@ -13,8 +13,8 @@ from advrun.runs import crew, hand
 from advrun.runs.board import Board
 from advrun.runs.claims import Claims
 from advrun.runs.crew import Crew
-from advrun.runs.expected import part
-from advrun.runs.forecast import compare, forecast
+from advrun.runs.forecast import compare, forecast, speeds
+from advrun.runs.kept import parts
 from advrun.runs.needs import is_divisible, is_oracle
 from advrun.runs.opened import Opened
 from advrun.runs.outcomes import Outcomes
@@ -59,7 +59,7 @@ def execute(
     outcomes = Outcomes(skipped=[cell.label for cell in cells if cell.key not in names])
     job = hand.job(plan, {cell.key: cell for cell in pending}, store, console, opened, spend=spend)
     workers = pools.opened(pool, job)
-    course = Course([part(cell, plan) for cell in pending], workers=min(workers.size, len(pending)))
+    course = Course(parts(pending, plan, store.root), workers=min(workers.size, len(pending)), known=speeds(store)[0])
     foreseen = forecast(plan, pending, store, workers.size)
     try:
         with console.live(course):
@@ -192,14 +192,8 @@ class _Run:
             else:
                 self.board.back(cell)
 
-    def _over(self, worker: int, *, counts: bool) -> Cell:
-        """The worker is idle again; returns the cell that it had."""
-        cell = self._free(worker)
-        self.course.leave(self.board.place[cell.key], counts=counts)
-        return cell
-
     def _free(self, worker: int) -> Cell:
-        """The same; the cell is nobody's now, unless others are at it, or have done it."""
+        """The worker is idle again. Returns the cell that it had, which is nobody's now, unless others are at it, or have done it."""
         others, task = self._others(worker), self.tasks.pop(worker)
         self.idle.add(worker)
         if task.bar:
@@ -248,8 +242,8 @@ class _Run:
             task.bar = self.console.show(message["label"], message["total"], worker=worker, part=number)
         found = self.crews.get(task.cell.key)
         task.place = message["label"], found.furthest(message["done"]) if found else message["done"]
-        task.bar.done = 0
-        task.bar.total = message["total"]
+        task.bar.done, task.bar.total = 0, message["total"]
+        task.bar.kept, task.bar.made = message.get("kept", 0), True
         task.bar.advance(task.place[1], message["note"])
 
     def _event(self, message: Message) -> None:
@@ -290,9 +284,11 @@ class _Run:
         for other in self._others(worker):
             self.tasks[other].late = True
         seconds = round(seconds + (found.spent if (found := self.crews.pop(cell.key, None)) else 0), 2)
-        self._over(worker, counts=True)
-        work = self.course.parts[self.board.place[cell.key]]
-        self.store.event("done", cell=cell.label, seconds=seconds, work=round(work.work, 3), alike=work.alike)
+        self._free(worker)
+        part = self.course.parts[self.board.place[cell.key]]
+        timed, work = self.course.leave(self.board.place[cell.key])
+        speed = {"work": round(work, 3), "timed": round(timed, 2)} if part.kept else {"work": round(part.work, 3)}
+        self.store.event("done", cell=cell.label, seconds=seconds, **speed, alike=part.alike)
         if not cell.metric or self.console.as_json:  # a line for each metric of each row would bury the others
             self.console.event("done", label=cell.label, cell=f"{self.course.entered} of {len(self.pending)}", seconds=seconds)
         self.outcomes.done.append(cell.label)
@@ -350,7 +346,8 @@ class _Run:
             self.store.event("lost", cell=self.tasks[worker].cell.label, worker=worker, reason=reason)
             self._free(worker)
             return
-        cell = self._over(worker, counts=False)
+        cell = self._free(worker)
+        self.course.leave(self.board.place[cell.key], counts=False)
         is_new = self.outcomes.add(cell, reason, refused=details.get("refused", False), unwritten=details.get("unwritten", False))
         self.store.event("failed", cell=cell.label, reason=reason, traceback=details.get("traceback", ""))
         if self.console.as_json or is_new:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from advrun.errors import ConfigError, did_you_mean
 from advrun.runs.expected import part
@@ -12,6 +13,13 @@ from advrun.runs.plan import Cell, Plan
 
 SHORTEST = 4
 """Characters that name a cell, at least."""
+
+
+class Portion(Protocol):
+    """Which cells of a plan a run does."""
+
+    def among(self, plan: Plan, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """Its cells, with all that they need."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Shard:
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not 1 <= shard.number <= shard.of:
-            raise ConfigError(f"--shard: got {text!r}; expected I/N with 1 <= I <= N, such as 2/8")
+            raise ConfigError(f"got {text!r}; expected I/N with 1 <= I <= N, such as 2/8")
         return shard
 
     def __str__(self) -> str:
@@ -69,9 +77,6 @@ class OneCell:
             hint = hint if "did you mean" in hint else ""
             raise ConfigError(f"cell {self.key!r}: {several}{hint}; `advrun cell CONFIG --dry-run` lists them")
         return with_needs(cells, found)
-
-
-Portion = Shard | OneCell
 
 
 def with_needs(cells: Sequence[Cell], wanted: Iterable[Cell]) -> tuple[Cell, ...]:

@@ -31,14 +31,27 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from advrun.checkpoints import END, Checkpoints, LeftToOthers
-from advrun.errors import AdvrunError, LockError
-from advrun.files import MAX_JSON, atomic, content_of, digest_of, digest_of_bytes, inside, is_regular, opened, write_text
+from advrun.errors import AdvrunError, LockError, WriteError
+from advrun.files import (
+    MAX_JSON,
+    appending,
+    atomic,
+    content_of,
+    digest_of,
+    digest_of_bytes,
+    has_torn_end,
+    inside,
+    is_regular,
+    opened,
+    write_text,
+)
 from advrun.runs import index
 from advrun.runs.index import Remembered
 from advrun.runs.manifest import Manifest
@@ -66,11 +79,15 @@ class Store:
     def __init__(self, root: Path, ask: Callable[[str, Sequence[str]], str] | None = None) -> None:
         self.root = root
         self._ask = ask
+        self.made: Callable[[], None] | None = None
+        """Told whenever a piece of an unfinished cell is made."""
         self._outputs: dict[str, str] = {}
         """Of each cell that is known to be finished, by its key."""
         self._recent: dict[str, Manifest] = {}
         """Manifests of the last of them: of ten thousand, memory holds few."""
         self._index: index.Index | None = None
+        self._young: deque[tuple[int, Any]] = deque()
+        """Cells that were adopted, and when: those that are not in the index yet."""
 
     # Cells -------------------------------------------------------------------------------------------------------
 
@@ -85,17 +102,22 @@ class Store:
         if entry is None:
             return None
         manifest = entry.manifest
-        if not entry.vouches and self._outputs.get(cell.key) != manifest.output:
-            marks = self._stamps(manifest)
-            for name, expected in manifest.files.items():
-                if not self.holds(name, expected if verify else None):
-                    self._damaged(cell.label, name, "its bytes are not those that were written")
-                    return None
-            if verify:
-                self._learn(entry, marks)
+        if not entry.vouches and self._outputs.get(cell.key) != manifest.output and not self._is_whole(cell, entry, verify):
+            return None
         if verify:
             self._remember(manifest)
         return manifest
+
+    def _is_whole(self, cell: Any, entry: Remembered, verify: bool = True) -> bool:
+        """Whether all files of a cell are there, with the bytes that it left if these are looked at; then it is entered in the index."""
+        marks = self._stamps(entry.manifest)
+        for name, expected in entry.manifest.files.items():
+            if not self.holds(name, expected if verify else None):
+                self._damaged(cell.label, name, "its bytes are not those that were written")
+                return False
+        if verify:
+            self._learn(entry, marks)
+        return True
 
     def leaf(self, cell: Any, parse: Callable[[Any], T]) -> T | None:
         """What `parse` makes of the JSON of a cell with one small file, from which nothing is made; None where it is not finished.
@@ -175,14 +197,46 @@ class Store:
     # The index ---------------------------------------------------------------------------------------------------
 
     def recall(self) -> None:
-        """From here on know what `index.py` holds of cells that are as they were. For whoever looks at all of them."""
-        self._index = index.Index(self.root, lambda name, reason: self._damaged("index", name, reason, "the cells are read anew"))
+        """From here on know what `index.py` holds of cells that are as they were, those of other writers too, and enter what is adopted.
+
+        For whoever looks at all of them; again, for those that were entered since.
+        """
+
+        def damaged(name: str, reason: str) -> None:
+            if is_first:
+                self._damaged("index", name, reason, "the cells are read anew")
+
+        is_first = self._index is None
+        self._index = index.Index(self.root, damaged)
 
     def keep(self) -> None:
         """Write down what has been learnt since; an index that cannot be written stops nothing."""
         if self._index:
-            with contextlib.suppress(AdvrunError):
+            self._enter()
+            with contextlib.suppress(OSError, AdvrunError):
                 self._index.keep()
+
+    def _enter(self) -> None:
+        """Append to the index the cells that were adopted long enough ago. One that is no longer what it was counts as not done."""
+        ends = time.monotonic_ns() - index.SETTLED
+        while self._young and self._young[0][0] <= ends:
+            cell = self._young.popleft()[1]
+            if not self._still_is(cell):
+                self._outputs.pop(cell.key, None)
+                self._recent.pop(cell.key, None)
+        if self._index:
+            with contextlib.suppress(OSError, AdvrunError):
+                self._index.append()
+
+    def _still_is(self, cell: Any) -> bool:
+        """Whether a cell is what it was when it was finished; then it is known to the index."""
+        if cell.metric:
+            try:
+                return self.leaf(cell, lambda said: True) is not None
+            except AdvrunError:
+                return False
+        entry = self._sealed(cell, verify=True)
+        return entry is not None and (entry.vouches or self._is_whole(cell, entry))
 
     def output(self, cell: Any, *, verify: bool = True) -> str | None:
         """What `Manifest.output` says of a finished cell, or None; a cell that is known to be finished is not read again."""
@@ -196,6 +250,9 @@ class Store:
         manifest = self.manifest(cell, verify=False)
         if manifest is not None:
             self._remember(manifest)
+            if self._index:
+                self._young.append((time.monotonic_ns(), cell))
+                self._enter()
         return manifest
 
     def _remember(self, manifest: Manifest) -> None:
@@ -295,7 +352,8 @@ class Store:
             self.event("damaged", cell=cell.label, file=str(file.relative_to(self.root)), reason=reason)
             logging.getLogger("advrun").warning("%s: %s: a checkpoint that cannot be used (%s) is thrown away", cell.label, file, reason)
 
-        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, partial(self._ask, cell.key) if self._ask else None)
+        ask = partial(self._ask, cell.key) if self._ask else None
+        return Checkpoints(inside(self.root, f"partial/{cell.key}"), damaged, ask, self.made)
 
     # Log and lock ------------------------------------------------------------------------------------------------
 
@@ -307,12 +365,8 @@ class Store:
         line = json.dumps({"time": round(time.time(), 3), "event": kind, "pid": os.getpid(), **details}, default=str)
         with contextlib.suppress(OSError, ValueError):
             self.root.mkdir(parents=True, exist_ok=True)
-            with opened(self.root / LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+") as file:
-                if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, perhaps elsewhere
-                    return
-                _lock(file)
-                torn = file.tell() > 0 and _last_byte(file) != b"\n"
-                file.write((b"\n" if torn else b"") + line.encode(errors="surrogateescape") + b"\n")
+            with appending(self.root / LOG) as file:
+                file.write(b"\n" * has_torn_end(file) + line.encode(errors="surrogateescape") + b"\n")
 
     def tidy(self) -> None:
         """Remove what killed writers left half-written. Only under the lock."""
@@ -335,14 +389,15 @@ class Store:
         return ""
 
     def _check(self) -> None:
-        """Refuse links where our folders should be, and put away what is no file where the log should be."""
+        """Refuse links where our folders should be, and put away what is no file where the log and the index should be."""
         for name in FOLDERS:
             inside(self.root, f"{name}/file")
-        log = self.root / LOG
-        if os.path.lexists(log) and not (is_regular(log) and log.stat().st_nlink == 1):
-            with contextlib.suppress(OSError):
-                log.unlink()  # the name, not the file behind it
-            self.event("damaged", file=LOG, reason="a link, or no file")
+        for name in (LOG, index.FILE):
+            place = self.root / name
+            if os.path.lexists(place) and not (is_regular(place) and place.stat().st_nlink == 1):
+                with contextlib.suppress(OSError):
+                    place.unlink()  # the name, not the file behind it
+                self.event("damaged", file=name, reason="a link, or no file")
 
     @contextlib.contextmanager
     def locked(self, wait: bool = False, *, shared: bool = False) -> Iterator[None]:
@@ -368,7 +423,7 @@ class Store:
             held_by = _text(owner) or "another process"
             raise LockError(f"{self.root} is being written by {held_by}; wait for it, or use --wait") from error
         except OSError as error:
-            raise AdvrunError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
+            raise WriteError(f"{self.root}: cannot be written ({error.strerror or error}); choose another `results` folder") from error
         try:
             self._check()
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")
@@ -414,17 +469,3 @@ def _text(path: Path) -> str:
             return "".join(letter if letter.isprintable() else "?" for letter in text)
     except OSError:
         return ""
-
-
-def _lock(file: BinaryIO) -> None:
-    """Until it is closed: several processes append, perhaps from several machines, and only a lock makes file servers tell each its end."""
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0, os.SEEK_END)
-
-
-def _last_byte(file: BinaryIO) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)

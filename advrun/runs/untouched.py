@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from advrun.errors import AdvrunError
+from advrun.errors import AdvrunError, DataError
 from advrun.files import digest_of, inside, opened
 from advrun.runs.store import Store
 
@@ -65,6 +65,22 @@ def _kind(path: Path) -> str:
     except (OSError, ValueError):
         return "missing, or elsewhere"
     return "a link" if stat.S_ISLNK(mode) else "no file that can be read"
+
+
+def check_folder(root: Path) -> None:
+    """Raise DataError where there is no folder."""
+    if not root.is_dir():
+        what = "a file, where a folder is expected" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {what}; give the results folder of a run, such as results/demo")
+
+
+def check_results(root: Path) -> None:
+    """Raise DataError where there is no folder, or none that a run has left."""
+    check_folder(root)
+    if not any(listed(root, "manifests")):
+        near = next((name for name in listed(root, ".") if any(listed(root, f"{name}/manifests"))), "")
+        remedy = f"did you mean {root / near}?" if near else "give RESULTS/NAME of a run"
+        raise DataError(f"{root}: no results folder: it has no manifests/ with finished cells; {remedy}")
 
 
 def listed(root: Path, folder: str) -> Iterator[str]:

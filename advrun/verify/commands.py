@@ -37,6 +37,8 @@ def bind(main: click.Group, options: Callable[..., Decorator], *shared: Callable
         from advrun.errors import TamperedError
         from advrun.verify.whole import verify as check
 
+        if system and model is None:
+            raise click.UsageError("--system says which system --model is; give --model FILE, or leave it out")
         root = Path(os.path.expanduser(results))
         with process.terminated_as_interrupt():
             said = check(root, quick=quick, model=Path(os.path.expanduser(model)) if model else None, system=system, overrides=overrides)

@@ -18,7 +18,7 @@ from advrun.runs.known import FILE as KNOWN
 from advrun.runs.known import is_sealed
 from advrun.runs.plan import Plan, make_plan
 from advrun.runs.store import CELLS, RECORD
-from advrun.runs.untouched import Untouched, listed
+from advrun.runs.untouched import Untouched, check_results, listed
 from advrun.verify.minutes import Minutes
 from advrun.verify.pages import Remade, check_report
 from advrun.verify.rows import Claim, check_columns, check_labels, is_of, measured
@@ -49,8 +49,7 @@ def verify(root: Path, *, quick: bool = False, model: Path | None = None, system
         DataError: where there is no results folder. ModelError: where `model` cannot be read, or nothing says which system it is.
     """
     store, minutes = Untouched(root), Minutes()
-    if not root.is_dir() or not any(listed(root, "manifests")):
-        raise DataError(f"{root}: no results folder: it has no manifests/ with finished cells; give RESULTS/NAME of a run")
+    check_results(root)
     if holder := store.holder():
         minutes.note(f"{root} is being written by {holder}: what is not finished yet may be told here")
     cells = sealed(store, minutes)

@@ -349,7 +349,7 @@ def test_exit_codes(two, tmp_path, arguments, code, said):
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="file: a file, where a folder is expected"):
         read(tmp_path / "file", "A")
 
 

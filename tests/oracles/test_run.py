@@ -153,7 +153,7 @@ def test_a_budget_that_does_not_last(config, service):
     ("attacks", "more", "text"),
     [
         ("[{name: pgd, eps: 8/255}]", (), "attack 'pgd' needs gradients, and model 'tf_serving' gives scores and no gradients"),
-        (IMPULSE, ("--set", "defenses=[{name: autoencoder}]"), "defence 'autoencoder' needs a network, and model 'tf_serving' can only be"),
+        (IMPULSE, ("--set", "defenses=[{name: autoencoder}]"), "defenses[0]: it needs a network, and model 'tf_serving' can only be"),
     ],
 )
 def test_what_needs_more_is_refused_before_anything_is_sent(attacks, more, text, config, service):

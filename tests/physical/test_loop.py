@@ -265,11 +265,10 @@ def test_a_wrong_table_is_one_line(loop, tmp_path, table, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("print", "--sign-cm", "0"), 3, "--sign-cm is 0"),
         (("print", "--target", "2"), 3, "has stickers for 3"),
         (("print", "--attack", "pgd"), 3, "no such attack with stickers in loop; known: sticker"),
         (("print", "--set", "attacks.0.steps=26"), 1, "is missing or damaged; run again"),
-        (("print", "--set", "attacks.0.source_class=3"), 3, "source_class and target are both 3"),
+        (("print", "--set", "attacks.0.source_class=3"), 3, "attacks[0].source_class: got 3, and target is the same"),
         (("print", "--set", "attacks.0.source_class=9"), 3, "no test image"),
     ],
 )
