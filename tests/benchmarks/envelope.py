@@ -37,7 +37,7 @@ EACH = BUDGET // TARGETS
 IMAGES = {"L0": 160, "L1": 40, "L2": 40, "Linf": 40}
 """How many of each victim's. The distances of L0 are small whole numbers: a mean of few of them is a rough one."""
 BLOCK, MINUTES = 40, 5
-"""What takes longer on a block of images is not waited for: Foolbox' walk along the boundary takes a step of one image at a time."""
+"""An attack that takes longer on a block of images is not waited for."""
 NORMS = (L0(), L1(), L2(), Linf())
 OURS = "advrun"
 PACKAGES = {"TensorFlow": "tensorflow", "PyTorch": "torch", "Foolbox": "foolbox", "adv-lib": "adv-lib", "AutoAttack": "pyautoattack"}
@@ -124,10 +124,10 @@ def main() -> int:
             runs = {f"{name}, {OURS}": ours(name, norm, settings) for name, settings in attacks_of_ours(norm).items()}
             for name, attack in (runs | attacks_of_peers(norm, victim.classifier.classes)).items():
                 labels = {name, name.split(",")[0]}
-                if labels & set(options.fresh):
-                    found.pop(name, None)
                 if options.only and not (labels | {norm.name}) & set(options.only):
                     continue
+                if labels & set(options.fresh):
+                    found.pop(name, None)
                 start = time.perf_counter()
                 for far in distances(victim.first(images), norm, attack, found.get(name, [])):
                     found[name] = far
