@@ -78,12 +78,18 @@ def test_resized_keeps_the_mask(ball, points):
     assert str(wider).startswith(ball.ball.name)
 
 
-@pytest.mark.parametrize(("name", "ball"), [("pgd", BALLS[0]), ("square", BALLS[0])])
-def test_attacks_stay_on_the_mask_and_climb(network, images, name, ball):
+@pytest.mark.parametrize(
+    ("name", "ball", "few"),
+    [
+        ("pgd", Linf(0.3), {"steps": 5}),
+        ("square", Linf(0.3), {"queries": 60}),
+        pytest.param("sparse_pgd", L0(8), {"steps": 30}, marks=pytest.mark.slow),
+    ],
+)
+def test_attacks_stay_on_the_mask_and_climb(network, images, name, ball, few):
     """`craft` raises where an image changed elsewhere: it is infinitely far."""
     y = network.predict(images).argmax(-1)
-    few = {"steps": 5} if name == "pgd" else {"queries": 60}
-    x_adv = getattr(attacks, name)(network, images, y, Masked(Linf(0.3), MASK), **few)
+    x_adv = getattr(attacks, name)(network, images, y, Masked(ball, MASK), **few)
     assert (x_adv[:, ~MASK] == images[:, ~MASK]).all()
     assert network.accuracy(x_adv, y) < 1
 

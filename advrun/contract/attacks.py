@@ -56,10 +56,11 @@ def changed(attack: Attack, **settings: Any) -> Attack:
 
 
 def resized(attack: Attack, factor: float) -> Attack:
-    """The attack in a larger or smaller ball."""
+    """The attack in a larger or smaller ball, of the next radius that there is: in L0, one value at least."""
     if not attack.plugin.needs_eps or attack.geometry is None:
         return attack
-    return Attack(attack.plugin, type(attack.geometry)(factor * attack.eps), attack.settings)
+    radius = float(attack.geometry.possible(factor * attack.eps, victims.images()))
+    return Attack(attack.plugin, attack.geometry.resized(radius), attack.settings)
 
 
 def needs_more_images(attack: Attack) -> bool:

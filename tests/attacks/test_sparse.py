@@ -10,7 +10,7 @@ from advrun.attack import Attack
 from advrun.config.entries import settings_of
 from advrun.contract.victims import sparse_distance, well_inside
 from advrun.craft import craft
-from advrun.engine import ops
+from advrun.engine import Rng, ops
 
 from ..conftest import IMAGE_SHAPE, linear_classifier
 
@@ -23,7 +23,8 @@ def two():
     return linear_classifier(2, seed=8)
 
 
-def test_sigma_zero_finds_the_fewest_values_of_a_linear_classifier(two, images):
+def of_two_classes(two, images) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Images, labels, what the lead of the other class gains by each value (n, d), and how few values reach the boundary (n,)."""
     x = well_inside(two, images)
     y = two.predict(x).argmax(-1)
     weights, bias = two.model.layers[-1].get_weights()
@@ -31,6 +32,11 @@ def test_sigma_zero_finds_the_fewest_values_of_a_linear_classifier(two, images):
     signed = np.where(y == 0, 1.0, -1.0)
     gaps = -signed * (x.reshape(len(x), SIZE) @ slope + offset)
     fewest = [sparse_distance(gap, sign * slope, image.ravel(), 0) for gap, sign, image in zip(gaps, signed, x, strict=True)]
+    return x, y, signed[:, None] * slope, np.array(fewest)
+
+
+def test_sigma_zero_finds_the_fewest_values_of_a_linear_classifier(two, images):
+    x, y, _, fewest = of_two_classes(two, images)
     assert max(fewest) > 3
     x_adv = attacks.sigma_zero(two, x, y, L0(), steps=300)
     assert two.accuracy(x_adv, y) == 0
@@ -108,3 +114,48 @@ def test_on_a_trained_network_sigma_zero_needs_fewer_values_than_fmn(victim, toy
     y = victim.predict(x).argmax(-1)
     mean = {name: np.asarray(L0.distance(getattr(attacks, name)(victim, x, y, L0()), x)).mean() for name in ("sigma_zero", "fmn")}
     assert mean["sigma_zero"] <= 0.95 * mean["fmn"]
+
+
+@pytest.mark.slow
+def test_sparse_pgd_fools_with_the_fewest_values_and_with_none_fewer(two, images):
+    x, y, _, fewest = of_two_classes(two, images)
+    for k in np.unique(fewest):
+        some = fewest == k
+        for fewer in (0, 1):
+            x_adv = attacks.sparse_pgd(two, x[some], y[some], L0(float(k - fewer)))
+            assert two.accuracy(x_adv, y[some]) == fewer
+            assert (np.asarray(L0.distance(x_adv, x[some])) <= k - fewer).all()
+
+
+@pytest.mark.parametrize("gradient", ["unprojected", "projected"])
+def test_sparse_pgd_is_the_loop_of_its_paper(two, images, gradient):
+    """Algorithm 1 on a linear model of two classes, in float64, with the same random numbers: the same values change, to the same ones."""
+    x, y, slope, _ = of_two_classes(two, images)
+    rng, k, steps, size = Rng.from_seed(3).of(ops.convert_to_tensor(x)), 5, 8, np.sqrt(SIZE)
+    drawn = [np.asarray(rng.fold(i).normal(x.shape), float).reshape(len(x), -1) for i in range(steps)]
+    clean = x.reshape(len(x), -1).astype(float)
+    mask = np.asarray(rng.fold(steps).fold(0).normal(x.shape), float).reshape(len(x), -1)
+    p = np.asarray(rng.fold(steps).fold(1).uniform(x.shape), float).reshape(len(x), -1) - clean
+    unchanged, found, most = np.zeros(len(x), int), clean.copy(), np.full(len(x), -np.inf)
+
+    def chosen(mask):
+        return (mask >= np.sort(mask, -1)[:, -k, None]).astype(float)
+
+    m = chosen(mask)
+    for i in range(steps + 1):
+        lead = (slope * (clean + p * m)).sum(-1)
+        found, most = np.where((lead > most)[:, None], clean + p * m, found), np.maximum(lead, most)
+        if i == steps:
+            break
+        s = 1 / (1 + np.exp(-mask))
+        g = slope * p * s * (1 - s)
+        mask = mask + 0.25 * size * g / np.linalg.norm(g, axis=-1, keepdims=True)
+        along = np.sign(slope * (s if gradient == "unprojected" else m))
+        p, before, m = np.clip(clean + p + 0.25 * along, 0, 1) - clean, m, chosen(mask)
+        unchanged = np.where((m == before).all(-1), unchanged + 1, 0)
+        anew = unchanged >= 2
+        mask, unchanged = np.where(anew[:, None], drawn[i], mask), np.where(anew, 0, unchanged)
+        m = chosen(mask)
+    settings = {"steps": steps, "patience": 2, "gradient": gradient, "early_stop": False}
+    x_adv = registry.get("attacks", "sparse_pgd").module.sparse_pgd(two, ops.convert_to_tensor(x), y, L0(float(k)), rng, **settings)
+    np.testing.assert_allclose(np.asarray(x_adv).reshape(len(x), -1), found, atol=1e-5)

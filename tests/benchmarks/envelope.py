@@ -1,17 +1,20 @@
 """advrun's envelope beside its peers': `python -m tests.benchmarks.envelope`, or `make envelope`, which builds the peers' environment.
 
 The envelope of a library is, for each image, the closest example that any of its attacks finds with 1,000 gradients at most. Every attack
-runs once on every victim; what was measured stays in `results/compare/`, so that a killed run goes on. From it ENVELOPE.md is written.
+runs once on every victim, on a block of images at a time; what was measured stays in `results/compare/`, so that a killed run goes on, and
+one of more images begins where the last one ended. From it ENVELOPE.md is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
+import signal
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,10 @@ from .victims import Victim, unseen
 
 BUDGET, TARGETS = 1000, 9
 EACH = BUDGET // TARGETS
-IMAGES = 40
+IMAGES = {"L0": 160, "L1": 40, "L2": 40, "Linf": 40}
+"""How many of each victim's. The distances of L0 are small whole numbers: a mean of few of them is a rough one."""
+BLOCK, MINUTES = 40, 5
+"""An attack that takes longer on a block of images is not waited for."""
 NORMS = (L0(), L1(), L2(), Linf())
 OURS = "advrun"
 PACKAGES = {"TensorFlow": "tensorflow", "PyTorch": "torch", "Foolbox": "foolbox", "adv-lib": "adv-lib", "AutoAttack": "pyautoattack"}
@@ -39,7 +45,7 @@ PACKAGES = {"TensorFlow": "tensorflow", "PyTorch": "torch", "Foolbox": "foolbox"
 HEAD = """# Envelopes: the closest examples of all of advrun's attacks beside those of all of its peers'
 
 Made by `make envelope` on {date}: {environment}.
-The same weights, and {images} images that the victim gets right; one run of each attack, with {budget:,} gradients for each image at most.
+The same weights, and the first n images that the victim gets right; one run of each attack, {budget:,} gradients for each image at most.
 A library's envelope has, of each image, the closest example that any of its attacks found; `=`: on average advrun's is at most 1 % farther
 than that of all peers together. After ±, the standard error of the ratio over images. Of each attack there are the mean distance of the
 images that it fooled, in brackets the percentage that it did not fool where there are such; on how many images nobody came nearer; and what
@@ -103,30 +109,33 @@ def attacks_of_peers(norm: Ball, classes: int) -> dict[str, Peer]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", action="append", default=[], help="norms, or names of attacks, to run; several times; all by default")
-    parser.add_argument("--images", type=int, default=IMAGES, help="how many of each victim's")
+    parser.add_argument("--images", type=int, help=f"how many of each victim's, in all norms; by default {IMAGES}")
     parser.add_argument("--fresh", action="append", default=[], help="names of attacks to measure again, such as fmn or 'fmn, adv-lib'")
     parser.add_argument("--write", type=Path, default=HERE, help="folder of ENVELOPE.md")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     measured: dict[str, dict[str, Any]] = {}
-    for victim in (right(each, options.images) for each in unseen()):
+    for victim in map(right, unseen()):
         prepare(victim)
         store = KEPT / f"envelope-{victim.name}-{victim.digest}.json"
         kept = json.loads(store.read_text()) if store.exists() else {}
         for norm in NORMS:
-            found = kept.setdefault(norm.name, {})
+            found, images = kept.setdefault(norm.name, {}), options.images or IMAGES[norm.name]
             runs = {f"{name}, {OURS}": ours(name, norm, settings) for name, settings in attacks_of_ours(norm).items()}
             for name, attack in (runs | attacks_of_peers(norm, victim.classifier.classes)).items():
-                asked = not options.only or bool({norm.name, name, name.split(",")[0]} & set(options.only))
-                if not asked or (name in found and not {name, name.split(",")[0]} & set(options.fresh)):
+                labels = {name, name.split(",")[0]}
+                if options.only and not (labels | {norm.name}) & set(options.only):
                     continue
+                if labels & set(options.fresh):
+                    found.pop(name, None)
                 start = time.perf_counter()
-                found[name] = distances(victim, norm, attack)
-                store.parent.mkdir(parents=True, exist_ok=True)
-                store.write_text(json.dumps(kept))
-                print(f"{victim.name}  {norm.name}  {name}: {told(found[name])}, {time.perf_counter() - start:.0f} s", flush=True)
-        measured[victim.name] = kept
-    facts = {"environment": ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items()), "images": options.images}
+                for far in distances(victim.first(images), norm, attack, found.get(name, [])):
+                    found[name] = far
+                    store.parent.mkdir(parents=True, exist_ok=True)
+                    store.write_text(json.dumps(kept))
+                    print(f"{victim.name}  {norm.name}  {name}: {told(far)} of {len(far)}, {time.perf_counter() - start:.0f} s", flush=True)
+        measured[victim.name] = {name: complete(found, options.images or IMAGES[name]) for name, found in kept.items()}
+    facts = {"environment": ", ".join(f"{name} {version(package)}" for name, package in PACKAGES.items())}
     text, behind = report(measured, {**facts, "date": datetime.date.today().isoformat(), "budget": BUDGET})
     (options.write / "ENVELOPE.md").write_text(text, encoding="utf-8")
     for line in behind:
@@ -134,10 +143,14 @@ def main() -> int:
     return int(bool(behind))
 
 
-def right(victim: Victim, images: int) -> Victim:
-    """The victim with the first images that it gets right."""
-    chosen = np.flatnonzero(~victim.wrong)[:images]
-    return Victim(victim.name, victim.model, victim.x[chosen], victim.y[chosen])
+def right(victim: Victim) -> Victim:
+    """The victim with the images that it gets right."""
+    return Victim(victim.name, victim.model, victim.x[~victim.wrong], victim.y[~victim.wrong])
+
+
+def complete(found: Mapping[str, list[float]], images: int) -> dict[str, list[float]]:
+    """The distances of the first images, of the attacks that were run on all of them."""
+    return {name: far[:images] for name, far in found.items() if len(far) >= images}
 
 
 def ours(name: str, norm: Ball, settings: Mapping[str, Any]) -> Peer:
@@ -154,19 +167,51 @@ def ours(name: str, norm: Ball, settings: Mapping[str, Any]) -> Peer:
     return run
 
 
-def distances(victim: Victim, norm: Ball, attack: Peer) -> list[float]:
-    """How far each image's example is; infinitely far where it fools nobody."""
-    seed_everything(0)
-    fooled, far, _ = judged(Match("envelope", norm, ""), victim, attack(victim))
-    return np.where(fooled, far, np.inf).tolist()
+def distances(victim: Victim, norm: Ball, attack: Peer, known: list[float]) -> Iterator[list[float]]:
+    """How far each image's example is: those known, and in every turn a block of images more.
+
+    Infinitely far where it fools nobody; NaN where the block took too long, and for all images after it.
+    """
+    for start in range(len(known), len(victim.x), BLOCK):
+        block = victim.part(start, start + BLOCK)
+        seed_everything(0)
+        try:
+            if np.isnan(known[-1:]).any():
+                raise TimeoutError
+            with limited(60 * MINUTES):
+                x_adv = attack(block)
+        except TimeoutError:
+            known = known + [np.nan] * len(block.x)
+        else:
+            fooled, far, _ = judged(Match("envelope", norm, ""), block, x_adv)
+            known = known + np.where(fooled, far, np.inf).tolist()
+        yield known
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError from whatever runs within, once it has taken so long."""
+
+    def over(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def report(measured: Mapping[str, Mapping[str, Mapping[str, list[float]]]], facts: Mapping[str, Any]) -> tuple[str, list[str]]:
     """ENVELOPE.md, and a line for each norm in which peers come nearer."""
     parts, behind = [HEAD.format(**facts)], []
     for victim, by_norm in measured.items():
-        summary, attacks = [], []
-        for norm, found in by_norm.items():
+        summary, attacks, slow = [], [], []
+        for norm, tried in by_norm.items():
+            found = {name: far for name, far in tried.items() if not np.isnan(far).any()}
+            slow += [f"{name}, in {norm}" for name in tried if name not in found]
             mine, theirs = ({name: each for name, each in found.items() if name.endswith(OURS) == own} for own in (True, False))
             if not mine or not theirs:
                 continue
@@ -175,13 +220,15 @@ def report(measured: Mapping[str, Mapping[str, Mapping[str, list[float]]]], fact
             means = [told(each) for each in (own, other)]
             medians = [f"{np.median(each):.4g}" for each in (own, other)]
             beside = f"{ratio:.3f} ± {standard_error(own, other):.3f}"
-            summary.append([norm, *means, beside, *medians, "=" if ratio <= 1 + SHARE else "peers"])
+            summary.append([norm, str(len(own)), *means, beside, *medians, "=" if ratio <= 1 + SHARE else "peers"])
             if ratio > 1 + SHARE:
                 behind.append(f"{victim}, {norm}: advrun {means[0]}, peers {means[1]}")
             attacks += [[norm, *row] for row in rows(mine, found)]
-        heads = ["norm", "advrun: mean", "peers: mean", "ratio", "advrun: median", "peers: median", ""]
+        heads = ["norm", "n", "advrun: mean", "peers: mean", "ratio", "advrun: median", "peers: median", ""]
         parts.append(section(victim, heads, summary))
         parts.append("\n".join(section(victim, ["norm", "attack", "mean", "nearest on", "adds"], attacks).split("\n")[2:]))
+        if slow:
+            parts.append(f"Not done after {MINUTES} minutes with a block of {BLOCK} images: {'; '.join(slow)}.\n")
     return "\n".join(parts), behind
 
 

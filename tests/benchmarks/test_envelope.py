@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from advrun import L0, L2, attacks
 from . import compare, envelope
 
 INF = float("inf")
-FACTS = {"date": "", "environment": "", "images": 2, "budget": 1000}
+FACTS = {"date": "", "environment": "", "budget": 1000}
 
 
 @pytest.mark.parametrize(
@@ -52,17 +54,51 @@ def test_what_an_attack_adds():
 
 
 def test_an_attack_keeps_to_the_budget(network, images, monkeypatch):
-    """On the victim's own images, and on those alone that it gets right."""
+    """On the victim's own images, and on those alone that it gets right; block by block, as with all of them at once."""
     y = network.predict(images).argmax(-1)
     y[0] += 1
-    victim = envelope.right(compare.Victim("network", network.model, images, y), 4)
+    victim = envelope.right(compare.Victim("network", network.model, images, y)).first(4)
     np.testing.assert_array_equal(victim.x, images[1:5])
     monkeypatch.setattr(envelope, "BUDGET", 20)
-    found = envelope.distances(victim, L2(), envelope.ours("ddn", L2(), {"steps": 20}))
+    monkeypatch.setattr(envelope, "BLOCK", 2)
+    attack = envelope.ours("ddn", L2(), {"steps": 20})
+    first, found = envelope.distances(victim, L2(), attack, [])
     expected = L2.distance(attacks.ddn(network, victim.x, victim.y, L2(), steps=20), victim.x)
     np.testing.assert_allclose(found, np.where(np.asarray(expected) > 0, expected, INF), rtol=1e-5)
+    assert list(envelope.distances(victim, L2(), attack, first)) == [found]  # the second block alone
+    assert list(envelope.distances(victim, L2(), attack, found)) == []
     with pytest.raises(RuntimeError, match="ddn took 21 gradients; the budget is 20"):
-        envelope.ours("ddn", L2(), {"steps": 21})(victim)
+        next(envelope.distances(victim, L2(), envelope.ours("ddn", L2(), {"steps": 21}), []))
+
+
+def test_what_takes_too_long_is_not_waited_for(network, images, monkeypatch):
+    """It is said in words, and judged by nobody."""
+    victim = compare.Victim("network", network.model, images[:4], network.predict(images[:4]).argmax(-1))
+    monkeypatch.setattr(envelope, "BLOCK", 2)
+    monkeypatch.setattr(envelope, "MINUTES", 0.05 / 60)
+    asked = []
+
+    def slow(block):
+        asked.append(block)
+        time.sleep(0 if len(asked) == 1 else 60)
+        return block.x
+
+    *_, far = envelope.distances(victim, L2(), slow, [])
+    assert far[:2] == [INF, INF]
+    assert np.isnan(far[2:]).all()
+    (far,) = envelope.distances(victim, L2(), slow, far[:3])
+    assert np.isnan(far[3])
+    assert len(asked) == 2  # the rest is not tried
+    found = {"a, advrun": [1.0, 5.0], "b, peer": [9.0, 3.0], "c, peer": [0.5, np.nan]}
+    text = envelope.report({"victim": {"L2": found}}, FACTS)[0]
+    assert text.endswith("images: c, peer, in L2.\n")
+    assert "| c, peer" not in text
+    assert "| L2 | 2 | 3 |" in text
+
+
+def test_more_images_begin_where_the_last_run_ended():
+    """An attack that was run on fewer than are asked for has no row, and one that was run on more has the first of them."""
+    assert envelope.complete({"a": [1.0, 2.0], "b": [3.0, 4.0, 5.0], "c": [6.0]}, 2) == {"a": [1.0, 2.0], "b": [3.0, 4.0]}
 
 
 def test_every_norm_has_attacks_of_both():

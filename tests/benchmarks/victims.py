@@ -36,7 +36,11 @@ class Victim:
 
     def first(self, n: int) -> Victim:
         """The same classifier with fewer images."""
-        few = Victim(self.name, self.model, self.x[:n], self.y[:n])
+        return self.part(0, n)
+
+    def part(self, start: int, end: int) -> Victim:
+        """The same classifier with the images from `start` to before `end`."""
+        few = Victim(self.name, self.model, self.x[start:end], self.y[start:end])
         few.__dict__.update({name: self.__dict__[name] for name in ("classifier", "torch") if name in self.__dict__})
         return few
 
