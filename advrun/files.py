@@ -183,4 +183,7 @@ def digest_of(file: Any) -> str:
 
 def content_key(content: Any) -> str:
     """Hash of plain data (mappings, sequences, numbers, strings)."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+    return digest_of_bytes(_ENCODER.encode(content).encode())
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)

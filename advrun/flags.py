@@ -127,8 +127,9 @@ def _suspicions(result: Result, rivals: Sequence[Result]) -> Iterator[Suspicion]
     if row.eps is not None:
         yield UNMOVED, _more_than(SHARE, result.correct & (result.distances == 0))
     others = [other for other in rivals if other is not result]
+    thirds = [other for other in others if (other.row.threat, other.row.eps) == ("adaptive", row.eps)]
     for flag, other in _contradictions(row, others):
-        if not _settled(flag, other, result, others):
+        if not _settled(flag, other, row, thirds):
             yield flag, _stronger(other, result, BLACK_BOX_SLACK if flag == BLACK_BOX_WINS else SLACK)
 
 
@@ -150,12 +151,11 @@ def _contradictions(row: Row, others: Sequence[Result]) -> Iterator[tuple[str, R
             yield FEWER_STEPS_WIN, result
 
 
-def _settled(flag: str, other: Result, result: Result, others: Sequence[Result]) -> bool:
-    """Whether a third attack, at this eps and with gradients enough, leaves no more than `other`: then this attack is weak, and no more."""
-    least = {MORE_EPS_HELPS: result.row.gradients, BLACK_BOX_WINS: ITERATIVE, FEWER_STEPS_WIN: 2 * other.row.gradients}.get(flag)
+def _settled(flag: str, other: Result, row: Row, thirds: Sequence[Result]) -> bool:
+    """Whether one of these, at the eps of the row and with gradients enough, leaves no more than `other`: then the attack is but weak."""
+    least = {MORE_EPS_HELPS: row.gradients, BLACK_BOX_WINS: ITERATIVE, FEWER_STEPS_WIN: 2 * other.row.gradients}.get(flag)
     if least is None:
         return False
-    thirds = [third for third in others if (third.row.threat, third.row.eps) == ("adaptive", result.row.eps)]
     return any(third is not other and third.row.gradients >= max(least, 1) and not _leaves_more(third, other) for third in thirds)
 
 

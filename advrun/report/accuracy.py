@@ -10,14 +10,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from advrun.flags import marks
 from advrun.geometry import GEOMETRIES
 from advrun.report.layout import attack_label, distance_label, eps_label, is_few, norm_label, percent
-from advrun.report.summary import Summary, attack_of
+from advrun.report.summary import Summary, attack_of, once
 from advrun.results import SAID, Row
 
 READABLE = ("model", "defence", "attack", "norm", "ε", "threat", "seed", "images", "accuracy, %", "95 % interval, %", "flags")
@@ -48,12 +48,14 @@ def to_csv(entries: Sequence[Mapping[str, Any]]) -> str:
     return write_csv([header, *(list(line.values()) for line in table)])
 
 
+@once
 def readable(summary: Summary) -> list[list[str]]:
     """Header and lines as text for people: READABLE, metrics, costs per image, budget; accuracies in percent."""
     metrics = dict.fromkeys(name for row in summary.rows for name, value in row.metrics.items() if value is not None)
     said = [name for name in SAID if any(_says(row, name) for row in summary.rows)]
     header = [*READABLE, *said, *map(_head, metrics), "gradients per image", "queries per image", "budget"]
-    return [header, *(_readable_line(row, list(metrics), said) for row in summary.rows)]
+    written = {name: _written(name) for name in metrics}
+    return [header, *(_readable_line(row, written, said) for row in summary.rows)]
 
 
 def write_csv(lines: Sequence[Sequence[Any]]) -> str:
@@ -116,23 +118,26 @@ def _is_share(metric: str) -> bool:
     return metric in SHARES or metric.startswith(("accuracy", "confidence")) or metric.endswith("_share")
 
 
-def _readable_line(row: Row, metrics: Sequence[str], said: Sequence[str]) -> list[str]:
+def _readable_line(row: Row, written: Mapping[str, Callable[[float], str]], said: Sequence[str]) -> list[str]:
     low, high = row.interval
     attack = attack_of(row)
     place = [row.model, row.defense, attack_label(attack), norm_label(row.norm), eps_label(row.norm, row.eps) if row.norm else ""]
     measured = [row.threat, str(row.seed), str(row.n), percent(row.accuracy), f"{percent(low)} to {percent(high)}"]
-    further = [_number(row, name) for name in metrics]
+    further = [_number(row, name, write) for name, write in written.items()]
     costs = ["", ""] if row.threat == "none" else [f"{row.gradients:.4g}", f"{row.queries:.4g}"]
     return [*place, *measured, marks(row.flags), *(_says(row, name) for name in said), *further, *costs, row.budget]
 
 
-def _number(row: Row, metric: str) -> str:
-    """Percent for shares; a distance over few images stands in parentheses."""
+def _written(metric: str) -> Callable[[float], str]:
+    """How its numbers are written: percent for shares."""
+    if _is_share(metric):
+        return percent
+    return distance_label if metric.removesuffix("_median") in GEOMETRIES else "{:.4g}".format
+
+
+def _number(row: Row, metric: str, write: Callable[[float], str]) -> str:
+    """A distance over few images stands in parentheses."""
     value = row.metrics.get(metric)
     if value is None or not math.isfinite(value):
         return ""
-    if _is_share(metric):
-        return percent(value)
-    if metric.removesuffix("_median") not in GEOMETRIES:
-        return f"{value:.4g}"
-    return f"({distance_label(value)})" if is_few(row.metrics.get("fooled")) else distance_label(value)
+    return f"({write(value)})" if write is distance_label and is_few(row.metrics.get("fooled")) else write(value)

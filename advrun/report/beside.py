@@ -23,8 +23,8 @@ from advrun.report.style import Picture, picture
 if TYPE_CHECKING:
     from advrun.report.figures import Drawing
 
-WORTH = 10
-"""Figures for which one process more is begun: to load matplotlib takes it as long as three of them."""
+WORTH = 4
+"""Figures for which one process more is begun: to load matplotlib takes it as long as two of them."""
 CODE = str(Path(__file__).parents[2])
 """The folder of this package: they run the same code."""
 

@@ -9,7 +9,7 @@ from itertools import chain
 from advrun.flags import marks
 from advrun.geometry import format_eps
 from advrun.report.ranking import ranking
-from advrun.report.summary import AttackId, Panel, Score, Summary, System
+from advrun.report.summary import AttackId, Panel, Score, Summary, System, once
 from advrun.results import Row
 
 MISSING = "—"
@@ -99,6 +99,7 @@ class Table:
         return [f"{group.title} {head}".strip() for group in self.groups for head in group.heads]
 
 
+@once
 def tables(summary: Summary, widest: int | None = None) -> list[Table]:
     """One table per panel, the clean accuracy in the first; a table of clean accuracy alone when nothing was attacked.
 

@@ -8,12 +8,13 @@ from advrun.report.headline import LEFT
 from advrun.report.layout import MISSING, ball_label, distance_label, measured_in, percent
 from advrun.report.markdown import escape, pipes
 from advrun.report.ranking import compare, doubts
-from advrun.report.summary import Panel, Score, Summary
+from advrun.report.summary import Panel, Score, Summary, once
 
 ADAPTIVE = "adaptive"
 CAPTION = "Leaderboard"
 
 
+@once
 def lines(summary: Summary) -> list[list[str]]:
     """Header and a line for each system; nothing where there is but one model, or no worst case within an eps.
 

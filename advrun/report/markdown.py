@@ -9,15 +9,14 @@ from advrun.meanings import MEANINGS, OTHER
 from advrun.report.layout import Table
 from advrun.report.notes import Note
 
-ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+ESCAPED = str.maketrans({"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {mark: f"\\{mark}" for mark in "\\`*_{}[]#|~$"})
 MARKS = "".join(found.mark for found in MEANINGS.values()) + OTHER.mark
 NUMBER = re.compile(rf"\(?[-\d.,]+\)?( to [\d.,]+| ± [\d.]+)?( [{re.escape(MARKS)}\\]+)?|[—=]|none|")
 
 
 def escape(text: str) -> str:
     """Any text as one line of plain Markdown: no formatting, no HTML, no new table cells, no formulas."""
-    line = re.sub(r"[&<>]", lambda match: ENTITIES[match.group()], " ".join(text.split()))
-    return re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", line)
+    return " ".join(text.split()).translate(ESCAPED)
 
 
 def summary(title: str, sentences: Sequence[str], tables: Sequence[Table], notes: Sequence[Note]) -> str:

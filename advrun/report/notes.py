@@ -10,7 +10,7 @@ from advrun import registry
 from advrun.flags import explained, mark
 from advrun.optimality import COLUMN
 from advrun.report.layout import FEW, MISSING, SAME, Entry, attack_and_norm, eps_label, measured_in, percent, tables
-from advrun.report.summary import UNDEFENDED, Panel, Summary
+from advrun.report.summary import UNDEFENDED, Panel, Summary, once
 from advrun.results import CLEAN, CLOSEST, DISAGREE, ONE_DRAW, WORST_CASE, Row
 
 NORM_NOTES = {
@@ -45,6 +45,7 @@ class Note:
     anchor: str = ""
 
 
+@once
 def notes(summary: Summary) -> list[Note]:
     """All notes to the summary, in the order of reading."""
     return [*_measure(summary), *_words(summary), *_attacks(summary), *_marks(summary), *flag_notes(summary)]

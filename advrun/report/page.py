@@ -86,6 +86,16 @@ def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> s
         )
         return Markup("").join(parts)
 
+    def row(number: int, line: list[str]) -> str:
+        """A line of the long table, which has half a million places: a template would take longer than all else on the page."""
+        flags = header.index("flags")
+        few = [text.startswith("(") and place != flags for place, text in enumerate(line)]
+        shown = [linked(text) if place == flags else escape(text[1:-1] if few[place] else text) for place, text in enumerate(line)]
+        places = "".join(
+            [f'<td class="few">{text}</td>' if is_few else f"<td>{text}</td>" for text, is_few in zip(shown, few, strict=True)]
+        )
+        return f'<tr id="row-{number}"><th scope="row">{number}</th>{places}</tr>\n'
+
     environment.filters |= {"linked": linked, "range": reached}
     explained = notes(summary)
     said = {
@@ -113,8 +123,7 @@ def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> s
         "several": len(summary.models) > 1,
         "markers": charts.MARKERS,
         "header": header,
-        "flags": header.index("flags"),
-        "lines": lines,
+        "rows": Markup("".join([row(number, line) for number, line in enumerate(lines)])),
     }
     drawn = sections(findings, summary, pictures)
     taken = sum(len(each["source"]) for section in drawn for each in section.pictures)

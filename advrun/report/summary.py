@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
 from statistics import fmean, stdev
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from advrun.config import Sweep
 from advrun.flags import in_order
@@ -24,6 +24,7 @@ from advrun.results import CLEAN, CLOSEST, THREATS, WORST_CASE, Result, Row
 from advrun.worst import worst_cases
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 UNDEFENDED = "none"
 
 
@@ -106,11 +107,13 @@ class Summary:
     """All cells, and where to look for them.
 
     results: the measured ones and the worst cases, in order. attacks: in order, worst cases last. sweeps: defences at several strengths.
+    kept: what was found of it `once`.
     """
 
     results: list[Result]
     attacks: list[AttackId]
     sweeps: tuple[Sweep, ...] = ()
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -174,6 +177,19 @@ class Summary:
         radii = sorted({row.eps for row in rows}, key=_radius)
         threats = {row.threat for row in rows}
         return Panel(attack, tuple(radii), tuple(sorted(threats, key=_threat)))
+
+
+def once(function: Function) -> Function:
+    """A function of a summary, and of what can be hashed, that is called once for each: several files of a report show the same."""
+
+    @wraps(function)
+    def found(summary: Summary, *args: Hashable, **kwargs: Hashable) -> Any:
+        key = function, args, tuple(kwargs.items())
+        if key not in summary.kept:
+            summary.kept[key] = function(summary, *args, **kwargs)
+        return summary.kept[key]
+
+    return cast(Function, found)
 
 
 @uncollected()

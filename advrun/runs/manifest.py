@@ -54,9 +54,12 @@ class Manifest:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Manifest:
         """The manifest of its fields. Raises ValueError where they are others, or of other types."""
-        named = {"key": str, "label": str, "files": dict, "inputs": dict, "info": dict}
-        if content.keys() != named.keys() or not all(isinstance(content[name], kind) for name, kind in named.items()):
+        if content.keys() != TYPES.keys() or not all(map(isinstance, map(content.get, TYPES), TYPES.values())):
             raise ValueError("no manifest")
-        if not all(isinstance(text, str) for name in ("files", "inputs") for text in content[name].values()):
+        if not {*map(type, content["files"].values()), *map(type, content["inputs"].values())} <= {str}:
             raise ValueError("no manifest")
         return cls(**content)
+
+
+TYPES = {"key": str, "label": str, "files": dict, "inputs": dict, "info": dict}
+"""Of the fields of a manifest."""
