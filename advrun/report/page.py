@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from advrun.flags import mark
-from advrun.process import uncollected
 from advrun.report import accuracy, bounds, charts, detection, leaderboard, proofs, transfer
 from advrun.report.explorer import data, safe
 from advrun.report.findings import Findings
@@ -64,7 +63,6 @@ class Chapter:
         return [each for each in every if isinstance(each, dict)]
 
 
-@uncollected()
 def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> str:
     """The page as text; every label is escaped. The same findings give the same text. The pictures are looked at last."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

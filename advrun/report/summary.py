@@ -115,6 +115,10 @@ class Summary:
     sweeps: tuple[Sweep, ...] = ()
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes find it anew."""
+        return {**self.__dict__, "kept": {}}
+
     @cached_property
     def rows(self) -> list[Row]:
         return [result.row for result in self.results]

@@ -371,6 +371,7 @@ def pictures(path: Path) -> dict[str, np.ndarray]:
     return {"" if name == WHOLE else name: array for name, array in arrays.items()}
 
 
+@uncollected()
 def report(found: Any, summary: Any, store: Store, console: Console) -> list[Path]:
     """Write tables, figures and the page, unless those on disk were made from the same findings by the same code."""
     from advrun import report as package

@@ -52,6 +52,7 @@ from advrun.files import (
     opened,
     write_text,
 )
+from advrun.process import uncollected
 from advrun.runs import index
 from advrun.runs.index import Remembered
 from advrun.runs.manifest import Manifest
@@ -196,6 +197,7 @@ class Store:
 
     # The index ---------------------------------------------------------------------------------------------------
 
+    @uncollected()
     def recall(self) -> None:
         """From here on know what `index.py` holds of cells that are as they were, those of other writers too, and enter what is adopted.
 
