@@ -47,8 +47,9 @@ class _Paragraph:
             return self._nobody() if self.ranking.doubtful else []
         best, *others = self.ranking.ranked
         undefended = System(self.model, UNDEFENDED)
-        rivals = [*others[:1], *([undefended] if undefended not in (best, *others[:1]) and self._cell(undefended) else [])]
-        found = [self._best(best), *(self._verdict(best, rival) for rival in rivals), self._more_ties(others[1:])]
+        without = [undefended] if undefended not in (best, *others[:1]) and self._cell(undefended) else []
+        verdicts = [self._verdict(best, rival) for rival in (*others[:1], *without)]
+        found = [self._best(best), *verdicts[:1], self._more_ties(best, others[1:]), *verdicts[1:]]
         return list(filter(None, (*found, self._price(best, undefended), self._claim(best), self._beyond(), self._doubtful())))
 
     def _left(self, eps: float | None, what: str) -> float:
@@ -81,9 +82,9 @@ class _Paragraph:
         by = f"difference {percent(found.value)}, {_interval(found)}"
         return f"{self._number(first)} and {self._number(second)} cannot be told apart ({by})."
 
-    def _more_ties(self, rest: list[System]) -> str:
+    def _more_ties(self, best: System, rest: list[System]) -> str:
         ties = [system for system in rest if system in self.ranking.ties and not system.undefended]
-        return f"Nor can {_listed([self._number(system) for system in ties])} be told apart from it." if ties else ""
+        return f"Nor can {_listed([self._number(system) for system in ties])} be told apart from {_name(best)}." if ties else ""
 
     def _price(self, best: System, undefended: System) -> str:
         """What the clean accuracy cost."""
