@@ -267,6 +267,8 @@ class _Run:
         self.monitor = ROBUST if robust else monitor
         self.train_rows, self.validation_rows = fit.data.validation_split(fit.validation, fit.seed)
         self.batch_size = fit.settings.batch_size
+        if robust and not len(self.validation_rows):
+            raise ConfigError(f"{fit.label}: {ROBUST} comes from validation images, and there are none; make data.validation larger")
         if len(self.train_rows) < self.batch_size:
             raise ConfigError(
                 f"train.batch_size is {self.batch_size}, but there are {len(self.train_rows)} training images; make it smaller"

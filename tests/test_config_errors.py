@@ -71,6 +71,11 @@ def test_a_problem_is_one_line_with_its_place(text, column, message):
         ("attacks: [{name: pgd}]", 11, f"attacks[0].eps: missing; expected {EPS}"),
         ("attacks: [{name: pgd, epz: 1}]", 23, "attacks[0].epz: unknown setting 'epz' of attack 'pgd'; did you mean 'eps'?"),
         ("attacks: [{name: pgd, eps: 8}]", 28, "attacks[0].eps: eps is 8; images are in [0, 1], so write 8/255"),
+        (
+            "attacks: [{name: sparse_pgd, eps: [1, 0.5]}]",
+            39,
+            "attacks[0].eps[1]: eps is 0.5; in L0 it is how many values may change, 1 or more",
+        ),
         ("attacks: [{name: fgsm, eps: [1, 300]}]", 33, "attacks[0].eps[1]: eps is 300; images are in [0, 1], so it is at most 1"),
         ("attacks: [{name: pgd, eps: [0.1, 0]}]", 34, "attacks[0].eps[1]: got 0; expected a number > 0, such as 8/255"),
         ("attacks: [{name: pgd, eps: '8/255'}]", 28, "attacks[0].eps: got '8/255'; expected a number > 0, such as 8/255, without quotes"),

@@ -10,7 +10,7 @@ from advrun.cli import main
 from advrun.config import Experiment, loads
 from advrun.errors import ConfigError
 from advrun.runs.keys import says
-from advrun.runs.possible import check_chains
+from advrun.runs.possible import check_chains, check_validation
 
 AT = "{name: adversarial_training}"
 LEARNS = "{name: universal, eps: 8/255, norm: linf}"
@@ -20,10 +20,6 @@ CHAINS = [
         f"defenses: [{AT}, [{{name: mahalanobis}}, {{name: jpeg}}, {AT}]]",
         "<text>:1:78: defenses[1][2]: adversarial_training makes a network, and the detector that mahalanobis has set "
         "beside the one before it would be lost; put adversarial_training before mahalanobis",
-    ),
-    (
-        "{defenses: [{name: magnet_detector}], data: {name: signs, validation: 0}}",
-        "<text>:1:13: defenses[0]: the threshold of magnet_detector comes from validation images, and data.validation is 0; make it",
     ),
     (
         "defenses: [{name: trades, label: my, attack: {name: autoattack, eps: 8/255}}]",
@@ -106,6 +102,40 @@ def test_check_and_run_refuse_it_in_the_same_line_and_train_nothing(folder, sett
         assert refused.exit_code == 3, refused.output
         assert said in refused.output
         assert len(refused.output.strip().splitlines()) == 1
+    assert not (folder / "results/toy/models").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("defenses: [{name: magnet_detector}]", "defenses[0]: the threshold of magnet_detector comes from validation images, and"),
+        ("train: {monitor: robust_accuracy}, models: [{name: mlp}]", "models[0].train: robust_accuracy comes from validation images, and"),
+        ("defenses: [{name: fast, train: {monitor: robust_accuracy}}]", "defenses[0]: robust_accuracy comes from validation images, and"),
+    ],
+)
+def test_what_validation_images_choose_needs_some(entries, said, toy_data):
+    text = "{{data: {{name: signs, validation: {share}}}, {entries}}}"
+    check_validation(loads(text.format(share=0.2, entries=entries)), toy_data)
+    for share, data, further in (
+        (0, None, "is 0; make it larger, such as 0.1"),
+        (0.001, toy_data, "is 0.001, which is none of the images"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            check_validation(loads(text.format(share=share, entries=entries)), data)
+        assert f"{said} data.validation {further}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        ("train.batch_size=4000", "models[0].train.batch_size"),
+        ("defenses=[{name: fast, train: {batch_size: 4000}}]", "defenses[0].train.batch_size"),
+    ],
+)
+def test_a_batch_larger_than_all_is_refused_before_anything_is_trained(folder, setting, place):
+    refused = CliRunner().invoke(main, ["run", str(folder / "toy.yaml"), "--set", setting])
+    assert refused.exit_code == 3, refused.output
+    assert f"{place}: got 4000, but there are 192 images to train on; make it smaller" in refused.output
     assert not (folder / "results/toy/models").exists()
 
 

@@ -216,6 +216,24 @@ def nearer(root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
+def test_a_record_of_another_version_is_a_note_and_one_of_other_images_a_finding(folder):
+    path = folder / "record.json"
+    content = json.loads(path.read_text())
+    content["code"] |= {"work/bound": "0" * 32, "datasets/other": "1" * 32}
+    path.write_text(json.dumps(content, separators=(",", ":")))
+    run = CliRunner().invoke(main, ["verify", str(folder), "--quick"])
+    assert run.exit_code == 0, run.output
+    assert (
+        "record.json: the last run was of another version of advrun; since then its code has changed: datasets/other, work/bound"
+        in run.output
+    )
+    content["labels"][0] += 1
+    path.write_text(json.dumps(content, separators=(",", ":")))
+    run = CliRunner().invoke(main, ["verify", str(folder), "--quick"])
+    assert run.exit_code == 11
+    assert "record.json" in run.output
+
+
 def test_an_honest_folder_passes_and_everything_that_is_resealed_is_found_by_asking_again(toy_run, folder):
     run = CliRunner().invoke(main, ["verify", str(folder)])
     assert run.exit_code == 0, run.output

@@ -56,6 +56,8 @@ def _within_images(eps: float, info: ValidationInfo) -> float:
         levels = eps if eps.is_integer() else 255 / eps  # 255/8 is 8/255 the wrong way round
         remedy = f"write {levels:g}/255" if eps <= 255 else "it is at most 1"
         refuse(problem(f"eps is {eps:g}; images are in [0, 1], so {remedy}"))
+    if info.data.get("norm") == "l0" and eps < 1:
+        refuse(problem(f"eps is {eps:g}; in L0 it is how many values may change, 1 or more"))
     return eps
 
 

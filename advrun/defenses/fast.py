@@ -50,8 +50,8 @@ def fast(
         project: whether what start and step come to is brought back into the ball. Preset `n_fgsm` does without, and starts farther away,
             which keeps one-step training from overfitting to its step (de Jorge et al., 2022, arXiv:2202.01181).
         prior: what the step begins with: a random change (none), that of the batch before (batch, "previous init" in table 1 of Wong et
-            al.), or that of the same image in the epoch before (epoch; Jia et al., 2022, arXiv:2207.08859, equation 4; preset `fgsm_ep`),
-            for which two bytes are kept of each number of the training images.
+            al.), or that of the same image in the epoch before (epoch; FGSM-EP of Jia et al., 2022, arXiv:2207.08859; preset `fgsm_ep`),
+            for which two bytes are kept of each number of the training images; one that the first epoch left over begins as it is.
         start: fresh weights, or those of the trained classifier.
     """
     network, ball = learner_of(model, start), GEOMETRIES[norm](eps)

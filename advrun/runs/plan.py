@@ -23,7 +23,7 @@ from advrun.runs.keys import described, inner, is_random, learning, learning_lab
 from advrun.runs.meetings import ADAPTIVE, NONE, UNDEFENDED, Cast, Meeting, access_of, meet
 from advrun.runs.metering import metric_source
 from advrun.runs.needs import ability, attack_learns, check_oracles, is_fitted, is_oracle, is_trained, training_of
-from advrun.runs.possible import check_chains, check_sources, check_targets
+from advrun.runs.possible import check_batches, check_chains, check_sources, check_targets, check_validation
 from advrun.types import SystemName
 
 STAGES = ("train", "attack", "defend")
@@ -147,11 +147,13 @@ def make_plan(experiment: Experiment, data: Dataset) -> Plan:
     if all(map(is_trained, experiment.models)):  # trained models may know more classes
         check_targets(experiment, data.classes, f"{data.name} has")
     check_sources(experiment, data)
+    check_validation(experiment, data)
     trainings = [
         training_of(model, part) for model in experiment.models for part in (None, *sum((e.chain for e in experiment.defended), ()))
     ]
     if any(training and training.half != "all" for training in trainings):
         data.half("a")  # raises where there are no halves
+    check_batches(experiment, data)
     cells = tuple(_Planner(experiment, data).cells())
     threats = [threat.name for threat in experiment.threats]
     if experiment.attacks and set(threats) != {NONE} and not any(cell.kind == "attack" for cell in cells):

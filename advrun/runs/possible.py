@@ -6,13 +6,16 @@ its training pauses for an attack to learn, that its networks play against one a
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from advrun import registry
 from advrun.config import AttackEntry, BoundEntry, DefenseEntry, Experiment
-from advrun.config.entries import InnerAttack
+from advrun.config.entries import InnerAttack, Training
 from advrun.data import Dataset
 from advrun.errors import ConfigError
 from advrun.runs.keys import says
-from advrun.runs.needs import attack_learns
+from advrun.runs.needs import attack_learns, is_trained, training_of
 
 
 def check_chains(experiment: Experiment) -> None:
@@ -27,10 +30,40 @@ def check_chains(experiment: Experiment) -> None:
                     raise ConfigError(f"{lost}; put {part.name} before {guard}")
                 if says(part.name, call="beside"):
                     guard = part.name
-                    if not experiment.data.validation:
-                        why = f"the threshold of {part.name} comes from validation images, and data.validation is 0"
-                        raise ConfigError(f"{why}; make it larger, such as 0.1")
             _check_training(experiment, defense, number)
+
+
+def check_validation(experiment: Experiment, data: Dataset | None = None) -> None:
+    """Raise ConfigError where something is chosen by validation images, and none are held out. data: the experiment's, if it is at hand."""
+    share = experiment.data.validation
+    if share and (data is None or len(data.validation_split(share, seed=0)[1])):
+        return
+    few = ", which is none of the images, or tracks, of any class" if share else ""
+    remedy = f"comes from validation images, and data.validation is {share:g}{few}; make it larger{'' if share else ', such as 0.1'}"
+    for model in experiment.models:
+        if model.train and model.train.monitor != "own":
+            raise ConfigError(f"{experiment.at('models', model.label, 'train')}: {model.train.monitor} {remedy}")
+    for defense in experiment.defended:
+        for number, part in enumerate(defense.chain):
+            with experiment.naming("defenses", defense.label, number):
+                if says(part.name, call="beside"):
+                    raise ConfigError(f"the threshold of {part.name} {remedy}")
+                if part.train and part.train.monitor != "own":
+                    raise ConfigError(f"{part.train.monitor} {remedy}")
+
+
+def check_batches(experiment: Experiment, data: Dataset) -> None:
+    """Raise ConfigError where a batch is larger than all that is trained on."""
+    count = cache(lambda half: len(data.half(half).validation_split(experiment.data.validation, seed=0)[0]))
+    for model in filter(is_trained, experiment.models):
+        trained: list[tuple[tuple[Any, ...], Training | None]] = [(("models", model.label, "train", "batch_size"), training_of(model))]
+        for defense in experiment.defended:
+            for number, part in enumerate(defense.chain):
+                trained.append((("defenses", defense.label, number, "train", "batch_size"), training_of(model, part)))
+        for place, training in trained:
+            if training and training.batch_size > count(training.half):
+                had = f"got {training.batch_size}, but there are {count(training.half)} images to train on; make it smaller"
+                raise ConfigError(f"{experiment.at(*place)}: {had}")
 
 
 def _check_training(experiment: Experiment, defense: DefenseEntry, number: int) -> None:

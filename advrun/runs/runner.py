@@ -42,7 +42,7 @@ from advrun.runs.metering import seen
 from advrun.runs.needs import is_trained
 from advrun.runs.pictured import pictured
 from advrun.runs.plan import STAGES, Cell, Plan, make_plan
-from advrun.runs.possible import aims, check_chains
+from advrun.runs.possible import aims, check_chains, check_validation
 from advrun.runs.proofs import proven
 from advrun.runs.record import keep_record
 from advrun.runs.shares import Portion
@@ -70,6 +70,7 @@ def inspect(experiment: Experiment) -> dict[str, dict[str, Any]]:
     Raises ConfigError for what cannot be, as a run does before it begins; data that are missing are no fault of the configuration.
     """
     check_chains(experiment)
+    check_validation(experiment)
     if not all(map(is_trained, experiment.models)):
         from advrun.runs import opened
 

@@ -109,14 +109,19 @@ def _check_known(store: Untouched, minutes: Minutes) -> None:
 
 def _check_record(root: Path, plan: Plan, minutes: Minutes) -> None:
     """What `advrun compare` pairs rows by, where there is such a record: the same must come of the data and the plan."""
+    due = record.record_of(plan)
     try:
         said = bytes_of(root, record.FILE, record.MAX_BYTES)
+        kept = record.Record.read(root)
     except FileNotFoundError:
         return
-    except (OSError, AdvrunError):
-        said = b""
-    if said != record.record_of(plan).says().encode():
-        minutes.find(record.FILE, "other images, labels, code or rows", "what the data and config.yaml give")
+    except (OSError, ValueError, AdvrunError):
+        said, kept = b"", None
+    if kept is None or said != dataclasses.replace(due, code=kept.code).says().encode():
+        minutes.find(record.FILE, "other images, labels or rows", "what the data and config.yaml give")
+    elif changed := [name for name in kept.code.keys() | due.code.keys() if kept.code.get(name) != due.code.get(name)]:
+        named = f"{', '.join(sorted(changed)[:3])}{' ...' * (len(changed) > 3)}"
+        minutes.note(f"{record.FILE}: the last run was of another version of advrun; since then its code has changed: {named}")
 
 
 def experiment_of(root: Path, minutes: Minutes) -> Experiment | None:
