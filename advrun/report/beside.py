@@ -23,7 +23,7 @@ from advrun.report.style import Picture, picture
 if TYPE_CHECKING:
     from advrun.report.figures import Drawing
 
-WORTH = 4
+WORTH = 5
 """Figures for which one process more is begun: to load matplotlib takes it as long as two of them."""
 CODE = str(Path(__file__).parents[2])
 """The folder of this package: they run the same code."""
