@@ -29,6 +29,7 @@ models: [{models}]
 defenses: [{{name: gaussian_blur}}, {{name: median}}, {{name: jpeg}}, {{name: bit_depth}}]
 attacks: [{attacks}]
 seeds: [{seeds}]
+train: {{batch_size: 16}}
 results: {results}
 """
 EPS = "[2/255, 4/255, 8/255, 12/255, 16/255]"

@@ -22,7 +22,7 @@ def test_defaults_and_presets_of_every_plugin_are_valid(entry):
         plugin = registry.get(entry.kind, name)
         for preset in [{}, *plugin.presets.values()]:
             required = {key: "x" for key, setting in plugin.settings.items() if setting.required}
-            eps = {"eps": 0.1} if entry.kind == "attacks" and plugin.needs_eps else {}
+            eps = {"eps": 1} if entry.kind == "attacks" and plugin.needs_eps else {}
             form_of(entry.kind, name, entry.form).model_validate({"name": name, **required, **eps, **preset})
 
 

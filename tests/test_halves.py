@@ -84,7 +84,8 @@ def test_the_half_is_in_the_key_only_where_one_is_said(toy_data):
     assert set(whole.train.identity()) == {"epochs", "batch_size", "learning_rate", "patience"}
     assert half.train.identity() == {**whole.train.identity(), "half": "a"}
     keys = {
-        which: make_plan(loads(f"models: [{{name: lnet, train: {{half: {which}}}}}]"), toy_data).cells[0].key for which in ("all", "a", "b")
+        which: make_plan(loads(f"models: [{{name: lnet, train: {{half: {which}, batch_size: 16}}}}]"), toy_data).cells[0].key
+        for which in ("all", "a", "b")
     }
     assert len(set(keys.values())) == 3
-    assert keys["all"] == make_plan(loads("models: [{name: lnet}]"), toy_data).cells[0].key
+    assert keys["all"] == make_plan(loads("models: [{name: lnet, train: {batch_size: 16}}]"), toy_data).cells[0].key
