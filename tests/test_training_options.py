@@ -166,6 +166,14 @@ def test_the_most_robust_epoch_is_kept(toy_data, tmp_path):
     assert len(set(curve)) > 1
 
 
+def test_robust_accuracy_of_no_images_is_refused(toy_data, tmp_path):
+    fit = make_fit(toy_data, tmp_path, monitor="robust_accuracy")
+    fit.validation = 0.0
+    model = small()
+    with pytest.raises(ConfigError, match=r"toy: robust_accuracy comes from validation images, and there are none; make data.validation"):
+        fit(model, classification(model))
+
+
 def test_robust_accuracy_of_what_is_no_classifier_is_refused(toy_data, tmp_path):
     purifier = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])
     fit = make_fit(toy_data, tmp_path, monitor="robust_accuracy")

@@ -67,7 +67,7 @@ def open_models(plan: Plan, store: Store, console: Console, *, spend: bool = Fal
     models = {label: model for label, model in found.items() if isinstance(model, Foreign)}
     known = {label: classes for label, classes in done.items() if label not in found}
     known |= {label: (model.classes, model.names()) for label, model in models.items()}
-    check_attacks(plan.experiment, found)
+    oracles.check_attacks(plan.experiment, oracles.among(found))
     with plan.experiment.naming("models"):
         asked = oracles.opened(plan, store, oracles.among(found), spend=spend, say=lambda text: console.event("asks", label=text))
     known |= {label: (box.classes, box.vocabulary.names) for label, box in asked.boxes.items()}
@@ -119,7 +119,7 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
                 if not is_oracle(entry):
                     raise
                 found[entry.label] = {"not reached": str(error)}  # a service that is not running is no fault of the configuration
-    check_attacks(experiment, opened)
+    oracles.check_attacks(experiment, oracles.among(opened))
     models = {label: model for label, model in opened.items() if isinstance(model, Foreign)}
     outline = outline_of(experiment)
     if outline is not None:
@@ -140,13 +140,6 @@ def inspect(experiment: Experiment, load_data: Callable[[Experiment], Dataset]) 
         right = f"{100 * seen.accuracy:.1f} % of {seen.n:,} images"
         found[label] = {**model.facts(), "clean": right} | ({"note": seen.note} if seen.note else {})
     return found
-
-
-def check_attacks(experiment: Experiment, models: Mapping[str, Foreign | Oracle]) -> None:
-    """Raise ConfigError for an attack that needs more than a model gives that can only be asked."""
-    for attack in experiment.attacks:
-        with experiment.naming("attacks", attack.label):
-            oracles.check_attacks(experiment.model_copy(update={"attacks": (attack,)}), oracles.among(models))
 
 
 def examined(model: Foreign, data: Dataset) -> Examination:

@@ -42,14 +42,13 @@ def among(models: Mapping[str, Any]) -> dict[str, Oracle]:
 
 
 def opened(plan: Plan, store: Store, oracles: Mapping[str, Oracle], *, spend: bool, say: Callable[[str], None]) -> Ready:
-    """The oracles as classifiers that remember what they are told. `say` hears what they may cost before anything is sent.
+    """The oracles as classifiers that remember what they are told; `check_attacks` comes before it. `say` hears what they may cost before
+    anything is sent.
 
     Raises:
-        ConfigError: for an attack that needs more than an oracle gives, for labels that mean nothing, or where answers cost money
-            and `spend` is False.
+        ConfigError: for labels that mean nothing, or where answers cost money and `spend` is False.
         ModelError: where a service with labels of its own stands beside other models, or does not answer.
     """
-    check_attacks(plan.experiment, oracles)
     for oracle in oracles.values():
         if oracle.classes is None and not oracle.labels and len(plan.experiment.models) > 1:
             raise ModelError(
@@ -79,8 +78,10 @@ def check_attacks(experiment: Experiment, oracles: Mapping[str, Oracle]) -> None
     """Raise ConfigError for an attack that needs more than an opened oracle gives; those that need gradients are judged by the plan."""
     for label, oracle in oracles.items():
         for attack in experiment.attacks:
-            if registry.get("attacks", attack.name).access != "gradients":
-                refuse_access(registry.get("attacks", attack.name), label, oracle.gives)
+            plugin = registry.get("attacks", attack.name)
+            if plugin.access != "gradients":
+                with experiment.naming("attacks", attack.label):
+                    refuse_access(plugin, label, oracle.gives)
 
 
 def meaning(ledger: Ledger, data: Dataset) -> tuple[Vocabulary, Dataset]:
