@@ -15,7 +15,7 @@ from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 
-GUESS = 1500 * 32 * 32 * 3
+GUESS = 5000 * 32 * 32 * 3
 """Where nothing was measured: gradients of L-net in a second on two cores, for images of one pixel value."""
 
 
