@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from advrun.console import Bar, Console, Course, Part, Relay, speak, spelt, write, write_json
+from advrun.console import Bar, Console, Course, Part, Relay, Speeds, speak, spelt, write, write_json
 from advrun.console.course import clock_time, duration
 from advrun.console.screen import Screen, cut, one_line, shortened
 from advrun.console.spelling import GLYPHS, accept_everything
@@ -116,6 +116,35 @@ def test_speeds_are_those_of_the_nearest_group():
         assert course.remaining() == pytest.approx(with_nothing_heard - 1)
 
 
+def test_what_was_measured_with_one_network_is_expected_of_a_slower_one():
+    """A fast network was trained and attacked twice, a slow one trained alone: its attacks take as much longer as its training took."""
+    clock = Clock()
+    plan = [("train", "fast", 10, 1), ("train", "slow", 10, 30), ("pgd", "fast", 100, 20), ("cw", "fast", 50, 5), ("measure", "fast", 1, 1)]
+    left = [Part(100, ("pgd",), model="slow"), Part(20, ("cw slow none", "cw"), model="slow"), Part(1, ("new",), model="slow")]
+    course = Course([*(Part(work, (group,), model=model) for group, model, work, _ in plan), *left], clock)
+    for number, (_, _, _, seconds) in enumerate(plan):
+        with course.part(number):
+            clock.now += seconds
+    assert course.remaining() == pytest.approx(30 * (20 + 2) + 3)  # of what is new it is known how long the network takes on the whole
+    with course.part(len(plan)):
+        clock.now += 200
+    assert course.remaining() == pytest.approx(11 * 2 + 230 / 110, rel=0.05)  # between 10 and 30, by what took longer
+
+
+def test_slowness_explains_all_that_was_measured():
+    """Of three networks and four groups, none of which was measured with all: the two numbers of each are found again."""
+    speed, slow = {"a": 0.1, "b": 1.0, "c": 3.0, "d": 0.02}, {"x": 1.0, "y": 5.0, "z": 40.0}
+    known = Speeds()
+    missing = {("a", "z"), ("b", "y"), ("c", "x"), ("d", "z")}
+    for group in speed:
+        for model in slow:
+            if (group, model) not in missing:
+                known.add(Part(7, (f"{group} {model}", group), model=model), 7 * speed[group] * slow[model], 7)
+    for group, model in missing:
+        assert known.of(Part(1, (f"{group} {model}", group), model=model)) == pytest.approx(speed[group] * slow[model], rel=0.1)
+    assert known.of(Part(1, ("a",), model="never met")) == pytest.approx(0.1 * (1 + 5) / 2)
+
+
 def test_a_part_that_fails_does_not_count():
     clock = Clock()
     course = Course([Part(10), Part(10)], clock)
@@ -152,7 +181,9 @@ def test_the_share_never_falls_and_is_not_whole_before_the_end():
 def test_a_resumed_run_goes_on_at_the_speeds_that_its_log_knows():
     """Few small parts are left, the first of which loads a system: nothing is expected of the large one that small ones suggest."""
     clock = Clock()
-    known = {"": (300.0, 3000.0), "attack": (280.0, 2900.0), "measure": (4.0, 100.0)}
+    known = Speeds()
+    known.add(Part(2900, ("attack",)), 280.0, 2900.0)
+    known.add(Part(100, ("measure",)), 4.0, 100.0)
     course = Course([Part(10, ("measure",)), Part(1000, ("attack",))], clock, known=known)
     assert course.remaining() == pytest.approx(0.4 + 1000 * 280 / 2900)
     with course.part(0):
@@ -164,7 +195,9 @@ def test_a_resumed_run_goes_on_at_the_speeds_that_its_log_knows():
 def test_what_an_earlier_run_has_left_is_neither_to_be_done_nor_done_fast(whole_before):
     """An attack of 1,000 images at 2 a second, 900 of which are among the checkpoints; some are wrong without it, and are said first."""
     clock = Clock()
-    course = Course([Part(1000, ("attack",), kept=0.9), Part(1000, ("attack",))], clock, known={"": (500.0, 1000.0)})
+    known = Speeds()
+    known.add(Part(1000), 500.0, 1000.0)
+    course = Course([Part(1000, ("attack",), kept=0.9), Part(1000, ("attack",))], clock, known=known)
     assert course.remaining() == pytest.approx(50 + 500)
     course.enter(0)
     clock.now += 10

@@ -57,13 +57,13 @@ def test_an_attack_that_was_interrupted_costs_what_is_left_of_it(toy_run, tmp_pa
     (whole,), (left,) = [part(cell, plan)], parts([cell], plan, store.root)
     assert left.left == pytest.approx(LOADING + (whole.work - LOADING) * (1 - share))
     seconds = forecast(plan, [cell], store, 1).seconds[cell.key]
-    known = speeds(store)[0][""]
+    known = speeds(store)[0].measured()
     assert seconds == pytest.approx(left.left * known[0] / known[1])
     assert runner.computed(plan, cells, store, Console(quiet=True), fail_fast=False) is None
     (done,) = [each for each in events(store.root, "done") if each["cell"] == cell.label]
     assert done["work"] == pytest.approx(whole.work * (images - 32) / images, rel=0.1)
     assert 0 < done["timed"] <= done["seconds"]
-    assert speeds(store)[0][f"attack noise {cell.model.label} none"] == (done["timed"], done["work"])
+    assert speeds(store)[0].measured(f"attack noise {cell.model.label} none") == (done["timed"], done["work"])
     assert parts([cell], plan, store.root) == [whole]
 
 
@@ -78,8 +78,20 @@ def test_a_training_that_was_killed_costs_the_epochs_that_are_left(toy_data, tmp
     assert kept(cell, plan, tmp_path) == pytest.approx(5 / 6)
     (left,) = parts([cell], plan, tmp_path)
     assert left.left == pytest.approx(LOADING + (left.work - LOADING) / 6)
-    (tmp_path / "partial" / cell.key / "fit-purifier.npz").write_bytes(b"damaged")
-    assert kept(cell, plan, tmp_path) == 0
+    partial = tmp_path / "partial" / cell.key
+    (partial / "fit-purifier.npz").write_bytes(b"damaged")
+    assert kept(cell, plan, tmp_path) == pytest.approx(5 / 6 / 2)
+
+
+def test_a_training_between_its_two_stages_is_half_done(toy_data, tmp_path, monkeypatch):
+    """Of distillation the teacher is trained, and the student not begun: its checkpoint is of all epochs, and alone."""
+    monkeypatch.setattr("advrun.checkpoints.CHECKPOINT_SECONDS", 0.0)
+    plan = make_plan(loads("models: [{name: cnn}]\ntrain: {epochs: 6, batch_size: 32}\n"), toy_data)
+    cell = plan.cells[0]
+    model, fit = small(), make_fit(toy_data, tmp_path / "partial" / cell.key)
+    fit(model, classification(model))
+    assert (tmp_path / "partial" / cell.key / "fit-model.npz").is_file()
+    assert kept(cell, plan, tmp_path) == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ INNER = {
         ["check"],
         ["__init__"],
     ],
-    "console": [["spelling", "course"], ["screen", "listening"], ["speak"], ["relay"], ["__init__"]],
+    "console": [["spelling", "speeds"], ["course"], ["screen", "listening"], ["speak"], ["relay"], ["__init__"]],
     "pools": [["__init__"], ["_machine", "_child", "_post"], ["_cluster"], ["serial", "processes", "ray"]],
     "contract": [
         ["victims", "promise"],

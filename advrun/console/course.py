@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from advrun.console.speeds import Part, Speeds
 
 HIGHEST = 0.99
 """The share of a run that is not over."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of a run. work: in any unit that all parts share. alike: names of groups in which parts of the same work take about
-    as long, the nearest first. kept: the share of it that an earlier run has done."""
-
-    work: float
-    alike: tuple[str, ...] = ()
-    kept: float = 0.0
-
-    @property
-    def left(self) -> float:
-        """The work that is to be done."""
-        return self.work * (1 - self.kept)
-
-
 class Course:
-    """The parts of a run, of which several may be worked on at once. Speeds are measured by group; a part of a new group goes at the speed
-    of all. What is asked costs as much with ten thousand parts as with ten. known: speeds of earlier runs, as `pace` takes them."""
+    """The parts of a run, of which several may be worked on at once. What is asked costs as much with ten thousand parts as with ten.
+
+    known: speeds of earlier runs.
+    """
 
     def __init__(
         self,
         parts: Sequence[Part],
         clock: Callable[[], float] = time.monotonic,
         workers: int = 1,
-        known: Mapping[str, tuple[float, float]] | None = None,
+        known: Speeds | None = None,
     ) -> None:
         self.parts, self.entered, self.workers = parts, 0, workers
         """entered: how many parts were begun, or dropped."""
@@ -44,11 +33,10 @@ class Course:
         self._began = clock()
         self._inside: dict[int, _Inside] = {}
         """The parts that are worked on, by number."""
-        self._waiting: dict[tuple[str, ...], list[float]] = {}
-        """Number and work of the parts that were not begun, by their groups."""
-        self._measured: dict[str, tuple[float, float]] = {}
-        """Seconds and work by group; "" is all."""
-        self._known = known or {}
+        self._waiting: dict[Part, list[float]] = {}
+        """Number and work of the parts that were not begun, by what is alike of them."""
+        self._known = known.copy() if known else Speeds()
+        self._has_measured = False
         self._highest = 0.0
         for part in parts:
             self._wait(part, 1)
@@ -85,11 +73,12 @@ class Course:
         without what an earlier run had done."""
         inside, part = self._inside.pop(number), self.parts[number]
         start, before = inside.since, 0.0
-        if inside.heard and inside.heard[0][1] < 1 and (part.kept or not self._measured):  # the first waits for TensorFlow
+        if inside.heard and inside.heard[0][1] < 1 and (part.kept or not self._has_measured):  # the first waits for TensorFlow
             start, before = inside.heard[0]
         timed, work = self._clock() - start, part.work * (1 - before)
         if counts:
-            add(self._measured, ("", *part.alike), timed, work)
+            self._known.add(part, timed, work)
+            self._has_measured = True
         return timed, work
 
     def within(self, share: float, number: int | None = None, kept: float = 0.0) -> None:
@@ -108,17 +97,17 @@ class Course:
         """Seconds that the rest will take; None before anything could be measured."""
         known = self._speeds()
         later, current = 0.0, []
-        for groups, (_, work) in tuple(self._waiting.items()):  # another thread asks
-            if (speed := pace(groups, known)) is None:
+        for alike, (_, work) in tuple(self._waiting.items()):  # another thread asks
+            if (speed := known.of(alike)) is None:
                 return None
             later += work * speed
         for number, inside in tuple(self._inside.items()):
-            if (speed := pace(self.parts[number].alike, known)) is None:
+            if (speed := known.of(self.parts[number])) is None:
                 return None
             left = self.parts[number].work * speed * (1 - inside.share)
             current.append(max(left - (self._clock() - (inside.heard[-1][0] if inside.heard else inside.since)), 0.0))
         if not (self._waiting or self._inside):
-            return 0.0 if known else None
+            return 0.0 if known.measured()[1] else None
         return max((later + sum(current)) / self.workers, *current, 0.0)
 
     def share(self) -> float:
@@ -134,22 +123,21 @@ class Course:
         return None if remaining is None else datetime.now() + timedelta(seconds=remaining)
 
     def _wait(self, part: Part, by: int) -> None:
-        count, work = self._waiting.get(part.alike, (0.0, 0.0))
+        alike = replace(part, work=0.0, kept=0.0)
+        count, work = self._waiting.get(alike, (0.0, 0.0))
         if count + by:
-            self._waiting[part.alike] = [count + by, work + by * part.left]
+            self._waiting[alike] = [count + by, work + by * part.left]
         else:
-            self._waiting.pop(part.alike, None)
+            self._waiting.pop(alike, None)
 
-    def _speeds(self) -> dict[str, tuple[float, float]]:
-        """Seconds and work by group, of earlier runs, of this one, and of what is worked on."""
-        known = dict(self._known)
-        for group, measured in self._measured.items():
-            add(known, (group,), *measured)
+    def _speeds(self) -> Speeds:
+        """Of earlier runs, of this one, and of what is worked on."""
+        known = self._known.copy()
         for number, inside in tuple(self._inside.items()):
             if len(inside.heard) > 1 and 1 > inside.heard[1][1] > inside.heard[0][1]:
                 (start, before), (now, share) = inside.heard
                 part = self.parts[number]
-                add(known, ("", *part.alike), now - start, (share - before) * part.work)
+                known.add(part, now - start, (share - before) * part.work)
         return known
 
 
@@ -164,22 +152,6 @@ class _Inside:
     @property
     def share(self) -> float:
         return max(self.heard[-1][1] if self.heard else 0.0, self.kept)
-
-
-def add(known: dict[str, tuple[float, float]], groups: Iterable[str], seconds: float, work: float) -> None:
-    """Count work, and the seconds that it took, to each of the groups."""
-    for group in groups:
-        before = known.get(group, (0.0, 0.0))
-        known[group] = before[0] + seconds, before[1] + work
-
-
-def pace(groups: Iterable[str], known: Mapping[str, tuple[float, float]]) -> float | None:
-    """Seconds for a unit of work, by the nearest group whose speed is known."""
-    for group in (*groups, ""):
-        seconds, work = known.get(group, (0.0, 0.0))
-        if work > 0:
-            return seconds / work
-    return None
 
 
 def clock_time(moment: datetime, now: datetime | None = None) -> str:

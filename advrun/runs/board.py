@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 
-from advrun.runs.plan import Cell
+from advrun.runs.plan import STAGES, Cell
+
+
+def in_turn(cells: Iterable[Cell]) -> list[Cell]:
+    """As a run does them: all models are trained before the first is attacked. Then a model that cannot be trained is known of before the
+    attacks on others have taken their hours, and how slow each is, for the expected end."""
+    return sorted(cells, key=lambda cell: cell.stage != STAGES[0])
 
 
 class Board:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import fmean
 
 from advrun import registry
@@ -24,6 +25,10 @@ PROBED = 64
 
 def part(cell: Cell, plan: Plan) -> Part:
     """The cell as `Course` sees it."""
+    return replace(_part(cell, plan), model="" if cell.kind == "learn" else cell.model.label)  # what is learnt of images has none
+
+
+def _part(cell: Cell, plan: Plan) -> Part:
     if cell.kind == "train":
         return Part(LOADING + _training(cell, plan), (f"train {cell.defense_label}", "train"))
     if cell.kind == "learn" and cell.attack is not None:

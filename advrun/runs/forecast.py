@@ -7,18 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from advrun.console import Console, Part
-from advrun.console.course import about, add, pace
-from advrun.runs.board import Board
+from advrun.console import Console, Part, Speeds
+from advrun.console.course import about
+from advrun.runs.board import Board, in_turn
 from advrun.runs.kept import parts
 from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
 from advrun.runs.store import Store
 
-GUESS = 1500 * 32 * 32 * 3
+GUESS = 5000 * 32 * 32 * 3
 """Where nothing was measured: gradients of L-net in a second on two cores, for images of one pixel value."""
-Speeds = Mapping[str, tuple[float, float]]
-"""Seconds and work by group of cells; "" is all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> F
     guess = math.prod(plan.data.image_shape) / GUESS
     whole = parts(cells, plan, store.root)
     seconds = {cell.key: expected(each, known, guess) for cell, each in zip(cells, whole, strict=True)}
-    board, idle = Board(cells, max(workers, 1)), list(range(max(workers, 1)))
+    board, idle = Board(in_turn(cells), max(workers, 1)), list(range(max(workers, 1)))
     busy: list[tuple[float, int, Cell]] = []
     who: dict[str, int] = {}
     now = 0.0
@@ -59,27 +57,23 @@ def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> F
 
 def expected(part: Part, known: Speeds, guess: float) -> float:
     """Seconds for what is left of a part. guess: seconds for a unit of work where nothing is known."""
-    found = pace(part.alike, known)
+    found = known.of(part)
     return part.left * (guess if found is None else found)
 
 
 def speeds(store: Store) -> tuple[Speeds, int]:
     """What the cells of a results folder took, and how many are known; a log may be torn, or somebody else's."""
-    known: dict[str, tuple[float, float]] = {}
-    count = 0
+    known, count = Speeds(), 0
     for event in events(store.root, "done"):
         try:
-            seconds, work, groups = (
-                float(event.get("timed", event["seconds"])),
-                float(event["work"]),
-                [str(each) for each in event["alike"]],
-            )
+            seconds, work = float(event.get("timed", event["seconds"])), float(event["work"])
+            done = Part(work, tuple(str(each) for each in event["alike"]), model=str(event.get("model", "")))
         except (ValueError, KeyError, TypeError):
             continue
         if not (math.isfinite(seconds) and math.isfinite(work) and seconds >= 0 and work > 0):
             continue
         count += 1
-        add(known, ("", *groups), seconds, work)
+        known.add(done, seconds, work)
     return known, count
 
 

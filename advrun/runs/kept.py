@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 
 from advrun import registry
 from advrun.console import Part
@@ -45,7 +46,9 @@ def kept(cell: Cell, plan: Plan, root: Path) -> float:
         if cell.kind == "learn" and cell.attack is not None:
             epochs = int(cell.attack.settings.get("epochs", 0))
         done = [_epochs(root / "partial" / cell.key / name) for name in files if TRAINING.fullmatch(name)]
-        return min(min(done, default=0) / epochs, 1.0) if epochs else 0.0  # of several trainings, the one that is least far
+        if min(done, default=epochs) >= epochs:  # and yet the cell is not done: the next training was not begun
+            done.append(0)
+        return min(fmean(done) / epochs, 1.0) if epochs else 0.0
     sizes: dict[tuple[str, int], int] = {}  # of what begins at an image: a batch, and a part of it that was made when memory was short
     for found in filter(None, map(BATCH.fullmatch, files)):
         start = found[1] or "", int(found[2])

@@ -10,7 +10,7 @@ from advrun.console import Bar, Console, Course
 from advrun.errors import GOES_ON, CellError
 from advrun.pools import Message, Pool
 from advrun.runs import crew, hand
-from advrun.runs.board import Board
+from advrun.runs.board import Board, in_turn
 from advrun.runs.claims import Claims
 from advrun.runs.crew import Crew
 from advrun.runs.forecast import compare, forecast, speeds
@@ -54,7 +54,7 @@ def execute(
     Raises:
         ConfigError: for a pool that is unknown.
     """
-    pending = [cell for cell in cells if store.manifest(cell) is None]
+    pending = in_turn(cell for cell in cells if store.manifest(cell) is None)
     names = {cell.key for cell in pending}
     outcomes = Outcomes(skipped=[cell.label for cell in cells if cell.key not in names])
     job = hand.job(plan, {cell.key: cell for cell in pending}, store, console, opened, spend=spend)
@@ -288,7 +288,7 @@ class _Run:
         part = self.course.parts[self.board.place[cell.key]]
         timed, work = self.course.leave(self.board.place[cell.key])
         speed = {"work": round(work, 3), "timed": round(timed, 2)} if part.kept else {"work": round(part.work, 3)}
-        self.store.event("done", cell=cell.label, seconds=seconds, **speed, alike=part.alike)
+        self.store.event("done", cell=cell.label, seconds=seconds, **speed, alike=part.alike, model=part.model)
         if not cell.metric or self.console.as_json:  # a line for each metric of each row would bury the others
             self.console.event("done", label=cell.label, cell=f"{self.course.entered} of {len(self.pending)}", seconds=seconds)
         self.outcomes.done.append(cell.label)
