@@ -1,28 +1,25 @@
 """Which cells are ready, and which of them a worker does next; what it costs does not grow with the number of cells.
 
-A worker keeps the system of its last cell loaded, and what it made for its last row. So it is given first what its own work has made ready,
-and what needs the same cells as its last one; then cells of the same system; then of a system that no other worker has loaded. Where
-nothing of that is left, it takes from others: the cell that they would come to last.
+First all models are trained. Then a worker keeps the system of its last cell loaded, and what it made for its last row. So it is given
+first what its own work has made ready, and what needs the same cells as its last one; then cells of the same system; then of a system that
+no other worker has loaded. Where nothing of that is left, it takes from others: the cell that they would come to last.
 """
 
 from __future__ import annotations
 
 import heapq
 from bisect import insort
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from advrun.runs.plan import STAGES, Cell
 
 
-def in_turn(cells: Iterable[Cell]) -> list[Cell]:
-    """As a run does them: all models are trained before the first is attacked. Then a model that cannot be trained is known of before the
-    attacks on others have taken their hours, and how slow each is, for the expected end."""
-    return sorted(cells, key=lambda cell: cell.stage != STAGES[0])
-
-
 class Board:
     """Of the cells that are to be done. `take`, then `done`, `failed` or `back`.
+
+    All models are trained before anything else. Then a model that cannot be trained does not wait for the attacks on others to say so,
+    and the expected end knows how slow each of them is.
 
     Args:
         cells: in an order in which each comes after the ones that it needs. What they need besides is done.
@@ -42,6 +39,8 @@ class Board:
         """What else is ready, in order, by system."""
         self._systems: list[tuple[int, str]] = []
         """A heap of these systems, by the first of their cells; some are named twice, or are empty by now."""
+        self._trainings: list[int] = []
+        """A heap of models to be trained, which come first of all."""
         self._loaded: list[str] = [""] * workers
         for place, cell in enumerate(cells):
             needs = {self.place[needed.key] for needed in cell.needs if needed.key in self.place}
@@ -53,6 +52,8 @@ class Board:
 
     def take(self, worker: int) -> Cell | None:
         """What the worker shall do now; None where nothing is ready."""
+        if self._trainings:
+            return self.cells[heapq.heappop(self._trainings)]
         own = self._own[worker]
         if not own:
             system = self._next_system(worker)
@@ -73,7 +74,7 @@ class Board:
         for place in self._needed_by.pop(self.place[cell.key], ()):
             self._waits[place] -= 1
             if self._waits[place] == 0:
-                is_near = worker is not None and self.cells[place].system.key == self._loaded[worker]
+                is_near = worker is not None and not self._trainings and self.cells[place].system.key == self._loaded[worker]
                 self._ready(place, self._own[worker] if worker is not None and is_near else None)
 
     def failed(self, cell: Cell) -> list[Cell]:
@@ -99,8 +100,12 @@ class Board:
         self._own[worker].clear()
 
     def _ready(self, place: int, own: list[int] | None = None) -> None:
+        cell = self.cells[place]
+        if cell.kind == "train" and cell.stage == STAGES[0]:
+            heapq.heappush(self._trainings, place)
+            return
         if own is None:
-            system = self.cells[place].system.key
+            system = cell.system.key
             own = self._others.setdefault(system, [])
             if not own or place < own[0]:
                 heapq.heappush(self._systems, (place, system))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from advrun.console import Console, Part, Speeds
 from advrun.console.course import about
-from advrun.runs.board import Board, in_turn
+from advrun.runs.board import Board
 from advrun.runs.kept import parts
 from advrun.runs.log import events
 from advrun.runs.plan import Cell, Plan
@@ -38,7 +38,7 @@ def forecast(plan: Plan, cells: Sequence[Cell], store: Store, workers: int) -> F
     guess = math.prod(plan.data.image_shape) / GUESS
     whole = parts(cells, plan, store.root)
     seconds = {cell.key: expected(each, known, guess) for cell, each in zip(cells, whole, strict=True)}
-    board, idle = Board(in_turn(cells), max(workers, 1)), list(range(max(workers, 1)))
+    board, idle = Board(cells, max(workers, 1)), list(range(max(workers, 1)))
     busy: list[tuple[float, int, Cell]] = []
     who: dict[str, int] = {}
     now = 0.0

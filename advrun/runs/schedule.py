@@ -10,7 +10,7 @@ from advrun.console import Bar, Console, Course
 from advrun.errors import GOES_ON, CellError
 from advrun.pools import Message, Pool
 from advrun.runs import crew, hand
-from advrun.runs.board import Board, in_turn
+from advrun.runs.board import Board
 from advrun.runs.claims import Claims
 from advrun.runs.crew import Crew
 from advrun.runs.forecast import compare, forecast, speeds
@@ -54,7 +54,7 @@ def execute(
     Raises:
         ConfigError: for a pool that is unknown.
     """
-    pending = in_turn(cell for cell in cells if store.manifest(cell) is None)
+    pending = [cell for cell in cells if store.manifest(cell) is None]
     names = {cell.key for cell in pending}
     outcomes = Outcomes(skipped=[cell.label for cell in cells if cell.key not in names])
     job = hand.job(plan, {cell.key: cell for cell in pending}, store, console, opened, spend=spend)

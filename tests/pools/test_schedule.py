@@ -53,9 +53,23 @@ def played(cells, workers: int, seed: int = 0, taking=None) -> list[tuple[int, s
     return order
 
 
-def test_one_worker_keeps_the_order_of_the_plan():
-    cells = sweep(3, 4, 2)
-    assert [label for _, label in played(cells, 1)] == [each.label for each in cells]
+def test_one_worker_trains_all_models_and_keeps_the_order_of_the_plan():
+    labels = [each.label for each in sweep(3, 4, 2)]
+    assert [label for _, label in played(sweep(3, 4, 2), 1)] == ["s0", "s1", "s2", *(label for label in labels if " " in label)]
+
+
+def test_models_are_trained_first_and_defences_of_them_in_their_turn():
+    """Two workers have trained two models of three; the third comes before attacks, for whoever is idle first."""
+    cells = sweep(3, 2, 1)
+    defended = cell("s0 defended", "train", (cells[0],), stage="defend")
+    board = Board([*cells, defended], 2)
+    first, second = board.take(0), board.take(1)
+    board.done(first, 0)
+    third = board.take(0)
+    assert [each.label for each in (first, second, third)] == ["s0", "s1", "s2"]
+    board.done(second, 1)
+    assert board.take(1).label == "s0 a0"  # in the order of the plan, whichever model it has trained
+    assert third.label not in {board.take(worker).label for worker in (0, 1)}
 
 
 @pytest.mark.parametrize("workers", [2, 3, 7, 40])
@@ -80,7 +94,7 @@ def switches(order) -> int:
 
 
 def test_workers_stay_with_their_system_and_rows_with_their_worker():
-    order = played(sweep(8, 5, 4), 2, taking=lambda cell: 1.0)
+    order = [each for each in played(sweep(8, 5, 4), 2, taking=lambda cell: 1.0) if " " in each[1]]  # once the models are trained
     assert switches(order) <= 7  # each of eight systems is loaded once, but for what is shared out at the end
     at = {label: worker for worker, label in order}
     torn = [label for label in at if " m" in label and at[label] != at[f"{label.rpartition(' ')[0]} row"]]
