@@ -11,7 +11,7 @@ from advrun.report.ranking import compare, doubts
 from advrun.report.summary import Panel, Score, Summary, once
 
 ADAPTIVE = "adaptive"
-CAPTION = "Leaderboard"
+ATTACKED = "attacked"
 
 
 @once
@@ -31,7 +31,7 @@ def lines(summary: Summary) -> list[list[str]]:
     order = sorted(scores, key=lambda system: (bool(flags[system]), -scores[system].accuracy))
     balls = [f"{ball_label(each.attack.norm, size)}, %" for each, size in places]
     medians = [f"median {measured_in(each.attack.norm)}" for each in nearest]
-    header = ["rank", "model", "defence", "clean, %", *balls, *medians, "images", "attacked", "flags"]
+    header = ["rank", "model", "defence", "clean, %", *balls, *medians, "images", ATTACKED, "flags"]
     found = [header]
     for rank, system in enumerate(order, 1):
         others = [summary.cell(system, each.attack, size, ADAPTIVE) for each, size in places[1:]]
@@ -52,6 +52,18 @@ def notes(summary: Summary) -> list[str]:
         f"Sorted by the adaptive worst case within {ball_label(panel.attack.norm, eps)}, image by image over all attacks. "
         f"= : cannot be told apart from the first (95 %). {MISSING} : not ranked, because it is flagged.",
     ]
+
+
+def shown(summary: Summary) -> tuple[list[list[str]], list[str]]:
+    """The table as the page has it, where it must be narrow, and its notes: what all lines say of the attacks is said once, below."""
+    if not (table := lines(summary)):
+        return [], []
+    place = table[0].index(ATTACKED)
+    by = {line[place] for line in table[1:]}
+    table = [[text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}") for text in line] for line in table]
+    if len(by) > 1 or "" in by:
+        return table, notes(summary)
+    return [[*line[:place], *line[place + 1 :]] for line in table], [*notes(summary), f"All were attacked {by.pop()}."]
 
 
 def files(summary: Summary, title: str) -> dict[str, str]:

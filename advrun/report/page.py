@@ -96,6 +96,7 @@ def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> s
 
     environment.filters |= {"linked": linked, "range": reached}
     explained = notes(summary)
+    leaders, leader_notes = leaderboard.shown(summary)
     said = {
         **UNFOLDED,
         "findings": findings,
@@ -103,8 +104,8 @@ def html(findings: Findings, summary: Summary, pictures: Iterable[Picture]) -> s
         "script": Markup(script),
         "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         "headline": sentences(summary),
-        "leaders": leaderboard.lines(summary),
-        "leader_notes": leaderboard.notes(summary) if leaderboard.lines(summary) else [],
+        "leaders": leaders,
+        "leader_notes": leader_notes,
         "headlines": [table for table in shown if table.headline],
         "others": [table for table in shown if not table.headline],
         "notes": [note for note in explained if not note.anchor],

@@ -75,16 +75,27 @@ def test_it_is_on_the_page_and_in_files(found, summary):
     board = text.split('id="leaderboard"')[1].split("</table>")[0]
     assert board.index("trades") < board.index("none") < board.index("jpeg")
     assert 'href="#flag-zero-gradients"' in board
+    assert "over apgd, pgd" not in board
+    assert "All were attacked over apgd, pgd." in text
     tables = {name: content.decode() for name, content in texts(found, summary).items()}
     lines = list(csv.reader(io.StringIO(tables["tables/leaderboard.csv"])))
     assert lines == leaderboard.lines(summary)
     assert "Sorted by the adaptive worst case within L∞ 8/255" in tables["tables/leaderboard.md"]
 
 
+def test_attacks_that_are_not_the_same_for_all_have_a_column_on_the_page(found):
+    fewer = [each for each in found.results if (each.row.model, each.row.attack) != ("mlp", "apgd")]
+    table, notes = leaderboard.shown(summarise(fewer))
+    place = table[0].index("attacked")
+    assert {line[1]: line[place] for line in table[1:]}["mlp"] != table[1][place] == "over apgd, pgd"
+    assert len(notes) == 1
+
+
 def test_one_model_has_none(summary):
     one = summarise([each for each in summary.results if each.row.model == "lnet" and not each.row.attack.startswith("worst")])
     assert leaderboard.lines(one) == []
     assert leaderboard.files(one, "title") == {}
+    assert leaderboard.shown(one) == ([], [])
 
 
 def test_the_optimality_is_a_column_and_explained(found, summary):
