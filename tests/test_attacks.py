@@ -44,8 +44,9 @@ WHOLE = (
     *("square", "hopskipjump", "spatial"),
 )
 """One or two of each kind of attack, which `make test` holds to all promises; others to the first, and `make test-all` all to all."""
-TRAINED = ("advgan", "advgan_blackbox", "natural")
-"""Attacks that train networks, for which each promise trains them anew: `make test` reads their files, and has tests of their own."""
+LONG = ("advgan", "advgan_blackbox", "natural", "lbfgs")
+"""Attacks that train networks, for which each promise trains them anew, or search for long: `make test` reads their files, and has tests
+of their own."""
 FIRST = (
     *(contract.it_is_documented, contract.box_ball_and_numbers, contract.it_fools_the_model),
     *(contract.what_it_asks_is_counted_and_announced, contract.the_query_budget_is_never_exceeded),
@@ -57,7 +58,7 @@ def promises():
     for attack in first_norms():
         (name, norm), marks = attack.values[0], attack.marks
         for promise in contract.PROMISES:
-            kept = FIRST[:1] if name in TRAINED else contract.PROMISES if name in WHOLE else FIRST
+            kept = FIRST[:1] if name in LONG else contract.PROMISES if name in WHOLE else FIRST
             spared = () if promise in kept else (pytest.mark.slow,)
             yield pytest.param((name, norm), promise, id=f"{label(name, norm)}-{promise.__name__}", marks=(*marks, *spared))
 

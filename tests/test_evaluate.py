@@ -174,7 +174,7 @@ def test_targets(network, images):
         choose_targets(7, logits, images, y, 0)
 
 
-@pytest.mark.parametrize("attack", ["pgd", "cw"])
+@pytest.mark.parametrize("attack", ["pgd", pytest.param("cw", marks=pytest.mark.slow)])
 def test_all_targets_are_at_least_as_strong_as_one(attack, network, images):
     y = network.predict(images).argmax(-1)
     plugin = registry.get("attacks", attack)

@@ -194,7 +194,7 @@ def test_two_folders_must_not_share_a_name(added, tmp_path):
     ("code", "said"),
     [
         pytest.param("answer = no_such_name", "mine.py:1 cannot be imported: NameError", marks=pytest.mark.slow),
-        ("def mine(:", "mine.py:1 cannot be imported: SyntaxError"),
+        pytest.param("def mine(:", "mine.py:1 cannot be imported: SyntaxError", marks=pytest.mark.slow),
         pytest.param("import sys; sys.exit(3)", "mine.py:1 cannot be imported: SystemExit: 3", marks=pytest.mark.slow),
         ("def other(): ...", "mine.py must define a function named 'mine'"),
     ],

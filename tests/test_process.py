@@ -90,6 +90,7 @@ def test_a_full_standard_error_ends_nothing():
     assert (run.returncode, run.stdout) == (0, "finished\n")
 
 
+@pytest.mark.slow
 def test_a_plugin_that_imports_keras_itself_is_quiet_too(tmp_path):
     """TensorFlow writes to standard error by itself, past Python, unless the environment says otherwise before it loads."""
     (tmp_path / "models").mkdir()

@@ -184,6 +184,7 @@ def test_seeds_of_a_model_from_a_file_are_cells_of_their_own(finished, workplace
     assert len(started(workplace / "file/toy")) == 8
 
 
+@pytest.mark.slow
 def test_a_model_file_older_than_the_data_is_told(finished, workplace):
     """The data set gets a class more: nothing is computed."""
     file = next((finished / "models").glob("cnn-seed*.keras"), None) or next((finished / "models").glob("*.keras"))

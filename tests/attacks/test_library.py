@@ -862,7 +862,7 @@ def test_one_pixel_breeds_ten_generations_of_few_queries(network, images):
 
 
 @pytest.mark.parametrize(("shape", "n"), [((5, 9, 3), 3), ((7, 5, 1), 1)])
-@pytest.mark.parametrize(("base", "generations"), [("random", 10), ("best", 3)])
+@pytest.mark.parametrize(("base", "generations"), [pytest.param("random", 10, marks=pytest.mark.slow), ("best", 3)])
 def test_one_pixel_is_differential_evolution(shape, n, base, generations):
     """Candidate by candidate in NumPy, with the same random numbers: the same images. (Later, rounding decides between equal bests.)"""
     sure = linear_classifier(4, seed=2, shape=shape)

@@ -185,7 +185,7 @@ def test_the_survey_is_what_the_stickers_do(learnt, victim):
     assert survey.angles[[0, -1]] == pytest.approx([0, 20])
 
 
-@pytest.mark.parametrize("target", [None, 3])
+@pytest.mark.parametrize("target", [None, pytest.param(3, marks=pytest.mark.slow)])
 def test_what_a_detector_rejects_reaches_nothing(learnt, victim, target):
     """A sticker that is rejected everywhere has left no class and reached none, with *rejected* written as such."""
     attack, crafted, x, _ = learnt

@@ -30,7 +30,13 @@ def attacked(victim, toy_data, name, target=None, checkpoints=None, **settings):
     return craft(victim, attack, *test, train=pool, target=target, checkpoints=checkpoints)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("transfer", {"epochs": 12}), ("substitute", {"images": 240, "rounds": 1, "epochs": 12})])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("transfer", {"epochs": 12}),
+        pytest.param("substitute", {"images": 240, "rounds": 1, "epochs": 12}, marks=pytest.mark.slow),
+    ],
+)
 def test_it_fools_a_model_that_it_has_not_seen(victim, toy_data, name, settings):
     clean = victim.accuracy(toy_data.x_test, toy_data.y_test)
     noise = attacks.noise(victim, toy_data.x_test, toy_data.y_test, EPS)

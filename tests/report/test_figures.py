@@ -392,7 +392,7 @@ def test_confusion_is_of_an_attack_that_was_run():
 # Letters --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["truetype", "cff"])
+@pytest.fixture(params=["truetype", pytest.param("cff", marks=pytest.mark.slow)])
 def chinese_font(request, tmp_path):
     """A font of boxes for the characters of CHINESE, known to matplotlib while the test runs."""
     from fontTools.fontBuilder import FontBuilder

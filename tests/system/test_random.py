@@ -242,6 +242,7 @@ def test_rounding_that_adds_nothing_is_broken_like_no_stage(victim, toy_data):
     assert left_by_pgd(defended(victim, "bit_depth", bits=5), toy_data) <= left_by_pgd(victim, toy_data) + 0.02
 
 
+@pytest.mark.slow
 def test_jpeg_is_passed_by_its_own_steps_but_for_the_rounding(victim, toy_data):
     """Halving the colours takes most of what a change from pixel to pixel does: the identity does not see that, and the default does."""
     straight, identity = (defended(victim, "jpeg", quality=95, backward=each) for each in ("straight", "identity"))
