@@ -77,6 +77,7 @@ def test_a_training_that_was_killed_costs_the_epochs_that_are_left(toy_data, tmp
         fit(model, classification(model))
     assert kept(cell, plan, tmp_path) == pytest.approx(5 / 6)
     (left,) = parts([cell], plan, tmp_path)
+    assert left.model == "cnn"
     assert left.left == pytest.approx(LOADING + (left.work - LOADING) / 6)
     partial = tmp_path / "partial" / cell.key
     (partial / "fit-purifier.npz").write_bytes(b"damaged")

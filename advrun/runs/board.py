@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Collection, Sequence
 from itertools import takewhile
 
-from advrun.runs.plan import STAGES, Cell
+from advrun.runs.plan import Cell
 
 
 class Board:
@@ -74,7 +74,7 @@ class Board:
         for place in self._needed_by.pop(self.place[cell.key], ()):
             self._waits[place] -= 1
             if self._waits[place] == 0:
-                is_near = worker is not None and not self._trainings and self.cells[place].system.key == self._loaded[worker]
+                is_near = worker is not None and self.cells[place].system.key == self._loaded[worker]
                 self._ready(place, self._own[worker] if worker is not None and is_near else None)
 
     def failed(self, cell: Cell) -> list[Cell]:
@@ -101,7 +101,7 @@ class Board:
 
     def _ready(self, place: int, own: list[int] | None = None) -> None:
         cell = self.cells[place]
-        if cell.kind == "train" and cell.stage == STAGES[0]:
+        if cell.kind == "train" and cell.defense is None:
             heapq.heappush(self._trainings, place)
             return
         if own is None:

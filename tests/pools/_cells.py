@@ -14,8 +14,8 @@ from advrun.runs.store import Store
 MODEL = SimpleNamespace(label="net", name="lnet", settings={})
 
 
-def cell(name: str, kind: str, needs: tuple[Cell, ...] = (), stage: str = "train", **more: Any) -> Cell:
-    return Cell(kind, stage, name, f"{hash(name) & 0xFFFFFFFFFFFF:012x}", needs, MODEL, None, 0, **more)
+def cell(name: str, kind: str, needs: tuple[Cell, ...] = (), defense: Any = None, **more: Any) -> Cell:
+    return Cell(kind, "train", name, f"{hash(name) & 0xFFFFFFFFFFFF:012x}", needs, MODEL, defense, 0, **more)
 
 
 def sweep(systems: int, attacks: int, metrics: int) -> list[Cell]:

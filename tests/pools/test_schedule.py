@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console as Terminal
@@ -61,7 +63,7 @@ def test_one_worker_trains_all_models_and_keeps_the_order_of_the_plan():
 def test_models_are_trained_first_and_defences_of_them_in_their_turn():
     """Two workers have trained two models of three; the third comes before attacks, for whoever is idle first."""
     cells = sweep(3, 2, 1)
-    defended = cell("s0 defended", "train", (cells[0],), stage="defend")
+    defended = cell("s0 defended", "train", (cells[0],), SimpleNamespace(label="fast"))
     board = Board([*cells, defended], 2)
     first, second = board.take(0), board.take(1)
     board.done(first, 0)
@@ -133,6 +135,23 @@ def test_all_cells_of_a_sweep_are_done(tmp_path):
     assert {worker for worker, _ in pool.given} == {0, 1, 2}
     assert course.remaining() == 0
     assert speeds(store)[1] == len(cells)
+
+
+def test_the_log_tells_the_next_run_how_slow_each_network_is(tmp_path):
+    """The slow one was trained alone: what its attacks take is expected from those on the other."""
+    cells, store = sweep(2, 1, 0), Store(tmp_path)
+    plan = [("train", "fast"), ("attack", "fast"), ("measure", "fast"), ("train", "slow"), ("attack", "slow"), ("measure", "slow")]
+    clock = iter(range(0, 10_000, 7))
+    course = Course([Part(3.0, (kind,), model=model) for kind, model in plan], lambda: next(clock))
+    _Run(cells, Here(1, finishing(store, cells)), store, Console(quiet=True), course, Outcomes(), None, False).all()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    done = [line for line in lines if line["event"] == "done"]
+    assert {(*line["alike"], line["model"]) for line in done} == set(plan)
+    told = [line | {"seconds": {"fast": 2.0, "slow": 24.0}[line["model"]]} for line in done if (*line["alike"], line["model"]) != plan[4]]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    known, count = speeds(store)
+    assert count == 5
+    assert known.of(Part(1.0, ("attack",), model="slow")) == pytest.approx(24 / 3)
 
 
 def test_a_lost_worker_is_replaced_and_its_cell_done_again(tmp_path):

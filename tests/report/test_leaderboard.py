@@ -76,6 +76,7 @@ def test_it_is_on_the_page_and_in_files(found, summary):
     assert board.index("trades") < board.index("none") < board.index("jpeg")
     assert 'href="#flag-zero-gradients"' in board
     assert "over apgd, pgd" not in board
+    assert "50.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}" in board
     assert "All were attacked over apgd, pgd." in text
     tables = {name: content.decode() for name, content in texts(found, summary).items()}
     lines = list(csv.reader(io.StringIO(tables["tables/leaderboard.csv"])))
