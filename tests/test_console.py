@@ -143,6 +143,9 @@ def test_slowness_explains_all_that_was_measured():
     for group, model in missing:
         assert known.of(Part(1, (f"{group} {model}", group), model=model)) == pytest.approx(speed[group] * slow[model], rel=0.1)
     assert known.of(Part(1, ("a",), model="never met")) == pytest.approx(0.1 * (1 + 5) / 2)
+    before = known.of(Part(1, ("a",), model="z"))
+    known.add(Part(7, ("c",), model="z"), 7 * 3.0 * 400, 7)  # slower than before
+    assert known.of(Part(1, ("a",), model="z")) > 1.5 * before
 
 
 def test_a_part_that_fails_does_not_count():
